@@ -10,7 +10,7 @@ use crate::{
     auth::{self, PASSWORD_CHARACTERS, Token, Tokens},
     chat::{self, check_email, check_external_id, check_login, check_name},
     clock,
-    transaction::{Undone, transaction},
+    transaction::{Retryable, transaction},
 };
 
 /// Largest picture of a user. Clients load one for each user that they show.
@@ -31,7 +31,7 @@ pub struct NewAccount {
 
 /// Reason for which a command failed.
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum AdminError {
     #[error("there is no user with the login {0}")]
     NoSuchUser(String),
     #[error("the login {0} is taken")]
@@ -45,7 +45,7 @@ pub enum Error {
     #[error("there is a group {0} already")]
     GroupTaken(String),
     #[error("a picture must be a PNG of at most {PICTURE_BYTES} bytes")]
-    NoPicture,
+    InvalidPicture,
     /// An invalid login, name, e-mail address or external id.
     #[error("the {0}")]
     Text(chat::Error),
@@ -59,17 +59,17 @@ pub enum Error {
     Storage(#[from] storage::Error),
 }
 
-impl Undone for Error {
+impl Retryable for AdminError {
     fn is_contention(&self) -> bool {
         matches!(self, Self::Storage(error) if error.is_contention())
     }
 }
 
 /// Adds a user with a partner of its own.
-pub async fn add_user(storage: &dyn Storage, new: NewAccount) -> Result<User, Error> {
-    check_login(&new.login).map_err(Error::Text)?;
-    check_name(&new.name).map_err(Error::Text)?;
-    new.email.as_deref().map_or(Ok(()), check_email).map_err(Error::Text)?;
+pub async fn add_user(storage: &dyn Storage, new: NewAccount) -> Result<User, AdminError> {
+    check_login(&new.login).map_err(AdminError::Text)?;
+    check_name(&new.name).map_err(AdminError::Text)?;
+    new.email.as_deref().map_or(Ok(()), check_email).map_err(AdminError::Text)?;
     let password = hash(&new.password).await?;
     transaction(storage, |mut tx| async {
         let added = tx
@@ -88,7 +88,7 @@ pub async fn add_user(storage: &dyn Storage, new: NewAccount) -> Result<User, Er
             })
             .await;
         let user = match added {
-            Err(storage::Error::Conflict("users_login")) => return Err(Error::LoginTaken(new.login.clone())),
+            Err(storage::Error::Conflict("users_login")) => return Err(AdminError::LoginTaken(new.login.clone())),
             added => added?,
         };
         tx.insert_audit(&entry("user_add", user.id)).await?;
@@ -99,7 +99,7 @@ pub async fn add_user(storage: &dyn Storage, new: NewAccount) -> Result<User, Er
 }
 
 /// All users in ascending order of uid.
-pub async fn all_users(storage: &dyn Storage) -> Result<Vec<User>, Error> {
+pub async fn all_users(storage: &dyn Storage) -> Result<Vec<User>, AdminError> {
     let mut all = Vec::new();
     for_each_page(storage, |page| all.extend(page)).await?;
     Ok(all)
@@ -107,7 +107,7 @@ pub async fn all_users(storage: &dyn Storage) -> Result<Vec<User>, Error> {
 
 /// Logins of other users that differ from that of `user` only in case or in Unicode composition. The server compares logins
 /// exactly, so each of them belongs to another user, but people may overlook the difference.
-pub async fn twins(storage: &dyn Storage, user: &User) -> Result<Vec<String>, Error> {
+pub async fn lookalike_logins(storage: &dyn Storage, user: &User) -> Result<Vec<String>, AdminError> {
     let folded = storage::fold(user.login_text());
     let is_twin = |other: &User| other.id != user.id && storage::fold(other.login_text()) == folded;
     let mut twins = Vec::new();
@@ -115,7 +115,7 @@ pub async fn twins(storage: &dyn Storage, user: &User) -> Result<Vec<String>, Er
     Ok(twins)
 }
 
-async fn for_each_page(storage: &dyn Storage, mut on_page: impl FnMut(Vec<User>)) -> Result<(), Error> {
+async fn for_each_page(storage: &dyn Storage, mut on_page: impl FnMut(Vec<User>)) -> Result<(), AdminError> {
     let mut last = None;
     loop {
         let page = storage.users(last, PAGE).await?;
@@ -129,33 +129,33 @@ async fn for_each_page(storage: &dyn Storage, mut on_page: impl FnMut(Vec<User>)
 }
 
 /// Sets a password and revokes the user's sessions and refresh tokens. Returns the user.
-pub async fn set_password(storage: &dyn Storage, login: &str, password: &str) -> Result<User, Error> {
+pub async fn set_password(storage: &dyn Storage, login: &str, password: &str) -> Result<User, AdminError> {
     let password = hash(password).await?;
     let change = UserChange { password: Some(password), ..UserChange::default() };
-    self::change(storage, login, "password_change", change, Access::Revoked).await
+    self::change(storage, login, "password_change", change, CredentialFate::Revoked).await
 }
 
 /// Deactivates a user and revokes its sessions and refresh tokens.
-pub async fn deactivate(storage: &dyn Storage, login: &str) -> Result<(), Error> {
+pub async fn deactivate(storage: &dyn Storage, login: &str) -> Result<(), AdminError> {
     let inactive = UserChange { active: Some(false), ..UserChange::default() };
-    change(storage, login, "user_deactivate", inactive, Access::Revoked).await.map(drop)
+    change(storage, login, "user_deactivate", inactive, CredentialFate::Revoked).await.map(drop)
 }
 
 /// Reactivates a user, who can log in again. Sessions, tokens and memberships of support sessions that the deactivation ended
 /// stay ended; everything else is as before. Leaves an active user and its sessions alone. Returns true if the user was
 /// deactivated.
-pub async fn activate(storage: &dyn Storage, login: &str) -> Result<bool, Error> {
+pub async fn activate(storage: &dyn Storage, login: &str) -> Result<bool, AdminError> {
     if user(storage, login).await?.active {
         return Ok(false);
     }
     let active = UserChange { active: Some(true), ..UserChange::default() };
-    change(storage, login, "user_activate", active, Access::Kept).await?;
+    change(storage, login, "user_activate", active, CredentialFate::Kept).await?;
     Ok(true)
 }
 
 /// Changes of `user edit`; `None` leaves a property as it is.
 #[derive(Clone, Debug, Default)]
-pub struct Edit {
+pub struct UserEdit {
     /// Permission to edit and delete messages of others.
     pub moderator: Option<bool>,
     /// Id of the user in the host application; `Some(None)` removes it.
@@ -164,28 +164,28 @@ pub struct Edit {
 
 /// Changes a user: all properties or none. An external id can be set only for a user without one; otherwise another person would
 /// gain access as this user.
-pub async fn edit(storage: &dyn Storage, login: &str, Edit { moderator, external_id }: Edit) -> Result<(), Error> {
+pub async fn edit(storage: &dyn Storage, login: &str, UserEdit { moderator, external_id }: UserEdit) -> Result<(), AdminError> {
     if let Some(Some(id)) = &external_id {
-        check_external_id(id).map_err(Error::Text)?;
+        check_external_id(id).map_err(AdminError::Text)?;
     }
     // Revoked, since a session or token may come from a token with the external id that is removed.
-    let access = if matches!(external_id, Some(None)) { Access::Revoked } else { Access::Kept };
+    let access = if matches!(external_id, Some(None)) { CredentialFate::Revoked } else { CredentialFate::Kept };
     let edit = UserChange { can_moderate: moderator, external_id, ..UserChange::default() };
     change(storage, login, "user_edit", edit, access).await.map(drop)
 }
 
 /// Issues an access token for a user without a password check.
-pub async fn issue_token(storage: &dyn Storage, tokens: &Tokens, login: &str) -> Result<Token, Error> {
+pub async fn issue_token(storage: &dyn Storage, tokens: &Tokens, login: &str) -> Result<Token, AdminError> {
     let user = user(storage, login).await?;
     let entry = entry("token_issue", user.id);
-    let (issued, _) = tokens.issue(storage, &user, auth::Error::Denied, &entry).await.map_err(Error::Token)?;
+    let (issued, _) = tokens.issue(storage, &user, auth::Error::Denied, &entry).await.map_err(AdminError::Token)?;
     Ok(issued.access)
 }
 
 /// Sets the picture of a user.
-pub async fn set_picture(storage: &dyn Storage, login: &str, png: &[u8]) -> Result<(), Error> {
+pub async fn set_picture(storage: &dyn Storage, login: &str, png: &[u8]) -> Result<(), AdminError> {
     if !png.starts_with(PNG) || png.len() > PICTURE_BYTES {
-        return Err(Error::NoPicture);
+        return Err(AdminError::InvalidPicture);
     }
     let user = user(storage, login).await?;
     transaction(storage, |mut tx| async {
@@ -197,11 +197,11 @@ pub async fn set_picture(storage: &dyn Storage, login: &str, png: &[u8]) -> Resu
 }
 
 /// Adds a group without members.
-pub async fn add_group(storage: &dyn Storage, name: &str) -> Result<Group, Error> {
-    check_name(name).map_err(Error::Text)?;
+pub async fn add_group(storage: &dyn Storage, name: &str) -> Result<Group, AdminError> {
+    check_name(name).map_err(AdminError::Text)?;
     transaction(storage, |mut tx| async {
         let group = match tx.insert_group(None, name).await {
-            Err(storage::Error::Conflict("groups_name")) => return Err(Error::GroupTaken(name.to_owned())),
+            Err(storage::Error::Conflict("groups_name")) => return Err(AdminError::GroupTaken(name.to_owned())),
             added => added?,
         };
         tx.commit().await?;
@@ -212,15 +212,20 @@ pub async fn add_group(storage: &dyn Storage, name: &str) -> Result<Group, Error
 
 /// Adds and removes members of a group by login: all of them, or none if a login is unknown. Returns the members after the change
 /// in ascending order of uid.
-pub async fn change_members(storage: &dyn Storage, name: &str, add: &[String], remove: &[String]) -> Result<Vec<User>, Error> {
-    let group = storage.group_by_name(name).await?.ok_or_else(|| Error::NoSuchGroup(name.to_owned()))?;
+pub async fn change_members(
+    storage: &dyn Storage,
+    name: &str,
+    add: &[String],
+    remove: &[String],
+) -> Result<Vec<User>, AdminError> {
+    let group = storage.group_by_name(name).await?.ok_or_else(|| AdminError::NoSuchGroup(name.to_owned()))?;
     let (add, remove) = (uids(storage, add).await?, uids(storage, remove).await?);
     if !add.is_empty() || !remove.is_empty() {
         transaction(storage, |mut tx| async {
             tx.insert_group_members(group.id, &add).await?;
             tx.delete_group_members(group.id, &remove).await?;
             tx.commit().await?;
-            Ok::<_, Error>(())
+            Ok::<_, AdminError>(())
         })
         .await?;
     }
@@ -230,14 +235,14 @@ pub async fn change_members(storage: &dyn Storage, name: &str, add: &[String], r
 }
 
 /// Hash of a new password; fails if the password is too short.
-async fn hash(password: &str) -> Result<PasswordHash, Error> {
+async fn hash(password: &str) -> Result<PasswordHash, AdminError> {
     if password.chars().count() < PASSWORD_CHARACTERS {
-        return Err(Error::ShortPassword);
+        return Err(AdminError::ShortPassword);
     }
-    auth::hash_password(password).await.map_err(Error::Password)
+    auth::hash_password(password).await.map_err(AdminError::Password)
 }
 
-async fn uids(storage: &dyn Storage, logins: &[String]) -> Result<Vec<UserId>, Error> {
+async fn uids(storage: &dyn Storage, logins: &[String]) -> Result<Vec<UserId>, AdminError> {
     let mut uids = Vec::with_capacity(logins.len());
     for login in logins {
         uids.push(user(storage, login).await?.id);
@@ -245,13 +250,13 @@ async fn uids(storage: &dyn Storage, logins: &[String]) -> Result<Vec<UserId>, E
     Ok(uids)
 }
 
-async fn user(storage: &dyn Storage, login: &str) -> Result<User, Error> {
-    storage.user_by_login(login).await?.ok_or_else(|| Error::NoSuchUser(login.to_owned()))
+async fn user(storage: &dyn Storage, login: &str) -> Result<User, AdminError> {
+    storage.user_by_login(login).await?.ok_or_else(|| AdminError::NoSuchUser(login.to_owned()))
 }
 
 /// Fate of a user's sessions and refresh tokens when the user is changed.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
+enum CredentialFate {
     Kept,
     Revoked,
 }
@@ -271,23 +276,29 @@ fn entry(action: &str, user: UserId) -> NewAuditEntry {
 }
 
 /// Changes a user and returns the user after the change.
-async fn change(storage: &dyn Storage, login: &str, action: &str, change: UserChange, access: Access) -> Result<User, Error> {
-    let unknown = || Error::NoSuchUser(login.to_owned());
+async fn change(
+    storage: &dyn Storage,
+    login: &str,
+    action: &str,
+    change: UserChange,
+    access: CredentialFate,
+) -> Result<User, AdminError> {
+    let unknown = || AdminError::NoSuchUser(login.to_owned());
     let id = user(storage, login).await?.id;
     transaction(storage, |mut tx| async {
         let before = tx.lock_user(id).await?.ok_or_else(unknown)?;
         if let (Some(Some(new)), Some(old)) = (&change.external_id, before.external_id)
             && *new != old
         {
-            return Err(Error::HasExternalId(login.to_owned(), old));
+            return Err(AdminError::HasExternalId(login.to_owned(), old));
         }
         let changed = match tx.update_user(id, change.clone()).await {
             Err(storage::Error::Conflict("users_external_id")) => {
-                return Err(Error::ExternalIdTaken(change.external_id.clone().flatten().unwrap_or_default()));
+                return Err(AdminError::ExternalIdTaken(change.external_id.clone().flatten().unwrap_or_default()));
             }
             changed => changed?.ok_or_else(unknown)?,
         };
-        if access == Access::Revoked {
+        if access == CredentialFate::Revoked {
             tx.delete_sessions_of(id).await?;
             tx.delete_refresh_tokens_of(id).await?;
         }

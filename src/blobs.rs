@@ -25,11 +25,11 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-pub use listing::{Folders, Listed};
+pub use listing::{Folders, InventoryChunk};
 pub use marker::MARKER;
 
 use crate::{
-    chat::{Error, FileBytes, Result, Thing},
+    chat::{Error, FileBytes, ResourceKind, Result},
     lifecycle::Lifecycle,
     shares::{Charge, RETRY_AFTER_SECONDS},
     telemetry,
@@ -47,9 +47,9 @@ const SNIFFED_BYTES: usize = 8 * 1024;
 /// Bytes of a file for reading a picture's dimensions; cameras write preview and profile before them.
 const PICTURE_HEAD_BYTES: usize = PART_BYTES;
 /// Read time-out of a bucket: the longest silence. The whole request has no limit, since files are large and some readers slow.
-const BUCKET_SILENCE: Duration = Duration::from_secs(20);
+const BUCKET_READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// Deadline for retries of a request to a bucket.
-const BUCKET_PATIENCE: Duration = Duration::from_secs(10);
+const BUCKET_RETRY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Refusal of an upload for want of memory for one part.
 pub const NO_MEMORY: Error = Error::TooFast { what: "uploads at once", retry_after: Duration::from_secs(RETRY_AFTER_SECONDS) };
 /// Error code of S3 for a missing bucket, as opposed to a missing object.
@@ -61,7 +61,7 @@ const MISSING_NAMED: usize = 1_000;
 #[derive(Clone)]
 pub struct Blobs {
     store: Arc<dyn ObjectStore>,
-    place: Place,
+    kind: StoreKind,
     part_bytes: usize,
     lifecycle: Lifecycle,
     /// Missing objects that are logged already.
@@ -70,7 +70,7 @@ pub struct Blobs {
 
 /// Kind of the object store.
 #[derive(Clone)]
-enum Place {
+enum StoreKind {
     Memory,
     Directory(PathBuf),
     /// A bucket, which clients can reach directly through signed URLs.
@@ -78,14 +78,14 @@ enum Place {
 }
 
 /// URLs of an object for direct access by clients.
-pub struct Addresses {
+pub struct SignedUrls {
     /// Signed URL for the upload: it expires, and fixes the content type.
     pub put: String,
     pub get: String,
 }
 
 /// Properties of a stored file.
-pub struct Stored {
+pub struct StoredBlob {
     /// Name of the object: plain ASCII and unguessable.
     pub object: String,
     /// Type detected from the content, whatever the client declared.
@@ -102,22 +102,22 @@ impl Blobs {
     /// endpoint come from the environment as `AWS_...`.
     pub fn open(address: &str, lifecycle: &Lifecycle) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
         let (store, place): (Arc<dyn ObjectStore>, _) = match address.split_once(':') {
-            Some(("memory", "")) => (Arc::new(InMemory::new()), Place::Memory),
+            Some(("memory", "")) => (Arc::new(InMemory::new()), StoreKind::Memory),
             Some(("file", directory)) => {
                 std::fs::create_dir_all(directory)?;
                 let store = LocalFileSystem::new_with_prefix(directory)?.with_automatic_cleanup(true);
-                (Arc::new(store), Place::Directory(directory.into()))
+                (Arc::new(store), StoreKind::Directory(directory.into()))
             }
             Some(("s3", rest)) => {
                 let rest = rest.trim_start_matches('/');
                 let (bucket, prefix) = rest.split_once('/').unwrap_or((rest, ""));
                 let bucket = Arc::new(PrefixStore::new(open_bucket(bucket)?, prefix));
-                (Arc::clone(&bucket) as _, Place::Bucket(bucket))
+                (Arc::clone(&bucket) as _, StoreKind::Bucket(bucket))
             }
             _ => return Err("must be memory:, file:<directory> or s3://<bucket>".into()),
         };
-        let part_bytes = if matches!(place, Place::Bucket(_)) { BUCKET_PART_BYTES } else { PART_BYTES };
-        Ok(Self { store, place, part_bytes, lifecycle: lifecycle.clone(), missing: Arc::default() })
+        let part_bytes = if matches!(place, StoreKind::Bucket(_)) { BUCKET_PART_BYTES } else { PART_BYTES };
+        Ok(Self { store, kind: place, part_bytes, lifecycle: lifecycle.clone(), missing: Arc::default() })
     }
 
     /// Stores a stream with at most one part in memory, which `charge` accounts for.
@@ -133,7 +133,7 @@ impl Blobs {
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         limit_bytes: u64,
         charge: Charge,
-    ) -> Result<Stored> {
+    ) -> Result<StoredBlob> {
         let mut upload = None;
         let stored = self.put_as_it_comes(bytes, limit_bytes, charge, &mut upload).await;
         if let Some(unfinished) = upload {
@@ -148,8 +148,8 @@ impl Blobs {
         mut bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         limit_bytes: u64,
         mut charge: Charge,
-        upload: &mut Option<Unfinished>,
-    ) -> Result<Stored> {
+        upload: &mut Option<UnfinishedUpload>,
+    ) -> Result<StoredBlob> {
         let object = format!("{FOLDER}/{}", Uuid::new_v4().simple());
         let path = Path::from(object.as_str());
         let mut part = BytesMut::new();
@@ -177,7 +177,7 @@ impl Blobs {
                     Some(begun) => begun,
                     None => {
                         let begun = self.store.put_multipart(&path).await.map_err(failed)?;
-                        upload.insert(Unfinished(Some(begun), self.lifecycle.clone()))
+                        upload.insert(UnfinishedUpload(Some(begun), self.lifecycle.clone()))
                     }
                 };
                 begun.part(part.split().freeze()).await?;
@@ -198,7 +198,7 @@ impl Blobs {
             }
         }
         let size_bytes = i64::try_from(size).expect("limited above");
-        Ok(Stored { object, mimetype, size_bytes, dimensions, sha256: hex::encode(sha256.finalize()) })
+        Ok(StoredBlob { object, mimetype, size_bytes, dimensions, sha256: hex::encode(sha256.finalize()) })
     }
 
     /// Reads an object as a stream: all of it, or a non-empty range within it.
@@ -209,7 +209,7 @@ impl Blobs {
             // A missing bucket is an error of the installation, and says nothing about its objects.
             Err(error @ object_store::Error::NotFound { .. }) if !telemetry::chain(&error).to_string().contains(NO_BUCKET) => {
                 self.warn_of_missing(object);
-                Err(Error::NotFound(Thing::Attachment))
+                Err(Error::NotFound(ResourceKind::Attachment))
             }
             Err(error) => Err(failed(error)),
         }
@@ -225,19 +225,19 @@ impl Blobs {
     }
 
     /// True if clients can upload and download objects directly.
-    pub fn is_open(&self) -> bool {
-        matches!(self.place, Place::Bucket(_))
+    pub fn has_direct_access(&self) -> bool {
+        matches!(self.kind, StoreKind::Bucket(_))
     }
 
     /// URLs for direct upload and download of an object with this content type; `None` if clients cannot reach the store.
-    pub async fn addresses(&self, object: &str, mimetype: &str, lifetime: Duration) -> Result<Option<Addresses>> {
-        let Place::Bucket(signer) = &self.place else { return Ok(None) };
+    pub async fn signed_urls(&self, object: &str, mimetype: &str, lifetime: Duration) -> Result<Option<SignedUrls>> {
+        let StoreKind::Bucket(signer) = &self.kind else { return Ok(None) };
         let mimetype = HeaderValue::from_str(mimetype).map_err(Error::internal)?;
         let options = SignedUrlOptions::new().with_signed_header(CONTENT_TYPE, mimetype);
         let put = signer.signed_url_opts(Method::PUT, &Path::from(object), lifetime, &options).await.map_err(failed)?;
         let mut get = put.clone();
         get.set_query(None);
-        Ok(Some(Addresses { put: put.into(), get: get.into() }))
+        Ok(Some(SignedUrls { put: put.into(), get: get.into() }))
     }
 
     /// Deletes an object, if it exists. A failure is logged; it costs only disk space.
@@ -263,8 +263,8 @@ fn open_bucket(name: &str) -> object_store::Result<AmazonS3> {
         // An endpoint without TLS is the operator's choice.
         .with_allow_http(true)
         .with_timeout_disabled()
-        .with_read_timeout(BUCKET_SILENCE);
-    let retry = RetryConfig { max_retries: 3, retry_timeout: BUCKET_PATIENCE, ..RetryConfig::default() };
+        .with_read_timeout(BUCKET_READ_TIMEOUT);
+    let retry = RetryConfig { max_retries: 3, retry_timeout: BUCKET_RETRY_TIMEOUT, ..RetryConfig::default() };
     let settings = std::env::vars_os().filter_map(|(key, value)| Some((key.into_string().ok()?, value.into_string().ok()?)));
     let builder = settings
         .filter(|(key, _)| key.starts_with("AWS_"))
@@ -274,9 +274,9 @@ fn open_bucket(name: &str) -> object_store::Result<AmazonS3> {
 }
 
 /// A multipart upload that is aborted unless it is completed.
-struct Unfinished(Option<Box<dyn object_store::MultipartUpload>>, Lifecycle);
+struct UnfinishedUpload(Option<Box<dyn object_store::MultipartUpload>>, Lifecycle);
 
-impl Unfinished {
+impl UnfinishedUpload {
     async fn part(&mut self, bytes: Bytes) -> Result<()> {
         let upload = self.0.as_mut().expect("only completing takes it");
         upload.put_part(PutPayload::from(bytes)).await.map_err(failed)
@@ -296,7 +296,7 @@ impl Unfinished {
     }
 }
 
-impl Drop for Unfinished {
+impl Drop for UnfinishedUpload {
     fn drop(&mut self) {
         if let Some(upload) = self.0.take() {
             self.1.spawn(abort(upload));

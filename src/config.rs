@@ -19,16 +19,16 @@ use serde::Deserialize;
 use url::Url;
 
 pub use bounds::{BOUNDS, Bound};
-pub use concierge::{Concierge, NumbersInEvents};
-pub use cors::Cors;
-pub use limits::{AddressLimits, Limits, UserLimits};
-pub use session::{SameSite, Session, is_same_site};
-pub use tokens::{Tokens, UserName};
-pub use uploads::Uploads;
+pub use concierge::{ConciergeSettings, NumbersInEvents};
+pub use cors::CorsSettings;
+pub use limits::{AddressLimits, LimitSettings, UserLimits};
+pub use session::{SameSite, SessionSettings, is_same_site};
+pub use tokens::{TokenSettings, UserClaimKind};
+pub use uploads::UploadSettings;
 
 use crate::{
     blobs,
-    chat::{PresenceRules, Retention as Kept, Rules, SupportRules},
+    chat::{PresenceRules, RetentionRules as Kept, Rules, SupportRules},
     networks::Networks,
 };
 
@@ -47,30 +47,30 @@ pub struct Config {
     /// Public URL of this server; empty means `http://` and the listening address.
     pub base_url: String,
     /// Bus between nodes: `local` for a single node, `postgres`, `nats://...` or `tls://...`.
-    pub bus: Bus,
-    pub nats: Nats,
+    pub bus: BusSettings,
+    pub nats: NatsSettings,
     /// Object store: `file:<directory>`, `s3://<bucket>/<prefix>`, `memory:`. Empty means the directory `dragoman-files`, or, for
     /// a store in memory, a temporary directory.
     pub files: String,
     /// Addresses and networks of reverse proxies whose `X-Forwarded-For` is believed.
     pub proxies: Networks,
-    pub cors: Cors,
-    pub session: Session,
-    pub tokens: Tokens,
-    pub odoo: Odoo,
-    pub messaging: Messaging,
-    pub messages: Messages,
-    pub im_chat: ImChat,
-    pub uploads: Uploads,
-    pub conversations: Conversations,
-    pub concierge: Concierge,
-    pub desk: Desk,
-    pub presence: Presence,
-    pub retention: Retention,
-    pub limits: Limits,
-    pub sockets: Sockets,
-    pub postgres: Postgres,
-    pub log: Log,
+    pub cors: CorsSettings,
+    pub session: SessionSettings,
+    pub tokens: TokenSettings,
+    pub odoo: OdooSettings,
+    pub messaging: MessagingSettings,
+    pub messages: MessageSettings,
+    pub im_chat: ImChatSettings,
+    pub uploads: UploadSettings,
+    pub conversations: ConversationsSettings,
+    pub concierge: ConciergeSettings,
+    pub desk: DeskSettings,
+    pub presence: PresenceSettings,
+    pub retention: RetentionSettings,
+    pub limits: LimitSettings,
+    pub sockets: SocketSettings,
+    pub postgres: PostgresSettings,
+    pub log: LogSettings,
 }
 
 /// A setting that may hold a password. Its `Debug` shows nothing.
@@ -87,14 +87,14 @@ impl std::fmt::Debug for Secret {
 /// Bus between nodes.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub enum Bus {
+pub enum BusSettings {
     Local,
     Postgres,
     /// Addresses of servers, which may hold passwords.
     Nats(Secret),
 }
 
-impl TryFrom<String> for Bus {
+impl TryFrom<String> for BusSettings {
     type Error = &'static str;
 
     fn try_from(bus: String) -> Result<Self, Self::Error> {
@@ -109,7 +109,7 @@ impl TryFrom<String> for Bus {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Nats {
+pub struct NatsSettings {
     /// Subject of the workspace's notifications.
     pub subject: String,
     /// File with a user's JWT and key.
@@ -120,14 +120,14 @@ pub struct Nats {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Messages {
+pub struct MessageSettings {
     /// Idempotency window: a repeat with the same client key and content within this time is a retry, which stores nothing.
     pub retry_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Odoo {
+pub struct OdooSettings {
     /// Version that clients are told; with `9.0c` some log in with the session routes only.
     pub server_version: String,
     /// True if anybody may ask for the name of the workspace.
@@ -136,7 +136,7 @@ pub struct Odoo {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Messaging {
+pub struct MessagingSettings {
     /// Meaning of `author_id`: the author's `partner` or `user` id.
     pub author_id: PartnerOrUser,
     /// Preferred meaning of an ambiguous id in `partner_ids`: a `user` or a `partner`.
@@ -152,28 +152,28 @@ pub enum PartnerOrUser {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ImChat {
+pub struct ImChatSettings {
     /// Longest wait of a poll of the bus; also how far back a poll with `last` 0 begins.
     pub poll_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Conversations {
+pub struct ConversationsSettings {
     /// Paths of its sockets besides `/conversations` and `/ws/conversations`.
     pub paths: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Desk {
+pub struct DeskSettings {
     /// Time after which the sessions of an absent agent return to the queue.
     pub absence_seconds: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Presence {
+pub struct PresenceSettings {
     /// Time for which a partner is online after its last request.
     pub online_seconds: u64,
     /// Time for which a partner is online after its last socket was closed properly, if it has nothing else.
@@ -184,7 +184,7 @@ pub struct Presence {
     pub away_seconds: u64,
 }
 
-impl Presence {
+impl PresenceSettings {
     pub fn rules(&self) -> PresenceRules {
         PresenceRules {
             request: Duration::from_secs(self.online_seconds),
@@ -197,7 +197,7 @@ impl Presence {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Retention {
+pub struct RetentionSettings {
     /// Retention of the event log, which clients that were away catch up from; at least a day.
     pub log_seconds: u64,
     /// Retention of a file that was uploaded and never sent.
@@ -214,7 +214,7 @@ pub struct Retention {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Sockets {
+pub struct SocketSettings {
     /// Open sockets of one user on one node.
     pub per_user: usize,
     /// Longest time for which a refused socket is kept open, so that its client does not reconnect at once; 0 for none.
@@ -239,7 +239,7 @@ pub struct Sockets {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Postgres {
+pub struct PostgresSettings {
     pub max_connections: u32,
     /// Longest wait of a request for a connection.
     pub acquire_milliseconds: u64,
@@ -249,7 +249,7 @@ pub struct Postgres {
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Log {
+pub struct LogSettings {
     pub format: LogFormat,
     /// `error`, `warn`, `info`, `debug`, or a filter such as `info,dragoman::request=debug`.
     pub level: String,
@@ -343,7 +343,7 @@ impl Config {
     }
 
     /// True if store and files outlive the program.
-    pub fn is_lasting(&self) -> bool {
+    pub fn is_persistent(&self) -> bool {
         self.storage.0 != "memory:" && self.files != "memory:"
     }
 
@@ -357,15 +357,15 @@ impl Config {
             audit: Duration::from_secs(self.retention.audit_days.saturating_mul(bounds::DAY)),
             every: Duration::from_secs(self.retention.every_seconds),
             orphans: Duration::from_secs(self.retention.orphans_seconds),
-            sweep_every: self.is_lasting().then(|| Duration::from_secs(self.retention.sweep_every_seconds)),
+            sweep_every: self.is_persistent().then(|| Duration::from_secs(self.retention.sweep_every_seconds)),
         }
     }
 
     fn support(&self) -> SupportRules {
         SupportRules {
-            silence: Duration::from_secs(self.concierge.silence_seconds),
-            connection: Duration::from_secs(self.concierge.connection_seconds),
-            absence: Duration::from_secs(self.desk.absence_seconds),
+            initiator_timeout: Duration::from_secs(self.concierge.silence_seconds),
+            connection_timeout: Duration::from_secs(self.concierge.connection_seconds),
+            agent_timeout: Duration::from_secs(self.desk.absence_seconds),
             open_sessions: self.concierge.open_sessions_per_tenant,
         }
     }
@@ -373,7 +373,7 @@ impl Config {
     /// Rules of the chat service.
     pub fn rules(&self) -> Rules {
         Rules {
-            waiting_per_user: self.limits.waiting_polls_per_user,
+            polls_per_user: self.limits.waiting_polls_per_user,
             sockets_per_user: self.sockets.per_user,
             upload_bytes: self.limits.upload_bytes,
             uploads: self.uploads.rules(),
@@ -383,7 +383,7 @@ impl Config {
             upload_quota: self.limits.user.upload_quota(),
             rates: self.limits.user.rates(),
             devices: self.limits.user.devices,
-            retry: TimeDelta::try_seconds(self.messages.retry_seconds.cast_signed()).unwrap_or(TimeDelta::MAX),
+            idempotency_window: TimeDelta::try_seconds(self.messages.retry_seconds.cast_signed()).unwrap_or(TimeDelta::MAX),
             message_bytes: self.limits.message_bytes,
             recent_events: self.limits.recent_events,
             ring_bytes: self.limits.ring_bytes,
@@ -395,7 +395,7 @@ impl Config {
         if storage != "memory:" && !storage.starts_with("postgres://") && !storage.starts_with("postgresql://") {
             return Err("storage must be memory: or postgres://...".into());
         }
-        if matches!(self.bus, Bus::Postgres) && storage == "memory:" {
+        if matches!(self.bus, BusSettings::Postgres) && storage == "memory:" {
             return Err("bus cannot be postgres while storage is not".into());
         }
         if self.nats.subject.is_empty() || self.nats.subject.contains([' ', '*', '>']) {
@@ -460,7 +460,7 @@ fn is_web_address(text: &str) -> bool {
 
 /// True for a path of one word that no other route uses.
 fn is_socket_path(path: &str) -> bool {
-    path.strip_prefix('/').is_some_and(|word| is_word(word) && !TAKEN.contains(&word))
+    path.strip_prefix('/').is_some_and(|word| is_word(word) && !RESERVED_WORDS.contains(&word))
 }
 
 fn is_word(word: &str) -> bool {
@@ -471,4 +471,4 @@ fn is_word(word: &str) -> bool {
 pub const SOCKET_PATHS: [&str; 2] = ["/concierge", "/ws/chat/room"];
 
 /// First words of paths that other routes use.
-const TAKEN: [&str; 6] = ["concierge", "docs", "healthz", "jsonrpc", "metrics", "readyz"];
+const RESERVED_WORDS: [&str; 6] = ["concierge", "docs", "healthz", "jsonrpc", "metrics", "readyz"];

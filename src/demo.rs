@@ -11,7 +11,7 @@ use crate::{auth, clock, transaction::transaction};
 /// Password of all demo users.
 const PASSWORD: &str = "123456";
 
-struct Somebody {
+struct DemoUser {
     uid: i64,
     uuid: Option<&'static str>,
     partner: i64,
@@ -20,24 +20,24 @@ struct Somebody {
     role: Role,
 }
 
-const fn somebody(
+const fn demo_user(
     uid: i64,
     uuid: Option<&'static str>,
     partner: i64,
     name: &'static str,
     login: &'static str,
     role: Role,
-) -> Somebody {
-    Somebody { uid, uuid, partner, name, login, role }
+) -> DemoUser {
+    DemoUser { uid, uuid, partner, name, login, role }
 }
 
-const EVERYBODY: [Somebody; 6] = [
-    somebody(2, Some("75140d72-8b20-4549-885c-20599badb486"), 3, "Admin user", ADMIN, Role::Admin),
-    somebody(4, Some("302e305b-6e73-4f9c-bac7-551a92b106b0"), 5, "John Doe", "john@example.com", Role::User),
-    somebody(6, Some("3fa85f64-5717-4562-b3fc-2c963f66afa6"), 7, "Jane Smith", "jane@example.com", Role::User),
-    somebody(8, Some("87c8b8e2-3efc-4a4a-b667-1f9c0d7e8437"), 9, "Bob Wilson", "bob@example.com", Role::User),
-    somebody(34, None, 35, "Deepak Pandey", TENANT, Role::User),
-    somebody(32314, None, 32315, "Concierge", "concierge@example.com", Role::Agent),
+const DEMO_USERS: [DemoUser; 6] = [
+    demo_user(2, Some("75140d72-8b20-4549-885c-20599badb486"), 3, "Admin user", ADMIN, Role::Admin),
+    demo_user(4, Some("302e305b-6e73-4f9c-bac7-551a92b106b0"), 5, "John Doe", "john@example.com", Role::User),
+    demo_user(6, Some("3fa85f64-5717-4562-b3fc-2c963f66afa6"), 7, "Jane Smith", "jane@example.com", Role::User),
+    demo_user(8, Some("87c8b8e2-3efc-4a4a-b667-1f9c0d7e8437"), 9, "Bob Wilson", "bob@example.com", Role::User),
+    demo_user(34, None, 35, "Deepak Pandey", TENANT, Role::User),
+    demo_user(32314, None, 32315, "Concierge", "concierge@example.com", Role::Agent),
 ];
 
 const ADMIN: &str = "admin@gmail.com";
@@ -55,7 +55,7 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
         if !tx.mark_demo().await? {
             return Ok(false);
         }
-        for somebody in EVERYBODY {
+        for somebody in DEMO_USERS {
             tx.insert_user(NewUser {
                 id: Some(UserId(somebody.uid)),
                 uuid: somebody.uuid.map_or_else(Uuid::new_v4, |uuid| Uuid::parse_str(uuid).expect("the uuids above are valid")),
@@ -77,7 +77,7 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
             })
             .await?;
         }
-        let first_four: Vec<_> = EVERYBODY[..4].iter().map(|somebody| PartnerId(somebody.partner)).collect();
+        let first_four: Vec<_> = DEMO_USERS[..4].iter().map(|somebody| PartnerId(somebody.partner)).collect();
         let threads = [
             (1, "Chat with John", ConversationKind::Direct, ThreadType::Chat, &first_four[..2]),
             (2, "Team Group", ConversationKind::Group, ThreadType::Group, &first_four[..]),
@@ -101,7 +101,7 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
             tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation), now);
         }
         let news = tx.insert_group(Some(GroupId(3)), "News").await?;
-        let members: Vec<_> = EVERYBODY[..4].iter().map(|somebody| UserId(somebody.uid)).collect();
+        let members: Vec<_> = DEMO_USERS[..4].iter().map(|somebody| UserId(somebody.uid)).collect();
         tx.insert_group_members(news.id, &members).await?;
         tx.commit().await?;
         Ok(true)

@@ -9,7 +9,7 @@ use std::{
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
 use dragoman::{
-    admin::{self, Edit, NewAccount},
+    admin::{self, NewAccount, UserEdit},
     auth,
     chat::escaped,
     config::{Config, Flags},
@@ -47,13 +47,13 @@ enum Command {
     Migrate,
     /// Administers users.
     #[command(subcommand)]
-    User(User),
+    User(UserCommand),
     /// Administers groups.
     #[command(subcommand)]
-    Group(Group),
+    Group(GroupCommand),
     /// Issues access tokens.
     #[command(subcommand)]
-    Token(Token),
+    Token(TokenCommand),
     /// Prints the OpenAPI document.
     Openapi,
     /// Prints the AsyncAPI document of a dialect's sockets.
@@ -84,7 +84,7 @@ struct Serve {
 
 /// Passwords are read from standard input, so that no list of processes shows them. They have 8 characters or more.
 #[derive(Subcommand)]
-enum User {
+enum UserCommand {
     /// Adds a user; the password is the first line of standard input.
     Add {
         login: String,
@@ -129,7 +129,7 @@ enum User {
 
 /// Groups are lists of users, each of which can have a conversation.
 #[derive(Subcommand)]
-enum Group {
+enum GroupCommand {
     /// Adds a group without members.
     Add { name: String },
     /// Lists all groups.
@@ -148,7 +148,7 @@ enum Group {
 
 /// Tokens are signed with `tokens.secret`, which all servers share.
 #[derive(Subcommand)]
-enum Token {
+enum TokenCommand {
     /// Prints an access token.
     Issue {
         /// A login
@@ -157,13 +157,13 @@ enum Token {
     },
 }
 
-impl User {
+impl UserCommand {
     fn purpose(&self) -> Purpose {
         if matches!(self, Self::List) { Purpose::Read } else { Purpose::Write }
     }
 }
 
-impl Group {
+impl GroupCommand {
     fn purpose(&self) -> Purpose {
         if matches!(self, Self::List) { Purpose::Read } else { Purpose::Write }
     }
@@ -182,7 +182,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line, whatever the error.
-            say(&telemetry::chain(error.as_ref()).to_string());
+            print_error(&telemetry::chain(error.as_ref()).to_string());
             ExitCode::FAILURE
         }
     }
@@ -208,7 +208,7 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
         Command::Migrate => migrate(&config).await,
         Command::User(command) => user(database(&config, command.purpose()).await?.as_ref(), command).await,
         Command::Group(command) => group(database(&config, command.purpose()).await?.as_ref(), command).await,
-        Command::Token(Token::Issue { user }) => token(&config, &user).await,
+        Command::Token(TokenCommand::Issue { user }) => token(&config, &user).await,
         Command::Openapi | Command::Asyncapi { .. } => unreachable!("answered above"),
     }
 }
@@ -244,35 +244,35 @@ async fn database(config: &Config, purpose: Purpose) -> Result<Arc<dyn Storage>,
     server::open_storage(config, purpose, &Metrics::default()).await
 }
 
-async fn user(storage: &dyn Storage, command: User) -> Result<(), server::StartError> {
+async fn user(storage: &dyn Storage, command: UserCommand) -> Result<(), server::StartError> {
     match command {
-        User::Add { login, name, email, role } => {
+        UserCommand::Add { login, name, email, role } => {
             let user = admin::add_user(storage, NewAccount { login, name, email, role, password: password()? }).await?;
             print(&format!("{} (uid {}, partner {})", escaped(user.login_text()), user.id, user.partner.id))?;
-            for twin in admin::twins(storage, &user).await? {
-                say(&format!("warning: {twin} is another user: logins that differ by case alone are different logins"));
+            for twin in admin::lookalike_logins(storage, &user).await? {
+                print_error(&format!("warning: {twin} is another user: logins that differ by case alone are different logins"));
             }
             Ok(())
         }
-        User::List => admin::all_users(storage).await?.iter().try_for_each(print_user),
-        User::Edit { login, moderator, external_id, no_external_id } => {
+        UserCommand::List => admin::all_users(storage).await?.iter().try_for_each(print_user),
+        UserCommand::Edit { login, moderator, external_id, no_external_id } => {
             let external_id = if no_external_id { Some(None) } else { external_id.map(Some) };
-            admin::edit(storage, &login, Edit { moderator, external_id }).await.map_err(Into::into)
+            admin::edit(storage, &login, UserEdit { moderator, external_id }).await.map_err(Into::into)
         }
-        User::Passwd { login } => {
+        UserCommand::Passwd { login } => {
             if !admin::set_password(storage, &login, &password()?).await?.active {
-                say(&format!("warning: {login} is deactivated and stays out until `dragoman user activate`"));
+                print_error(&format!("warning: {login} is deactivated and stays out until `dragoman user activate`"));
             }
             Ok(())
         }
-        User::Deactivate { login } => admin::deactivate(storage, &login).await.map_err(Into::into),
-        User::Activate { login } => {
+        UserCommand::Deactivate { login } => admin::deactivate(storage, &login).await.map_err(Into::into),
+        UserCommand::Activate { login } => {
             if !admin::activate(storage, &login).await? {
-                say(&format!("{login} is active already"));
+                print_error(&format!("{login} is active already"));
             }
             Ok(())
         }
-        User::Picture { login, file } => {
+        UserCommand::Picture { login, file } => {
             let mut png = Vec::new();
             // One byte over the limit suffices to detect a file that is too large.
             let most = u64::try_from(admin::PICTURE_BYTES + 1).expect("a picture is small");
@@ -289,17 +289,17 @@ async fn token(config: &Config, login: &str) -> Result<(), server::StartError> {
     print(token.expose())
 }
 
-async fn group(storage: &dyn Storage, command: Group) -> Result<(), server::StartError> {
+async fn group(storage: &dyn Storage, command: GroupCommand) -> Result<(), server::StartError> {
     match command {
-        Group::Add { name } => {
+        GroupCommand::Add { name } => {
             let group = admin::add_group(storage, &name).await?;
             print(&format!("{} (group {})", escaped(&group.name), group.id))
         }
-        Group::List => {
+        GroupCommand::List => {
             let groups = storage.groups().await?;
             groups.iter().try_for_each(|group| print(&format!("{}\t{}", group.id, escaped(&group.name))))
         }
-        Group::Members { name, add, remove } => {
+        GroupCommand::Members { name, add, remove } => {
             admin::change_members(storage, &name, &add, &remove).await?.iter().try_for_each(print_user)
         }
     }
@@ -332,7 +332,7 @@ fn password() -> Result<String, server::StartError> {
 }
 
 /// Writes a line to standard error, escaped.
-fn say(line: &str) {
+fn print_error(line: &str) {
     // An error means that standard error is closed.
     let _ = writeln!(std::io::stderr(), "dragoman: {}", escaped(line));
 }

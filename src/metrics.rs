@@ -30,7 +30,7 @@ struct Families {
     store: HistogramVec,
     store_failures: IntCounterVec,
     bus_connected: IntGauge,
-    bus_letters: IntCounterVec,
+    bus_batches: IntCounterVec,
     connections: IntGauge,
     sockets: IntGaugeVec,
     frames_told: IntCounterVec,
@@ -52,7 +52,7 @@ struct Families {
 }
 
 /// Gauges that are read at each scrape.
-pub struct Depths {
+pub struct ScrapedGauges {
     pub polls_waiting: usize,
     pub sends_waiting: usize,
     pub marks_waiting: usize,
@@ -103,7 +103,7 @@ impl Default for Metrics {
             )
             .expect("names and labels are valid"),
             bus_connected: gauge("dragoman_bus_connected", "Whether other nodes can be heard; 1 also for a node that is alone."),
-            bus_letters: counters(
+            bus_batches: counters(
                 "dragoman_bus_letters_total",
                 "Letters between nodes: sent, lost on sending, heard.",
                 &["what"],
@@ -141,7 +141,7 @@ impl Default for Metrics {
             Box::new(families.store_failures.clone()),
             Box::new(families.connections.clone()),
             Box::new(families.bus_connected.clone()),
-            Box::new(families.bus_letters.clone()),
+            Box::new(families.bus_batches.clone()),
             Box::new(families.sockets.clone()),
             Box::new(families.frames_told.clone()),
             Box::new(families.sockets_closed.clone()),
@@ -197,8 +197,8 @@ impl Metrics {
     }
 
     /// Counts an open connection while the result lives.
-    pub fn connection(&self) -> Counted {
-        Counted::new(self.0.connections.clone())
+    pub fn connection(&self) -> GaugeGuard {
+        GaugeGuard::new(self.0.connections.clone())
     }
 
     /// Notes if the bus is connected.
@@ -207,17 +207,17 @@ impl Metrics {
     }
 
     /// Counts a batch of notifications on the bus: `sent`, `lost` or `heard`.
-    pub fn bus_letter(&self, what: &str) {
-        self.0.bus_letters.with_label_values(&[what]).inc();
+    pub fn bus_batch(&self, what: &str) {
+        self.0.bus_batches.with_label_values(&[what]).inc();
     }
 
     /// Counts an open socket while the result lives.
-    pub fn socket(&self, dialect: &str) -> Counted {
-        Counted::new(self.0.sockets.with_label_values(&[dialect]))
+    pub fn socket(&self, dialect: &str) -> GaugeGuard {
+        GaugeGuard::new(self.0.sockets.with_label_values(&[dialect]))
     }
 
     /// Counts frames that were sent.
-    pub fn frames_told(&self, dialect: &str, frames: usize) {
+    pub fn frames_sent(&self, dialect: &str, frames: usize) {
         if frames > 0 {
             self.0.frames_told.with_label_values(&[dialect]).inc_by(frames as u64);
         }
@@ -249,7 +249,7 @@ impl Metrics {
     }
 
     /// All metrics in Prometheus's text format.
-    pub fn text(&self, depths: &Depths) -> Vec<u8> {
+    pub fn text(&self, depths: &ScrapedGauges) -> Vec<u8> {
         let as_gauge = |depth: usize| i64::try_from(depth).unwrap_or(i64::MAX);
         self.0.polls_waiting.set(as_gauge(depths.polls_waiting));
         self.0.sends_waiting.set(as_gauge(depths.sends_waiting));
@@ -268,16 +268,16 @@ impl Metrics {
 }
 
 /// Guard of a gauge: increments it, and decrements it when dropped.
-pub struct Counted(IntGauge);
+pub struct GaugeGuard(IntGauge);
 
-impl Counted {
+impl GaugeGuard {
     fn new(gauge: IntGauge) -> Self {
         gauge.inc();
         Self(gauge)
     }
 }
 
-impl Drop for Counted {
+impl Drop for GaugeGuard {
     fn drop(&mut self) {
         self.0.dec();
     }

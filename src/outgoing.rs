@@ -28,7 +28,7 @@ pub enum Reach {
 
 /// Limits of one request.
 #[derive(Clone, Copy, Debug)]
-pub struct Limits {
+pub struct OutgoingLimits {
     /// Deadline, from the DNS look-up to the last byte of the response.
     pub time: Duration,
     /// Size limit of a response's body.
@@ -36,11 +36,11 @@ pub struct Limits {
 }
 
 #[derive(Debug, thiserror::Error)]
-pub enum Error {
+pub enum OutgoingError {
     #[error("must be an http or https address with a host")]
     NoTarget,
     #[error(transparent)]
-    Forbidden(#[from] Forbidden),
+    Forbidden(#[from] ForbiddenHost),
     #[error("the answer has more than {0} bytes")]
     TooLarge(usize),
     /// Without the URL, which may hold a password.
@@ -51,7 +51,7 @@ pub enum Error {
 /// A host without an allowed address.
 #[derive(Debug, thiserror::Error)]
 #[error("{host} has no address that may be connected to from here")]
-pub struct Forbidden {
+pub struct ForbiddenHost {
     host: String,
 }
 
@@ -68,7 +68,7 @@ impl Outgoing {
     ///
     /// # Errors
     /// If TLS cannot be set up, for instance without certificates of authorities on the machine.
-    pub fn new(reach: Reach, limits: Limits) -> Result<Self, Error> {
+    pub fn new(reach: Reach, limits: OutgoingLimits) -> Result<Self, OutgoingError> {
         // The provider is process-wide; an error means that it is installed already.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let http = Client::builder()
@@ -76,41 +76,41 @@ impl Outgoing {
             .timeout(limits.time)
             .no_proxy()
             .redirect(redirect::Policy::none())
-            .dns_resolver(Judged(reach))
+            .dns_resolver(FilteringResolver(reach))
             .build()
-            .map_err(Error::Failed)?;
+            .map_err(OutgoingError::Failed)?;
         Ok(Self { http, reach, answer_bytes: limits.answer_bytes })
     }
 
     /// Checks a URL without a DNS look-up.
     ///
     /// # Errors
-    /// [`Error::NoTarget`], [`Error::Forbidden`].
-    pub fn check(&self, url: &Url) -> Result<(), Error> {
+    /// [`OutgoingError::NoTarget`], [`OutgoingError::ForbiddenHost`].
+    pub fn check(&self, url: &Url) -> Result<(), OutgoingError> {
         let literal = match url.host().filter(|_| ["http", "https"].contains(&url.scheme())) {
             Some(Host::Domain(_)) => return Ok(()),
             Some(Host::Ipv4(address)) => IpAddr::from(address),
             Some(Host::Ipv6(address)) => IpAddr::from(address),
-            None => return Err(Error::NoTarget),
+            None => return Err(OutgoingError::NoTarget),
         };
-        if self.reach.allows(literal) { Ok(()) } else { Err(Forbidden { host: literal.to_string() }.into()) }
+        if self.reach.allows(literal) { Ok(()) } else { Err(ForbiddenHost { host: literal.to_string() }.into()) }
     }
 
     /// Sends a request and reads the whole response, whatever its status; a redirect is a response.
     ///
     /// # Errors
-    /// [`Error`]; the server may have processed the request.
+    /// [`OutgoingError`]; the server may have processed the request.
     ///
     /// # Cancel safety
     /// Cancelling closes the connection; the server may have processed the request.
-    pub async fn send(&self, request: Request) -> Result<Response<Bytes>, Error> {
+    pub async fn send(&self, request: Request) -> Result<Response<Bytes>, OutgoingError> {
         self.check(request.url())?;
-        let failed = |error: reqwest::Error| Error::Failed(error.without_url());
+        let failed = |error: reqwest::Error| OutgoingError::Failed(error.without_url());
         let mut answer = self.http.execute(request).await.map_err(failed)?;
         let mut body = BytesMut::new();
         while let Some(piece) = answer.chunk().await.map_err(failed)? {
             if body.len() + piece.len() > self.answer_bytes {
-                return Err(Error::TooLarge(self.answer_bytes));
+                return Err(OutgoingError::TooLarge(self.answer_bytes));
             }
             body.extend_from_slice(&piece);
         }
@@ -123,16 +123,16 @@ impl Outgoing {
 
 /// DNS resolver that returns only allowed addresses. The client connects to one of these without another look-up, so that DNS
 /// rebinding is useless. Literal addresses bypass it: see [`Outgoing::check`].
-struct Judged(Reach);
+struct FilteringResolver(Reach);
 
-impl Resolve for Judged {
+impl Resolve for FilteringResolver {
     fn resolve(&self, name: Name) -> Resolving {
         let reach = self.0;
         Box::pin(async move {
             let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
             let allowed: Vec<SocketAddr> = found.filter(|found| reach.allows(found.ip())).collect();
             if allowed.is_empty() {
-                return Err(Forbidden { host: name.as_str().to_owned() }.into());
+                return Err(ForbiddenHost { host: name.as_str().to_owned() }.into());
             }
             Ok(Box::new(allowed.into_iter()) as Addrs)
         })
@@ -201,9 +201,9 @@ mod tests {
     use super::*;
     use crate::telemetry::chain;
 
-    const LIMITS: Limits = Limits { time: Duration::from_secs(20), answer_bytes: 1_000 };
+    const LIMITS: OutgoingLimits = OutgoingLimits { time: Duration::from_secs(20), answer_bytes: 1_000 };
 
-    fn outgoing(reach: Reach, limits: Limits) -> Outgoing {
+    fn outgoing(reach: Reach, limits: OutgoingLimits) -> Outgoing {
         Outgoing::new(reach, limits).expect("TLS can be set up")
     }
 
@@ -211,7 +211,7 @@ mod tests {
         text.parse().expect("it is an address")
     }
 
-    async fn get(outgoing: &Outgoing, address: &str) -> Result<Response<Bytes>, Error> {
+    async fn get(outgoing: &Outgoing, address: &str) -> Result<Response<Bytes>, OutgoingError> {
         outgoing.send(Request::new(Method::GET, url(address))).await
     }
 
@@ -271,13 +271,13 @@ mod tests {
     async fn literal_addresses_and_those_behind_names_are_judged() {
         let public = outgoing(Reach::Public, LIMITS);
         for address in ["http://127.0.0.1:1/", "http://2130706433:1/", "http://0x7f.1:1/", "http://[::ffff:7f00:1]:1/"] {
-            assert!(matches!(get(&public, address).await, Err(Error::Forbidden(_))), "{address}");
+            assert!(matches!(get(&public, address).await, Err(OutgoingError::Forbidden(_))), "{address}");
         }
         let error = get(&public, "http://user:secret@localhost:1/").await.expect_err("it is this machine");
         let said = chain(&error).to_string();
         assert!(said.contains("localhost has no address") && !said.contains("secret"), "{said}");
         for address in ["file:///etc/passwd", "ftp://example.com/", "data:,x"] {
-            assert!(matches!(get(&public, address).await, Err(Error::NoTarget)), "{address}");
+            assert!(matches!(get(&public, address).await, Err(OutgoingError::NoTarget)), "{address}");
         }
     }
 
@@ -307,12 +307,12 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_that_does_not_come_is_not_waited_for() {
-        let internal = outgoing(Reach::Internal, Limits { time: Duration::from_millis(100), ..LIMITS });
+        let internal = outgoing(Reach::Internal, OutgoingLimits { time: Duration::from_millis(100), ..LIMITS });
         let (address, serve) = answering(String::new()).await;
         let outcome = tokio::select! {
             outcome = get(&internal, &address) => outcome,
             _ = serve => panic!("it never ends"),
         };
-        assert!(matches!(outcome, Err(Error::Failed(error)) if error.is_timeout()));
+        assert!(matches!(outcome, Err(OutgoingError::Failed(error)) if error.is_timeout()));
     }
 }

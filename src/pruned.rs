@@ -9,24 +9,24 @@ use std::{
 const FEW: usize = 1_024;
 
 /// A map that is pruned whenever it has doubled since the last pruning.
-pub struct Pruned<K, V> {
+pub struct PruningMap<K, V> {
     entries: HashMap<K, V>,
     /// Size at which the map is pruned next.
-    most: usize,
+    prune_at: usize,
 }
 
-impl<K, V> Default for Pruned<K, V> {
+impl<K, V> Default for PruningMap<K, V> {
     fn default() -> Self {
-        Self { entries: HashMap::new(), most: FEW }
+        Self { entries: HashMap::new(), prune_at: FEW }
     }
 }
 
-impl<K: Eq + Hash, V> Pruned<K, V> {
+impl<K: Eq + Hash, V> PruningMap<K, V> {
     /// Entry of a key. Prunes the entries that `is_over` first, if the map has grown enough.
     pub fn entry(&mut self, key: K, mut is_over: impl FnMut(&K, &mut V) -> bool) -> Entry<'_, K, V> {
-        if self.entries.len() >= self.most {
+        if self.entries.len() >= self.prune_at {
             self.entries.retain(|key, value| !is_over(key, value));
-            self.most = FEW.max(2 * self.entries.len());
+            self.prune_at = FEW.max(2 * self.entries.len());
         }
         self.entries.entry(key)
     }

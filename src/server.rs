@@ -24,14 +24,16 @@ use storage::{Lane, Storage, memory::Memory, postgres};
 use tokio::net::TcpListener;
 
 use crate::{
-    auth::{self, AttemptLimits, Auth, Tokens},
+    auth::{self, Auth, LoginLimits, Tokens},
     blobs::{Blobs, MARKER},
     bus::{self, Bus},
-    chat::{self, Chat, Ground},
+    chat::{self, Chat, Dependencies},
     clock,
     config::{self, Config},
     demo,
-    dialects::{House, concierge, conversations, files, im_chat, messaging, odoo, room, socket::Sockets, tokens, uploads},
+    dialects::{
+        AppContext, concierge, conversations, files, im_chat, messaging, odoo, room, socket::SocketServer, tokens, uploads,
+    },
     lifecycle::Lifecycle,
     metrics::Metrics,
     shares::Shares,
@@ -77,18 +79,18 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
     let counted = metrics.clone();
     storage.observe(Arc::new(move |operation, time, failed| counted.statement(operation, time, failed)));
     if purpose != Purpose::Read {
-        storage.must_take_writes().await?;
+        storage.require_writable().await?;
     }
     if purpose == Purpose::Migrate {
-        refuse_beside_others(&storage.nodes_in_the_way(env!("CARGO_PKG_VERSION")).await?)?;
+        refuse_beside_other_versions(&storage.blocking_nodes(env!("CARGO_PKG_VERSION")).await?)?;
         storage.migrate().await?;
         if !storage.index_people().await? {
             tracing::warn!("people are searched without an index: the extension pg_trgm is missing and may not be created");
         }
     }
     if purpose != Purpose::Read {
-        storage.must_raise_sequences().await?;
-        chat::settle_log(&storage).await?;
+        storage.require_sequence_rights().await?;
+        chat::restart_log_if_lost(&storage).await?;
     }
     for setting in storage.lossy_settings().await? {
         tracing::warn!(setting, "the database may lose what it has confirmed, for this is off");
@@ -97,7 +99,7 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
 }
 
 /// Refuses a migration while nodes of other versions serve the database, which cannot work after it.
-fn refuse_beside_others(others: &[postgres::OtherNode]) -> Result<(), StartError> {
+fn refuse_beside_other_versions(others: &[postgres::OtherNode]) -> Result<(), StartError> {
     let Some(last) = others.iter().map(|node| node.until).max() else { return Ok(()) };
     let named = others.iter().map(|node| format!("{} (version {})", node.id, node.version.as_deref().unwrap_or("0.1.0")));
     let named = named.collect::<Vec<_>>().join(", ");
@@ -120,28 +122,28 @@ pub async fn run(
     let config = Arc::new(config);
     compare_clocks(storage.as_ref()).await?;
     let (services, requests) = (Lifecycle::default(), Lifecycle::default());
-    let files = Files::of(&config);
+    let files = FileStore::of(&config);
     let blobs = Blobs::open(&files.address, &services).map_err(|error| format!("files: {}", telemetry::chain(error.as_ref())))?;
-    if config.is_lasting() {
+    if config.is_persistent() {
         claim_files(&files, &blobs, storage.as_ref()).await?;
     }
-    let limits = AttemptLimits {
+    let limits = LoginLimits {
         per_login: config.limits.failed_logins_per_login,
         per_address: config.limits.failed_logins_per_address,
         waiting: config.limits.password_checks_waiting,
     };
     let tokens = open_tokens(&config, &services)?;
     let takes_tokens = tokens.is_configured();
-    let alone = matches!(config.bus, config::Bus::Local);
-    let (announce, announced) = chat::announcing();
+    let alone = matches!(config.bus, config::BusSettings::Local);
+    let (announce, announced) = chat::publisher();
     let sessions = config.session.rules(config.limits.user.sessions);
     let (auth, observer) = Auth::start(Arc::clone(&storage), announce, alone, sessions, tokens, limits, &services);
-    let ground = Ground {
+    let ground = Dependencies {
         storage: Arc::clone(&storage),
         blobs,
         bus: open_bus(&config, &metrics).await?,
         observers: vec![observer],
-        announced,
+        commits: announced,
         metrics: metrics.clone(),
         services: services.clone(),
         requests: requests.clone(),
@@ -160,15 +162,15 @@ pub async fn run(
     };
     warn_of_other_sites(&config, &base_url);
     if takes_tokens {
-        warn_of_strangers(&config, storage.as_ref()).await?;
+        warn_of_missing_external_ids(&config, storage.as_ref()).await?;
     }
     let shares = Shares::new(config.limits.shares(), &metrics);
-    let sockets = Sockets::new(&chat, &config.sockets, &shares.turns, &metrics, &requests);
-    let house = House { auth, chat, config: Arc::clone(&config), sockets, shares, base_url: base_url.into() };
+    let sockets = SocketServer::new(&chat, &config.sockets, &shares.turns, &metrics, &requests);
+    let house = AppContext { auth, chat, config: Arc::clone(&config), sockets, shares, base_url: base_url.into() };
     let endpoint = endpoint(&house, Arc::clone(&storage), &metrics, &requests);
 
     tracing::info!(%address, database = config.database, "listening");
-    let accepting = accept::Accepting {
+    let accepting = accept::AcceptLoop {
         listener,
         connections: config.limits.connections,
         connections_per_address: config.limits.of_one_address(),
@@ -196,23 +198,24 @@ pub async fn run(
 /// Opens the bus between nodes; `None` for a single node.
 async fn open_bus(config: &Config, metrics: &Metrics) -> Result<Option<Arc<dyn Bus>>, StartError> {
     Ok(match &config.bus {
-        config::Bus::Local => None,
-        config::Bus::Postgres => Some(Arc::new(bus::Postgres::new(config.storage.0.clone(), metrics.clone()))),
-        config::Bus::Nats(address) => {
+        config::BusSettings::Local => None,
+        config::BusSettings::Postgres => Some(Arc::new(bus::PostgresBus::new(config.storage.0.clone(), metrics.clone()))),
+        config::BusSettings::Nats(address) => {
             let options = bus::NatsOptions {
                 url: address.0.clone(),
                 subject: config.nats.subject.clone(),
                 credentials: config.nats.credentials.clone(),
                 authorities: config.nats.authorities.clone(),
             };
-            let nats = bus::Nats::open(&options).await.map_err(|error| format!("bus: {}", telemetry::chain(error.as_ref())))?;
+            let nats =
+                bus::NatsBus::open(&options).await.map_err(|error| format!("bus: {}", telemetry::chain(error.as_ref())))?;
             Some(Arc::new(nats))
         }
     })
 }
 
 /// OpenAPI service of all HTTP routes. It needs `house` for its types only.
-fn api(house: &House, operation: Operation) -> OpenApiService<impl OpenApi, ()> {
+fn api(house: &AppContext, operation: Operation) -> OpenApiService<impl OpenApi, ()> {
     let apis = (
         odoo::api(house, im_chat::MODELS),
         messaging::api(house),
@@ -233,7 +236,7 @@ fn api(house: &House, operation: Operation) -> OpenApiService<impl OpenApi, ()> 
 }
 
 fn endpoint(
-    house: &House,
+    house: &AppContext,
     storage: Arc<dyn Storage>,
     metrics: &Metrics,
     requests: &Lifecycle,
@@ -243,7 +246,7 @@ fn endpoint(
     let operation = Operation { house: house.clone(), storage, metrics: metrics.clone(), requests: requests.clone() };
     let api = api(house, operation);
     let document = api.spec();
-    let corridor = corridor::Corridor::new(house, metrics, &document);
+    let corridor = corridor::Middleware::new(house, metrics, &document);
     let route = Route::new()
         .at("/openapi.json", operation::document(document))
         .at("/ws/chat/room", room::sockets(house))
@@ -254,9 +257,9 @@ fn endpoint(
     concierge::sockets(house, route)
         .around(move |endpoint, mut request| {
             conversations::redirect(&config.conversations.paths, &config.concierge.paths, &mut request);
-            files::pass_over_unreadable_name(&mut request);
+            files::strip_invalid_name(&mut request);
             let corridor = corridor.clone();
-            telemetry::of_request(async move { Ok::<_, poem::Error>(corridor.pass(endpoint, request).await) })
+            telemetry::with_correlation(async move { Ok::<_, poem::Error>(corridor.call(endpoint, request).await) })
         })
         .map_to_response()
 }
@@ -266,27 +269,27 @@ pub async fn openapi() -> Result<String, StartError> {
     let storage: Arc<dyn Storage> = Arc::new(Memory::new());
     let config = Arc::new(Config::load_defaults()?);
     let idle = Lifecycle::default();
-    let limits = AttemptLimits { per_login: 1, per_address: 1, waiting: 1 };
+    let limits = LoginLimits { per_login: 1, per_address: 1, waiting: 1 };
     let tokens = Tokens::open(config.tokens.rules(config.limits.user.token_families), &idle)?;
-    let (announce, announced) = chat::announcing();
+    let (announce, announced) = chat::publisher();
     let sessions = config.session.rules(0);
     let (auth, _) = Auth::start(Arc::clone(&storage), announce, true, sessions, tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
     let metrics = Metrics::default();
-    let ground = Ground {
+    let ground = Dependencies {
         storage: Arc::clone(&storage),
         blobs,
         bus: None,
         observers: Vec::new(),
-        announced,
+        commits: announced,
         metrics: metrics.clone(),
         services: idle.clone(),
         requests: idle.clone(),
     };
     let chat = Chat::start(ground, config.rules()).await?;
     let shares = Shares::new(config.limits.shares(), &metrics);
-    let sockets = Sockets::new(&chat, &config.sockets, &shares.turns, &metrics, &idle);
-    let house = House { auth, chat, config, sockets, shares, base_url: "".into() };
+    let sockets = SocketServer::new(&chat, &config.sockets, &shares.turns, &metrics, &idle);
+    let house = AppContext { auth, chat, config, sockets, shares, base_url: "".into() };
     let operation = Operation { house: house.clone(), storage, metrics, requests: idle };
     Ok(api(&house, operation).spec())
 }
@@ -333,7 +336,7 @@ async fn compare_clocks(storage: &dyn Storage) -> Result<(), StartError> {
 
 /// Claims the object store for this database: the orphan sweep of another would delete its files. An object store that does not
 /// answer does not prevent the start, but delays the first sweep.
-async fn claim_files(files: &Files, blobs: &Blobs, storage: &dyn Storage) -> Result<(), StartError> {
+async fn claim_files(files: &FileStore, blobs: &Blobs, storage: &dyn Storage) -> Result<(), StartError> {
     let workspace = chat::workspace_uuid(storage).await?;
     let failure = match tokio::time::timeout(MARKER_LIMIT, blobs.claim(workspace)).await {
         Ok(Ok(Some(owner))) if owner == workspace => return Ok(()),
@@ -367,7 +370,7 @@ fn open_tokens(config: &Config, lifecycle: &Lifecycle) -> Result<Tokens, StartEr
 }
 
 /// Warns if tokens of other services cannot match any user, as after an upgrade from the first release.
-async fn warn_of_strangers(config: &Config, storage: &dyn Storage) -> Result<(), StartError> {
+async fn warn_of_missing_external_ids(config: &Config, storage: &dyn Storage) -> Result<(), StartError> {
     if config.tokens.user_claim_names.is_none() && !storage.has_external_ids().await? {
         tracing::warn!(
             "tokens made elsewhere let nobody in: they name external ids, which no user has; link users with `dragoman user edit \
@@ -390,12 +393,12 @@ fn warn_of_other_sites(config: &Config, base_url: &str) {
 }
 
 /// Address of the object store, and a directory to delete at the end.
-struct Files {
+struct FileStore {
     address: String,
     temporary: Option<PathBuf>,
 }
 
-impl Files {
+impl FileStore {
     fn of(config: &Config) -> Self {
         match (config.files.as_str(), config.storage.0.as_str()) {
             ("", "memory:") => {
@@ -408,7 +411,7 @@ impl Files {
     }
 }
 
-impl Drop for Files {
+impl Drop for FileStore {
     fn drop(&mut self) {
         if let Some(directory) = &self.temporary
             && let Err(error) = std::fs::remove_dir_all(directory)

@@ -6,24 +6,24 @@ use parking_lot::Mutex;
 
 /// Permits taken, by owner. Clones are handles to the same.
 #[derive(Clone)]
-pub struct Tally<K>(Arc<Mutex<HashMap<K, usize>>>);
+pub struct KeyedSemaphore<K>(Arc<Mutex<HashMap<K, usize>>>);
 
-impl<K> Default for Tally<K> {
+impl<K> Default for KeyedSemaphore<K> {
     fn default() -> Self {
         Self(Arc::default())
     }
 }
 
-impl<K: Copy + Eq + Hash> Tally<K> {
+impl<K: Copy + Eq + Hash> KeyedSemaphore<K> {
     /// Takes a permit; `None` if the owner has `most` already.
-    pub fn take(&self, owner: K, most: usize) -> Option<Taken<K>> {
+    pub fn take(&self, owner: K, most: usize) -> Option<KeyedPermit<K>> {
         let mut places = self.0.lock();
         let taken = places.get(&owner).copied().unwrap_or(0);
         if taken >= most {
             return None;
         }
         places.insert(owner, taken + 1);
-        Some(Taken { tally: self.clone(), owner })
+        Some(KeyedPermit { tally: self.clone(), owner })
     }
 
     /// Permits of one owner.
@@ -44,12 +44,12 @@ impl<K: Copy + Eq + Hash> Tally<K> {
 }
 
 /// A permit, released when it is dropped.
-pub struct Taken<K: Copy + Eq + Hash> {
-    tally: Tally<K>,
+pub struct KeyedPermit<K: Copy + Eq + Hash> {
+    tally: KeyedSemaphore<K>,
     owner: K,
 }
 
-impl<K: Copy + Eq + Hash> Drop for Taken<K> {
+impl<K: Copy + Eq + Hash> Drop for KeyedPermit<K> {
     fn drop(&mut self) {
         let mut places = self.tally.0.lock();
         let taken = places.get_mut(&self.owner).expect("an owner is there while it has a place");
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn each_has_so_many_and_only_who_has_some_is_remembered() {
-        let tally = Tally::default();
+        let tally = KeyedSemaphore::default();
         let one = tally.take(1, 2).expect("it is the first");
         let two = tally.take(1, 2).expect("it is the second");
         assert!(tally.take(1, 2).is_none());

@@ -7,10 +7,10 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{Log, LogFormat};
+use crate::config::{LogFormat, LogSettings};
 
 /// Starts logging to standard error. The environment's `RUST_LOG`, if set, overrides the level.
-pub fn start(log: &Log) {
+pub fn start(log: &LogSettings) {
     // The NATS client logs each attempt to connect, which the bus logs once. Metrics count the statements of sqlx, and their
     // callers log the failures.
     let quiet = format!("async_nats=off,sqlx=off,{}", log.level);
@@ -58,48 +58,48 @@ pub fn failed(what: &str, cause: &dyn Error) -> String {
 const QUIET: Duration = Duration::from_secs(5);
 
 /// Outage: a repeated failure with one cause, for one log line at its begin and one at its end (log deduplication).
-pub struct Trouble(Mutex<Option<Met>>);
+pub struct Outage(Mutex<Option<OutageState>>);
 
-struct Met {
+struct OutageState {
     times: u64,
     last: Instant,
 }
 
-impl Trouble {
+impl Outage {
     pub const fn new() -> Self {
         Self(Mutex::new(None))
     }
 
     /// Counts `times` failures more. Returns true if they begin an outage.
-    pub fn met(&self, times: u64) -> bool {
+    pub fn record(&self, times: u64) -> bool {
         let mut trouble = self.0.lock();
         let begins = trouble.is_none();
-        let met = trouble.get_or_insert(Met { times: 0, last: Instant::now() });
-        *met = Met { times: met.times + times, last: Instant::now() };
+        let met = trouble.get_or_insert(OutageState { times: 0, last: Instant::now() });
+        *met = OutageState { times: met.times + times, last: Instant::now() };
         begins
     }
 
     /// Ends an outage after a while without failures, and returns the number of failures. Call it after each success.
-    pub fn is_over(&self) -> Option<u64> {
+    pub fn recover(&self) -> Option<u64> {
         let mut trouble = self.0.lock();
         let over = trouble.as_ref().is_some_and(|met| met.last.elapsed() >= QUIET);
         over.then(|| trouble.take()).flatten().map(|met| met.times)
     }
 }
 
-impl Default for Trouble {
+impl Default for Outage {
     fn default() -> Self {
         Self::new()
     }
 }
 
 /// Outage of the store, or of another service that requests need.
-static AWAY: Trouble = Trouble::new();
+static STORE_OUTAGE: Outage = Outage::new();
 
 /// Like [`failed`], for an unreachable service. Logs an outage once, and the cause of each request at debug level.
 pub fn unavailable(what: &str, cause: &dyn Error) -> String {
     let correlation = correlation();
-    if AWAY.met(1) {
+    if STORE_OUTAGE.record(1) {
         begins(what, cause);
     }
     tracing::debug!(correlation, error = %chain(cause), "{what}");
@@ -107,12 +107,12 @@ pub fn unavailable(what: &str, cause: &dyn Error) -> String {
 }
 
 /// Logs that a background operation failed and will be retried; `away` if a service is unreachable, which counts as an outage.
-pub fn put_off(what: &str, cause: &dyn Error, away: bool) {
+pub fn deferred(what: &str, cause: &dyn Error, away: bool) {
     if !away {
         tracing::warn!(error = %chain(cause), "{what}");
         return;
     }
-    if AWAY.met(0) {
+    if STORE_OUTAGE.record(0) {
         begins(what, cause);
     }
     tracing::debug!(error = %chain(cause), "{what}");
@@ -123,8 +123,8 @@ fn begins(what: &str, cause: &dyn Error) {
 }
 
 /// Notes a successful access to the store, which may end an outage.
-pub fn reached() {
-    if let Some(refused) = AWAY.is_over() {
+pub fn store_reached() {
+    if let Some(refused) = STORE_OUTAGE.recover() {
         tracing::info!(refused, "what requests need can be reached again");
     }
 }
@@ -135,7 +135,7 @@ tokio::task_local! {
 }
 
 /// Runs a request with one correlation id.
-pub fn of_request<F: Future>(answering: F) -> impl Future<Output = F::Output> {
+pub fn with_correlation<F: Future>(answering: F) -> impl Future<Output = F::Output> {
     REQUEST.scope(OnceCell::new(), answering)
 }
 
@@ -156,19 +156,19 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_trouble_is_worth_two_lines_however_often_it_is_met() {
-        let trouble = Trouble::new();
-        assert_eq!(trouble.is_over(), None, "nothing has happened");
+        let trouble = Outage::new();
+        assert_eq!(trouble.recover(), None, "nothing has happened");
         for round in 0..2 {
-            assert!(trouble.met(1), "round {round}");
+            assert!(trouble.record(1), "round {round}");
             for _ in 0..100 {
                 tokio::time::advance(QUIET / 2).await;
-                assert_eq!(trouble.is_over(), None, "what goes well now and then does not end it");
-                assert!(!trouble.met(1));
+                assert_eq!(trouble.recover(), None, "what goes well now and then does not end it");
+                assert!(!trouble.record(1));
             }
-            assert!(!trouble.met(0));
+            assert!(!trouble.record(0));
             tokio::time::advance(QUIET).await;
-            assert_eq!(trouble.is_over(), Some(101), "round {round}");
-            assert_eq!(trouble.is_over(), None);
+            assert_eq!(trouble.recover(), Some(101), "round {round}");
+            assert_eq!(trouble.recover(), None);
         }
     }
 }

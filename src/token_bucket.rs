@@ -33,7 +33,7 @@ impl TokenBucket {
     pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
         self.refill(rate, now);
         if self.balance < 1.0 {
-            return Err(lasting((1.0 - self.balance) / rate.per_second));
+            return Err(at_most_a_day((1.0 - self.balance) / rate.per_second));
         }
         self.balance -= 1.0;
         Ok(())
@@ -42,12 +42,12 @@ impl TokenBucket {
     /// Time until the balance is no longer negative; zero if it is not.
     pub fn debt(&mut self, rate: Rate, now: Instant) -> Duration {
         self.refill(rate, now);
-        lasting((-self.balance).max(0.0) / rate.per_second)
+        at_most_a_day((-self.balance).max(0.0) / rate.per_second)
     }
 
     /// Takes one token, and returns the delay until the balance covers it. The delay is at most `longest`; a call that would
     /// exceed it takes no token.
-    pub fn pace(&mut self, rate: Rate, longest: Duration, now: Instant) -> Duration {
+    pub fn take_delayed(&mut self, rate: Rate, longest: Duration, now: Instant) -> Duration {
         if self.debt(rate, now) < longest {
             self.balance -= 1.0;
         }
@@ -68,7 +68,7 @@ impl TokenBucket {
 }
 
 /// Converts seconds to a duration of at most a day.
-fn lasting(seconds: f64) -> Duration {
+fn at_most_a_day(seconds: f64) -> Duration {
     const DAY: Duration = Duration::from_secs(86_400);
     Duration::try_from_secs_f64(seconds).map_or(DAY, |time| time.min(DAY))
 }

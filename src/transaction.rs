@@ -11,11 +11,11 @@ const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// An error that may report contention: the store has rolled back the transaction.
-pub(crate) trait Undone: From<storage::Error> {
+pub(crate) trait Retryable: From<storage::Error> {
     fn is_contention(&self) -> bool;
 }
 
-impl Undone for storage::Error {
+impl Retryable for storage::Error {
     fn is_contention(&self) -> bool {
         matches!(self, Self::Contention(_))
     }
@@ -23,7 +23,7 @@ impl Undone for storage::Error {
 
 /// True if the cause of an error is contention.
 pub(crate) fn is_contention(cause: &(dyn std::error::Error + Send + Sync + 'static)) -> bool {
-    cause.downcast_ref::<storage::Error>().is_some_and(Undone::is_contention)
+    cause.downcast_ref::<storage::Error>().is_some_and(Retryable::is_contention)
 }
 
 /// Runs `work` in a transaction, which it commits itself, and retries it a few times after a deadlock or a serialization failure
@@ -36,15 +36,15 @@ pub(crate) fn is_contention(cause: &(dyn std::error::Error + Send + Sync + 'stat
 ///
 /// # Cancel safety
 /// Dropped before the commit, it leaves nothing behind.
-pub(crate) async fn transaction<T, E: Undone, F: Future<Output = Result<T, E>>>(
+pub(crate) async fn transaction<T, E: Retryable, F: Future<Output = Result<T, E>>>(
     storage: &dyn Storage,
     work: impl Fn(Box<dyn Tx>) -> F,
 ) -> Result<T, E> {
-    again(|| async { work(storage.begin().await?).await }).await
+    retry_on_contention(|| async { work(storage.begin().await?).await }).await
 }
 
 /// Retries `work`, which begins and commits a transaction, as [`transaction`] does.
-pub(crate) async fn again<T, E: Undone, F: Future<Output = Result<T, E>>>(work: impl Fn() -> F) -> Result<T, E> {
+pub(crate) async fn retry_on_contention<T, E: Retryable, F: Future<Output = Result<T, E>>>(work: impl Fn() -> F) -> Result<T, E> {
     for tries in 1..TRIES {
         match work().await {
             Err(error) if error.is_contention() => tokio::time::sleep(pause(tries)).await,
@@ -71,7 +71,7 @@ mod tests {
 
     async fn tried(fails: impl Fn(u32) -> Option<Error>) -> (Result<u32, Error>, u32) {
         let tries = AtomicU32::new(0);
-        let done = again(|| {
+        let done = retry_on_contention(|| {
             let tries = tries.fetch_add(1, Ordering::Relaxed) + 1;
             std::future::ready(fails(tries).map_or(Ok(tries), Err))
         });

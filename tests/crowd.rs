@@ -143,14 +143,15 @@ async fn people_are_made_for_a_fresh_server() {
     #[derive(Parser)]
     struct People {
         #[command(flatten)]
-        people: dragoman_bench::crowd::MakePeople,
+        people: dragoman_bench::crowd::GenerateAccounts,
     }
 
     let directory = tempfile::tempdir().expect("a directory can be made");
     let file = directory.path().join("people.tsv");
     let program = env!("CARGO_BIN_EXE_dragoman");
     let arguments = ["people", file.to_str().unwrap(), "--count", "12", "--agents", "2", "--program", program];
-    let lines = People::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}")).people.make().expect("it is made");
+    let lines =
+        People::try_parse_from(arguments).unwrap_or_else(|error| panic!("{error}")).people.generate().expect("it is made");
     let mut server = Server::builder(Backend::postgres().await).empty().with_tokens().start().await;
     let mut shell = tokio::process::Command::new("sh");
     shell.args(["-c", &lines]).env("DRAGOMAN__STORAGE", server.backend().url());

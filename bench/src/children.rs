@@ -18,28 +18,28 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts Dragoman on this store, without the limits of one user.
-    pub(crate) fn dragoman(program: &Path, storage: &str) -> Result<Self> {
-        Self::start(&mut dragoman(program, storage))
+    pub(crate) fn unlimited_command(program: &Path, storage: &str) -> Result<Self> {
+        Self::start(&mut unlimited_command(program, storage))
     }
 
     /// The same with additional settings, as environment variables.
-    pub(crate) fn with(program: &Path, storage: &str, settings: &[(&str, &str)]) -> Result<Self> {
-        Self::start(dragoman(program, storage).envs(settings.iter().copied()))
+    pub(crate) fn with_settings(program: &Path, storage: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start(unlimited_command(program, storage).envs(settings.iter().copied()))
     }
 
     /// Starts Dragoman with the limits that it ships with.
-    pub(crate) fn as_shipped(program: &Path, storage: &str) -> Result<Self> {
-        Self::as_shipped_but(program, storage, &[])
+    pub(crate) fn with_default_limits(program: &Path, storage: &str) -> Result<Self> {
+        Self::with_default_limits_and(program, storage, &[])
     }
 
     /// The same with some settings changed, as environment variables.
-    pub(crate) fn as_shipped_but(program: &Path, storage: &str, settings: &[(&str, &str)]) -> Result<Self> {
-        Self::start(limited(program, storage).envs(settings.iter().copied()))
+    pub(crate) fn with_default_limits_and(program: &Path, storage: &str, settings: &[(&str, &str)]) -> Result<Self> {
+        Self::start(default_command(program, storage).envs(settings.iter().copied()))
     }
 
     /// Starts one of several nodes on this database and this bus.
     pub(crate) fn node(program: &Path, database: &str, bus: &str) -> Result<Self> {
-        Self::start(dragoman(program, database).env("DRAGOMAN__BUS", bus))
+        Self::start(unlimited_command(program, database).env("DRAGOMAN__BUS", bus))
     }
 
     /// Starts the room on Django Channels, run by a Python that has it.
@@ -76,7 +76,7 @@ impl Server {
     }
 
     /// Processor time of the process in seconds, to the hundredth.
-    pub(crate) fn busy(&self) -> Result<f64> {
+    pub(crate) fn processor_seconds(&self) -> Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
         // Behind the name, which may hold anything, `utime` and `stime` are the 12th and 13th; Linux says 100 ticks a
         // second.
@@ -100,7 +100,7 @@ const UNLIMITED: [&str; 9] = [
 ];
 
 /// The program with the limits that it ships with.
-fn limited(program: &Path, storage: &str) -> Command {
+fn default_command(program: &Path, storage: &str) -> Command {
     let mut command = Command::new(program);
     command.args(["serve", "--listen", "127.0.0.1:0", "--storage", storage]);
     if storage == "memory:" {
@@ -111,8 +111,8 @@ fn limited(program: &Path, storage: &str) -> Command {
 }
 
 /// The program without the limits of one user, since few accounts make all the load.
-fn dragoman(program: &Path, storage: &str) -> Command {
-    let mut command = limited(program, storage);
+fn unlimited_command(program: &Path, storage: &str) -> Command {
+    let mut command = default_command(program, storage);
     command.env("DRAGOMAN__LIMITS__WAITING_POLLS_PER_USER", "20000").env("DRAGOMAN__SOCKETS__PER_USER", "20000");
     // Limits by user and by address are off: the few accounts would reach them.
     command.env("DRAGOMAN__LIMITS__USER__REQUESTS_AT_ONCE", "0").env("DRAGOMAN__LIMITS__ADDRESS__REQUESTS_AT_ONCE", "0");
@@ -139,7 +139,7 @@ fn end(child: &mut Child) {
 }
 
 /// Runs a command to its end, and returns its output.
-pub(crate) fn finished(command: &mut Command) -> Result<String> {
+pub(crate) fn output_of(command: &mut Command) -> Result<String> {
     let output = command.stdin(Stdio::null()).output().map_err(|error| format!("{command:?}: {error}"))?;
     if !output.status.success() {
         return Err(format!("{command:?}: {}\n{}", output.status, String::from_utf8_lossy(&output.stderr)).into());
@@ -152,7 +152,7 @@ pub(crate) fn build_server() -> Result<PathBuf> {
     let manifest = concat!(env!("CARGO_MANIFEST_DIR"), "/../Cargo.toml");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let build = ["build", "--release", "--locked", "--quiet", "--bin", "dragoman", "--manifest-path", manifest];
-    finished(Command::new(cargo).args(build))?;
+    output_of(Command::new(cargo).args(build))?;
     Ok(std::env::current_exe()?.with_file_name("dragoman"))
 }
 

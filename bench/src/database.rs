@@ -11,7 +11,7 @@ const SEND: &str = include_str!("../send.sql");
 const TRANSACTION: &str = include_str!("../transaction.sql");
 const SEED: &str = include_str!("../seed.sql");
 const LARGE: &str = include_str!("../large.sql");
-const CROWDS: &str = include_str!("../crowds.sql");
+const LARGE_CONVERSATIONS: &str = include_str!("../crowds.sql");
 const PEOPLE: &str = include_str!("../people.sql");
 const MIX: &str = include_str!("../mix.sql");
 /// Event log entry of such a message, as long as the server's own. It has no colon before a letter, which pgbench would
@@ -20,11 +20,11 @@ const FACT: &str = r#"{"fact": "message_posted", "of": {"id": 100000, "seq": 100
 
 /// Statements with which pgbench stores a message.
 #[derive(Clone, Copy)]
-pub(crate) enum Writes {
+pub(crate) enum WriteMode {
     /// One statement, the fastest way.
-    AtOnce,
+    SingleStatement,
     /// A transaction of four statements, as applications do it.
-    OneByOne,
+    Transaction,
 }
 
 /// Temporary databases.
@@ -48,7 +48,7 @@ impl Databases {
             sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut connection).await?;
         }
         for url in [&databases.ours, &databases.limits] {
-            children::finished(Command::new(server).args(["migrate", "--storage", url]))?;
+            children::output_of(Command::new(server).args(["migrate", "--storage", url]))?;
             let mut connection = PgConnection::connect(url).await?;
             sqlx::raw_sql(SEED).execute(&mut connection).await?;
             connection.close().await?;
@@ -70,22 +70,22 @@ impl Databases {
     }
 
     /// Fills the server's database with conversations that have these numbers of messages.
-    pub(crate) async fn fill(&self, histories: &[u32]) -> Result<()> {
-        self.run(&LARGE.replace("HISTORIES", &list(histories))).await
+    pub(crate) async fn add_histories(&self, histories: &[u32]) -> Result<()> {
+        self.run(&LARGE.replace("HISTORIES", &sql_list(histories))).await
     }
 
     /// Fills it with people in these numbers of conversations, and with conversations of these numbers of people.
-    pub(crate) async fn crowd(&self, conversations: &[u32], people: &[u32]) -> Result<()> {
-        self.run(&CROWDS.replace("OWN", &list(conversations)).replace("CROWDS", &list(people))).await
+    pub(crate) async fn add_large_conversations(&self, conversations: &[u32], people: &[u32]) -> Result<()> {
+        self.run(&LARGE_CONVERSATIONS.replace("OWN", &sql_list(conversations)).replace("CROWDS", &sql_list(people))).await
     }
 
     /// Adds 50,000 people to it.
-    pub(crate) async fn people(&self) -> Result<()> {
+    pub(crate) async fn add_people(&self) -> Result<()> {
         self.run(PEOPLE).await
     }
 
     /// Adds 200 people to it, and a conversation of all of them.
-    pub(crate) async fn mixed_people(&self) -> Result<()> {
+    pub(crate) async fn add_mix_people(&self) -> Result<()> {
         self.run(MIX).await
     }
 
@@ -146,15 +146,15 @@ impl Databases {
 }
 
 /// Elements of an array in SQL.
-fn list(sizes: &[u32]) -> String {
+fn sql_list(sizes: &[u32]) -> String {
     sizes.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// The script for pgbench.
-pub(crate) fn script(of: Writes) -> String {
+pub(crate) fn script(of: WriteMode) -> String {
     let script = match of {
-        Writes::AtOnce => SEND,
-        Writes::OneByOne => TRANSACTION,
+        WriteMode::SingleStatement => SEND,
+        WriteMode::Transaction => TRANSACTION,
     };
     script.replace("FACT", FACT)
 }

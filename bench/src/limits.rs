@@ -66,7 +66,7 @@ pub(crate) async fn serve(database: Option<&str>) -> Result<()> {
         .at("/notify", post(notify))
         .at("/store", post(store))
         .at("/socket", get(socket))
-        .at("/tell", post(tell))
+        .at("/tell", post(broadcast_frame))
         .data(Lifecycle::default())
         .data(broadcast::Sender::<Utf8Bytes>::new(FRAMES))
         .data(pool)
@@ -127,7 +127,7 @@ fn socket(
     tasks.spawn(async move {
         if let Ok(upgraded) = upgrade.await {
             // An error means that the peer has disconnected.
-            let _ = listen(upgraded, told).await;
+            let _ = forward_frames(upgraded, told).await;
         }
     });
     Ok(Response::builder()
@@ -138,7 +138,7 @@ fn socket(
         .finish())
 }
 
-async fn listen(upgraded: Upgraded, mut told: broadcast::Receiver<Utf8Bytes>) -> Result<(), Error> {
+async fn forward_frames(upgraded: Upgraded, mut told: broadcast::Receiver<Utf8Bytes>) -> Result<(), Error> {
     let config = WebSocketConfig::default().read_buffer_size(READ_BUFFER);
     let mut stream = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
     loop {
@@ -157,7 +157,7 @@ async fn listen(upgraded: Upgraded, mut told: broadcast::Receiver<Utf8Bytes>) ->
 }
 
 #[handler]
-fn tell(Data(told): Data<&broadcast::Sender<Utf8Bytes>>) -> poem::Result<Response> {
+fn broadcast_frame(Data(told): Data<&broadcast::Sender<Utf8Bytes>>) -> poem::Result<Response> {
     told.send(Utf8Bytes::from_static(FRAME)).map_err(InternalServerError)?;
     Ok(json(r#"{"jsonrpc":"2.0","id":1,"result":{"success":true}}"#))
 }

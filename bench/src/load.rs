@@ -16,17 +16,17 @@ use crate::{
 };
 
 /// Time-out of an answer or a delivery.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 /// Time that a poll gets to begin waiting.
 const SETTLE: Duration = Duration::from_millis(10);
 
 /// Ratio of the whole duration of a throughput measurement to its measured part.
-pub(crate) const LASTS: f64 = 1.25;
+pub(crate) const DURATION_RATIO: f64 = 1.25;
 
 /// Answers per second while each connection cycles through its requests. The first fifth of the time is warm-up.
 pub(crate) async fn throughput(address: SocketAddr, connections: &[Vec<Request>], time: Duration) -> Result<f64> {
     let mut tasks = JoinSet::new();
-    let end = Instant::now() + time.mul_f64(LASTS);
+    let end = Instant::now() + time.mul_f64(DURATION_RATIO);
     let begin = end - time;
     for requests in connections {
         let requests = requests.clone();
@@ -45,7 +45,7 @@ pub(crate) async fn throughput(address: SocketAddr, connections: &[Vec<Request>]
         });
     }
     let mut answers = 0.0;
-    while let Some(done) = timeout(time * 2 + PATIENCE, tasks.join_next()).await? {
+    while let Some(done) = timeout(time * 2 + TIMEOUT, tasks.join_next()).await? {
         let done: Result<u32> = done?;
         answers += f64::from(done?);
     }
@@ -58,21 +58,26 @@ pub(crate) async fn latency(address: SocketAddr, requests: &[Request], times: us
     let mut taken = Vec::new();
     for request in requests.iter().cycle().take(times) {
         let begun = Instant::now();
-        timeout(PATIENCE, connection.exchange(request)).await??;
+        timeout(TIMEOUT, connection.exchange(request)).await??;
         taken.push(begun.elapsed().as_secs_f64() * 1e6);
     }
     Ok(median(&taken))
 }
 
 /// Median latency of a request that follows a send, and gets the id of the sent message.
-pub(crate) async fn after_each(address: SocketAddr, send: &Request, ask: &dyn Fn(&str) -> Request, times: usize) -> Result<f64> {
+pub(crate) async fn latency_after_send(
+    address: SocketAddr,
+    send: &Request,
+    ask: &dyn Fn(&str) -> Request,
+    times: usize,
+) -> Result<f64> {
     let mut connection = Connection::open(address).await?;
     let mut taken = Vec::new();
     for _ in 0..times {
-        let id = timeout(PATIENCE, connection.exchange(send)).await??.number("message_id").ok_or("a send without an id")?;
+        let id = timeout(TIMEOUT, connection.exchange(send)).await??.number("message_id").ok_or("a send without an id")?;
         let ask = ask(&id);
         let begun = Instant::now();
-        timeout(PATIENCE, connection.exchange(&ask)).await??;
+        timeout(TIMEOUT, connection.exchange(&ask)).await??;
         taken.push(begun.elapsed().as_secs_f64() * 1e6);
     }
     Ok(median(&taken))
@@ -82,9 +87,9 @@ pub(crate) async fn after_each(address: SocketAddr, send: &Request, ask: &dyn Fn
 #[derive(Clone, Copy)]
 pub(crate) struct Delivery {
     /// From the sender's request to the answer to the poll.
-    pub(crate) whole: f64,
+    pub(crate) total: f64,
     /// From the sender's answer to the answer to the poll; negative if the latter came first.
-    pub(crate) behind: f64,
+    pub(crate) after_send: f64,
 }
 
 /// Sends one message at a time to a long poll that waits for messages after the last one.
@@ -107,44 +112,44 @@ pub(crate) async fn delivery(
             let after = begun.elapsed().as_secs_f64();
             Ok((after, answer.number("message_id")))
         };
-        let (polled, (sent, id)) = timeout(PATIENCE, async { tokio::try_join!(polled, sent) }).await??;
+        let (polled, (sent, id)) = timeout(TIMEOUT, async { tokio::try_join!(polled, sent) }).await??;
         whole.push(polled * 1e6);
         behind.push((polled - sent) * 1e6);
         last = id.unwrap_or(last);
     }
-    Ok(Delivery { whole: median(&whole), behind: median(&behind) })
+    Ok(Delivery { total: median(&whole), after_send: median(&behind) })
 }
 
 /// Sockets with a reader task each.
 pub(crate) struct Listeners {
     /// One permit for each message that one of the sockets has received.
-    told: Arc<Semaphore>,
+    received: Arc<Semaphore>,
     /// Reader tasks, aborted on drop.
     tasks: JoinSet<Result<()>>,
-    words: &'static [u8],
+    pattern: &'static [u8],
 }
 
 impl Listeners {
-    /// Begins to count the messages on these sockets: frames that contain `words`.
+    /// Begins to count the messages on these sockets: frames that contain `pattern`.
     pub(crate) fn new(sockets: Vec<Socket>, words: &'static [u8]) -> Self {
-        let mut listeners = Self { told: Arc::new(Semaphore::new(0)), tasks: JoinSet::new(), words };
-        sockets.into_iter().for_each(|socket| listeners.join(socket));
+        let mut listeners = Self { received: Arc::new(Semaphore::new(0)), tasks: JoinSet::new(), pattern: words };
+        sockets.into_iter().for_each(|socket| listeners.add(socket));
         listeners
     }
 
     /// Adds a socket.
-    pub(crate) fn join(&mut self, mut socket: Socket) {
-        let (told, words) = (Arc::clone(&self.told), self.words);
+    pub(crate) fn add(&mut self, mut socket: Socket) {
+        let (told, words) = (Arc::clone(&self.received), self.pattern);
         self.tasks.spawn(async move {
             loop {
-                told.add_permits(socket.count(words).await?);
+                told.add_permits(socket.count_frames(words).await?);
             }
         });
     }
 
     /// Measures fan-out for about `time`: sends `at_once` messages together, through these servers in turn, and waits
     /// until all sockets have them before the next ones. Returns the number of deliveries, and the duration in seconds.
-    pub(crate) async fn deliveries(
+    pub(crate) async fn fan_out(
         &mut self,
         through: &[SocketAddr],
         send: &Request,
@@ -165,7 +170,7 @@ impl Listeners {
                 sender.receive().await?;
             }
             senders.rotate_left(at_once);
-            self.wait_for(everybody).await?;
+            self.wait_for_deliveries(everybody).await?;
             times += 1;
         }
         Ok((f64::from(everybody) * f64::from(times), begun.elapsed().as_secs_f64()))
@@ -174,8 +179,8 @@ impl Listeners {
 
 impl Listeners {
     /// Waits until the sockets together have received this many messages. Fails if a socket is closed.
-    async fn wait_for(&mut self, told: u32) -> Result<()> {
-        let (counted, tasks) = (&self.told, &mut self.tasks);
+    async fn wait_for_deliveries(&mut self, told: u32) -> Result<()> {
+        let (counted, tasks) = (&self.received, &mut self.tasks);
         let waiting = async {
             tokio::select! {
                 all = counted.acquire_many(told) => {
@@ -185,53 +190,57 @@ impl Listeners {
                 Some(ended) = tasks.join_next() => ended?,
             }
         };
-        let missing = || format!("{told} deliveries did not come, but {}", self.told.available_permits());
-        timeout(PATIENCE, waiting).await.unwrap_or_else(|_| Err(missing().into()))
+        let missing = || format!("{told} deliveries did not come, but {}", self.received.available_permits());
+        timeout(TIMEOUT, waiting).await.unwrap_or_else(|_| Err(missing().into()))
     }
 
     /// Median latencies of one message in microseconds: until its sender has the answer, and until all sockets have the
     /// message.
-    pub(crate) async fn heard(&mut self, address: SocketAddr, send: &Request, times: usize) -> Result<(f64, f64)> {
+    pub(crate) async fn delivery_latency(&mut self, address: SocketAddr, send: &Request, times: usize) -> Result<(f64, f64)> {
         let everybody = u32::try_from(self.tasks.len())?;
         let mut sender = Connection::open(address).await?;
         let (mut answered, mut told) = (Vec::new(), Vec::new());
         for _ in 0..times {
             let begun = Instant::now();
-            timeout(PATIENCE, sender.exchange(send)).await??;
+            timeout(TIMEOUT, sender.exchange(send)).await??;
             answered.push(begun.elapsed().as_secs_f64() * 1e6);
-            self.wait_for(everybody).await?;
+            self.wait_for_deliveries(everybody).await?;
             told.push(begun.elapsed().as_secs_f64() * 1e6);
         }
         Ok((median(&answered), median(&told)))
     }
 }
 
-/// Opens `count` sockets, with these paths and sessions in turn.
-pub(crate) async fn open(address: SocketAddr, doors: &[(String, String)], count: usize) -> Result<Vec<Socket>> {
+/// Opens `count_frames` sockets, with these paths and sessions in turn.
+pub(crate) async fn open_sockets(address: SocketAddr, doors: &[(String, String)], count: usize) -> Result<Vec<Socket>> {
     let mut sockets = Vec::new();
     for (path, session) in doors.iter().cycle().take(count) {
-        sockets.push(timeout(PATIENCE, Socket::open(address, path, session)).await??);
+        sockets.push(timeout(TIMEOUT, Socket::open(address, path, session)).await??);
     }
     Ok(sockets)
 }
 
 /// Connections with one unanswered request each.
-pub(crate) struct Waiting(#[expect(dead_code, reason = "they are open as long as this lives")] Vec<Connection>);
+pub(crate) struct WaitingRequests(#[expect(dead_code, reason = "they are open as long as this lives")] Vec<Connection>);
 
 /// Opens a connection for each of the requests, `most` at most, and leaves the requests unanswered.
-pub(crate) async fn wait(address: SocketAddr, requests: impl Iterator<Item = Request>, most: usize) -> Result<Waiting> {
+pub(crate) async fn open_waiting_requests(
+    address: SocketAddr,
+    requests: impl Iterator<Item = Request>,
+    most: usize,
+) -> Result<WaitingRequests> {
     let mut connections = Vec::new();
     for request in requests.take(most) {
-        let mut connection = timeout(PATIENCE, Connection::open(address)).await??;
+        let mut connection = timeout(TIMEOUT, Connection::open(address)).await??;
         connection.send(&request).await?;
         connections.push(connection);
     }
-    Ok(Waiting(connections))
+    Ok(WaitingRequests(connections))
 }
 
 /// Number of connections that the limit of open files allows, up to `most`.
-pub(crate) fn connections_allowed(most: usize) -> Result<usize> {
-    let files = dragoman_bench::open_files_allowed()?;
+pub(crate) fn connections_limit(most: usize) -> Result<usize> {
+    let files = dragoman_bench::open_files_limit()?;
     Ok(most.min(files.saturating_sub(200)))
 }
 

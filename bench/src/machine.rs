@@ -21,7 +21,7 @@ impl Machine {
     pub(crate) fn this(postgres: Option<String>) -> Result<Self> {
         let memory = line("/proc/meminfo", "MemTotal")?.trim_end_matches(" kB").parse::<u64>()?;
         let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
-        let rustc = children::finished(Command::new(rustc).arg("--version"))?;
+        let rustc = children::output_of(Command::new(rustc).arg("--version"))?;
         Ok(Self {
             cores: std::thread::available_parallelism()?.get(),
             // Not every architecture has this line.

@@ -17,13 +17,13 @@ use chrono::Utc;
 use clap::{Parser, Subcommand, builder::PossibleValuesParser};
 use dragoman_bench::{
     Error, Result,
-    crowd::{Load, MakePeople},
+    crowd::{GenerateAccounts, Load},
 };
 
 use database::Databases;
 use machine::Machine;
 use report::{Results, Run};
-use rows::Bench;
+use rows::Benchmark;
 
 /// Measures Dragoman beside its limits.
 #[derive(Parser)]
@@ -36,38 +36,38 @@ struct Cli {
     #[arg(long, value_name = "DIR", default_value = concat!(env!("CARGO_MANIFEST_DIR"), "/report"), hide_default_value = true)]
     report: PathBuf,
     /// Measure only these rows.
-    #[arg(value_parser = PossibleValuesParser::new(rows::WORDS))]
+    #[arg(value_parser = PossibleValuesParser::new(rows::ROW_NAMES))]
     only: Vec<String>,
     #[command(subcommand)]
-    command: Option<Role>,
+    command: Option<Command>,
 }
 
 #[derive(Subcommand)]
-enum Role {
+enum Command {
     /// Serve the bare handlers to which the server is compared.
     #[command(hide = true)]
     Limits {
         database: Option<String>,
     },
     Load(Box<Load>),
-    People(MakePeople),
+    People(GenerateAccounts),
 }
 
 fn main() -> ExitCode {
     let cli = Cli::parse();
     let done = match &cli.command {
         // poem's usual runtime.
-        Some(Role::Limits { database }) => tokio::runtime::Builder::new_multi_thread()
+        Some(Command::Limits { database }) => tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(Into::into)
             .and_then(|runtime| runtime.block_on(limits::serve(database.as_deref()))),
-        Some(Role::Load(load)) => tokio::runtime::Builder::new_multi_thread()
+        Some(Command::Load(load)) => tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
             .map_err(Into::into)
-            .and_then(|runtime| runtime.block_on(crowd(load))),
-        Some(Role::People(people)) => people.make().and_then(|lines| say(lines.trim_end())),
+            .and_then(|runtime| runtime.block_on(run_load(load))),
+        Some(Command::People(people)) => people.generate().and_then(|lines| print_line(lines.trim_end())),
         None => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -85,7 +85,7 @@ fn main() -> ExitCode {
 }
 
 /// Runs the load generator, and reports even after Ctrl-C.
-async fn crowd(load: &Load) -> Result<()> {
+async fn run_load(load: &Load) -> Result<()> {
     let report = load
         .run(async {
             // Without a signal handler the run goes on to its end.
@@ -94,7 +94,7 @@ async fn crowd(load: &Load) -> Result<()> {
             }
         })
         .await?;
-    say(report.to_string().trim_end())?;
+    print_line(report.to_string().trim_end())?;
     report.write(load)?;
     if report.is_flawless() { Ok(()) } else { Err("messages were lost, doubled or out of order".into()) }
 }
@@ -110,15 +110,15 @@ async fn run(cli: &Cli) -> Result<()> {
         }
         Err(_) => (None, None),
     };
-    let bench = Bench { cli, program, databases, rows: RefCell::default(), growth: RefCell::default() };
+    let bench = Benchmark { cli, program, databases, rows: RefCell::default(), growth: RefCell::default() };
     let measured = bench.measure().await;
     // Rows measured before an error are saved.
     let command = ["bench/run"].into_iter().chain(cli.quick.then_some("--quick")).chain(cli.only.iter().map(String::as_str));
     let command = command.collect::<Vec<_>>().join(" ");
     let run = Run { at, command, seconds: begun.elapsed().as_secs(), machine: Machine::this(postgres)? };
-    say(&format!("\nIt took {} s.", run.seconds))?;
+    print_line(&format!("\nIt took {} s.", run.seconds))?;
     let mut results = Results::load(&cli.report)?;
-    results.take(run, bench.rows.into_inner(), bench.growth.into_inner());
+    results.merge(run, bench.rows.into_inner(), bench.growth.into_inner());
     results.save(&cli.report)?;
     if let Some(databases) = bench.databases {
         databases.drop().await?;
@@ -126,7 +126,7 @@ async fn run(cli: &Cli) -> Result<()> {
     measured
 }
 
-fn say(line: &str) -> Result<()> {
+fn print_line(line: &str) -> Result<()> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "{line}")?;
     Ok(out.flush()?)

@@ -42,7 +42,7 @@ pub(crate) fn read(session: &str, message: &str) -> Request {
 
 /// Requests to a server on memory, with six people and, besides the demo data, ten threads of all of them with five
 /// messages each.
-pub(crate) struct Furnished {
+pub(crate) struct DemoThreads {
     /// For each connection.
     pub(crate) count: Vec<Vec<Request>>,
     pub(crate) thread: i64,
@@ -50,8 +50,8 @@ pub(crate) struct Furnished {
     pub(crate) readers: Vec<String>,
 }
 
-impl Furnished {
-    pub(crate) async fn by_the_api(server: &Server) -> Result<Self> {
+impl DemoThreads {
+    pub(crate) async fn create(server: &Server) -> Result<Self> {
         const LOGINS: [&str; 6] = [
             "admin@gmail.com",
             "john@example.com",

@@ -54,7 +54,7 @@ impl Socket {
         received.drain(..head);
         let mut socket = Self { stream, received };
         socket.stream.write_all(&[PING, 0x80, 0, 0, 0, 0]).await?;
-        while !socket.has(PONG) {
+        while !socket.has_frame(PONG) {
             if socket.stream.read_buf(&mut socket.received).await? == 0 {
                 return Err("the server has closed a socket".into());
             }
@@ -63,7 +63,7 @@ impl Socket {
     }
 
     /// True if a complete frame with this first byte has been received.
-    fn has(&self, first: u8) -> bool {
+    fn has_frame(&self, first: u8) -> bool {
         let mut passed = 0;
         while let Some(payload) = payload(&self.received[passed..]) {
             if self.received[passed] == first {
@@ -75,7 +75,7 @@ impl Socket {
     }
 
     /// Sends a text frame, masked with zeros, which leaves the text as it is.
-    pub(crate) async fn say(&mut self, text: &str) -> Result<()> {
+    pub(crate) async fn send(&mut self, text: &str) -> Result<()> {
         let length = u16::try_from(text.len())?;
         let mut frame = vec![0x81, 0x80 | 126];
         frame.extend(length.to_be_bytes());
@@ -85,7 +85,7 @@ impl Socket {
     }
 
     /// Waits for more bytes, and counts the complete frames that contain `words`. Answers pings.
-    pub(crate) async fn count(&mut self, words: &[u8]) -> Result<usize> {
+    pub(crate) async fn count_frames(&mut self, words: &[u8]) -> Result<usize> {
         if self.stream.read_buf(&mut self.received).await? == 0 {
             return Err("the server has closed a socket".into());
         }

@@ -18,11 +18,11 @@ use crate::shares::share_of;
 /// Period over which failed log-ins are counted.
 const WINDOW: Duration = Duration::from_secs(60);
 /// Capacity of the cache of counters.
-const REMEMBERED: usize = 50_000;
+const COUNTERS: usize = 50_000;
 
 /// Limits of failed log-ins within a minute, and of log-ins in the queue for a password check.
 #[derive(Clone, Copy, Debug)]
-pub struct AttemptLimits {
+pub struct LoginLimits {
     /// Failed log-ins with one login from one address.
     pub per_login: u32,
     /// Failed log-ins with any login from one address.
@@ -32,10 +32,10 @@ pub struct AttemptLimits {
 }
 
 /// Key of a counter: an address and the target of its log-ins.
-type Key = (IpAddr, Tried);
+type Key = (IpAddr, ThrottleTarget);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-enum Tried {
+enum ThrottleTarget {
     Anything,
     /// A login or uid, known or not, as a keyed hash: a stranger chooses its length.
     Name(u64),
@@ -48,13 +48,13 @@ enum Tried {
 ///
 /// Only the counters of an address and of a name refuse openly. A refusal by an account's counter that was filled under another
 /// name would reveal that both names belong to one account, and that the account exists.
-pub(super) struct Attempts {
-    limits: AttemptLimits,
+pub(super) struct LoginThrottle {
+    limits: LoginLimits,
     hasher: RandomState,
-    counts: Cache<Key, Arc<Count>>,
+    counts: Cache<Key, Arc<FailureCounter>>,
 }
 
-struct Count {
+struct FailureCounter {
     state: Mutex<State>,
     /// Notified at the end of each attempt.
     ended: Notify,
@@ -78,28 +78,28 @@ pub(super) struct LockedOut {
 }
 
 /// An attempt that the counter of its address has admitted, before it names an account.
-pub(super) struct Arrival {
+pub(super) struct AddressAttempt {
     address: IpAddr,
-    place: Place,
+    place: ThrottlePermit,
 }
 
 /// An attempt under way. An attempt that is dropped before it has failed, because the store or the client went away, does not
 /// count: it reveals nothing about the password.
-pub(super) struct Attempt {
-    places: Vec<Place>,
+pub(super) struct LoginAttempt {
+    places: Vec<ThrottlePermit>,
     /// True if the account's counter has reached its limit: the answer is "wrong password" whatever the password.
-    pub(super) is_in_vain: bool,
+    pub(super) is_account_locked: bool,
 }
 
 /// Permit of one counter for one attempt.
-struct Place {
-    count: Arc<Count>,
+struct ThrottlePermit {
+    count: Arc<FailureCounter>,
     failed: bool,
 }
 
-impl Attempts {
-    pub(super) fn new(limits: AttemptLimits) -> Self {
-        Self { limits, hasher: RandomState::new(), counts: Cache::new(REMEMBERED) }
+impl LoginThrottle {
+    pub(super) fn new(limits: LoginLimits) -> Self {
+        Self { limits, hasher: RandomState::new(), counts: Cache::new(COUNTERS) }
     }
 
     /// Admits an attempt by its address. Attempts under way are limited to the failures that remain, so that parallel attempts
@@ -111,35 +111,42 @@ impl Attempts {
     ///
     /// # Cancel safety
     /// A cancelled attempt does not count.
-    pub(super) async fn arrive(&self, from: IpAddr) -> Result<Arrival, LockedOut> {
+    pub(super) async fn admit_address(&self, from: IpAddr) -> Result<AddressAttempt, LockedOut> {
         let address = share_of(from);
-        Ok(Arrival { address, place: self.count((address, Tried::Anything)).enter(self.limits.per_address).await? })
+        Ok(AddressAttempt {
+            address,
+            place: self.count((address, ThrottleTarget::Anything)).enter(self.limits.per_address).await?,
+        })
     }
 
     /// Admits an attempt under `name`, which is the login of `user` if it is known.
     ///
     /// # Errors
-    /// [`LockedOut`] if the name has reached its limit at this address. The counter of the account sets `is_in_vain` instead.
+    /// [`LockedOut`] if the name has reached its limit at this address. The counter of the account sets `is_account_locked` instead.
     ///
     /// # Cancel safety
     /// A cancelled attempt does not count.
-    pub(super) async fn begin(
+    pub(super) async fn admit_login(
         &self,
-        Arrival { address, place }: Arrival,
+        AddressAttempt { address, place }: AddressAttempt,
         name: &str,
         user: Option<UserId>,
-    ) -> Result<Attempt, LockedOut> {
-        let of_name = self.count((address, Tried::Name(self.hasher.hash_one(name)))).enter(self.limits.per_login).await?;
+    ) -> Result<LoginAttempt, LockedOut> {
+        let of_name =
+            self.count((address, ThrottleTarget::Name(self.hasher.hash_one(name)))).enter(self.limits.per_login).await?;
         let of_account = match user {
-            Some(user) => Some(self.count((address, Tried::Account(user))).enter(self.limits.per_login).await),
+            Some(user) => Some(self.count((address, ThrottleTarget::Account(user))).enter(self.limits.per_login).await),
             None => None,
         };
         let is_in_vain = matches!(of_account, Some(Err(_)));
-        Ok(Attempt { places: [place, of_name].into_iter().chain(of_account.and_then(Result::ok)).collect(), is_in_vain })
+        Ok(LoginAttempt {
+            places: [place, of_name].into_iter().chain(of_account.and_then(Result::ok)).collect(),
+            is_account_locked: is_in_vain,
+        })
     }
 
-    fn count(&self, key: Key) -> Arc<Count> {
-        let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(Count::default()));
+    fn count(&self, key: Key) -> Arc<FailureCounter> {
+        let fresh = || Ok::<_, std::convert::Infallible>(Arc::new(FailureCounter::default()));
         match self.counts.get_or_insert_with(&key, fresh) {
             Ok(count) => count,
             Err(never) => match never {},
@@ -147,7 +154,7 @@ impl Attempts {
     }
 }
 
-impl Default for Count {
+impl Default for FailureCounter {
     fn default() -> Self {
         Self {
             state: Mutex::new(State { since: Instant::now(), failures: 0, is_locked: false, under_way: 0 }),
@@ -156,12 +163,12 @@ impl Default for Count {
     }
 }
 
-impl Count {
-    async fn enter(self: Arc<Self>, limit: u32) -> Result<Place, LockedOut> {
+impl FailureCounter {
+    async fn enter(self: Arc<Self>, limit: u32) -> Result<ThrottlePermit, LockedOut> {
         loop {
             let ended = self.ended.notified();
             if self.try_enter(limit)? {
-                return Ok(Place { count: Arc::clone(&self), failed: false });
+                return Ok(ThrottlePermit { count: Arc::clone(&self), failed: false });
             }
             ended.await;
         }
@@ -183,13 +190,13 @@ impl Count {
     }
 }
 
-impl Attempt {
+impl LoginAttempt {
     pub(super) fn failed(mut self) {
         self.places.iter_mut().for_each(|place| place.failed = true);
     }
 }
 
-impl Drop for Place {
+impl Drop for ThrottlePermit {
     fn drop(&mut self) {
         let mut state = self.count.state.lock();
         state.under_way -= 1;

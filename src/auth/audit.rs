@@ -17,7 +17,7 @@ const KEY: &str = "audit";
 const HASH_BYTES: usize = 16;
 
 /// Writer of the audit trail.
-pub(super) struct Trail {
+pub(super) struct AuditTrail {
     storage: Arc<dyn Storage>,
     /// Key of the HMAC over logins that unknown clients send; the same on all nodes.
     key: OnceCell<String>,
@@ -25,7 +25,7 @@ pub(super) struct Trail {
 
 /// Actor of an entry.
 #[derive(Clone, Debug)]
-pub(super) enum Actor {
+pub(super) enum AuditActor {
     User(UserId),
     /// An unknown client, by the keyed hash of the login it sent, if any.
     Stranger(Option<String>),
@@ -33,7 +33,7 @@ pub(super) enum Actor {
 
 /// Action of an entry.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Action {
+pub(super) enum AuditAction {
     SignIn,
     /// Start of a lock-out: further log-ins are refused for a while, whatever their password.
     LockOut,
@@ -41,7 +41,7 @@ pub(super) enum Action {
     TokensRevoked,
 }
 
-impl Action {
+impl AuditAction {
     fn word(self) -> &'static str {
         match self {
             Self::SignIn => "sign_in",
@@ -59,15 +59,15 @@ pub(super) const NOT_OURS: &str = "not_ours";
 
 /// Audit entry at the current time. `object` is the target or the method of the action.
 pub(super) fn entry(
-    actor: Actor,
+    actor: AuditActor,
     from: Option<IpAddr>,
-    action: Action,
+    action: AuditAction,
     object: Option<String>,
     outcome: &'static str,
 ) -> NewAuditEntry {
     let (actor, actor_id) = match actor {
-        Actor::User(id) => (ActorKind::User, Some(id.to_string())),
-        Actor::Stranger(hash) => (ActorKind::Stranger, hash),
+        AuditActor::User(id) => (ActorKind::User, Some(id.to_string())),
+        AuditActor::Stranger(hash) => (ActorKind::Stranger, hash),
     };
     NewAuditEntry {
         at: clock::now(),
@@ -101,7 +101,7 @@ pub(super) fn log(entry: &NewAuditEntry) {
     );
 }
 
-impl Trail {
+impl AuditTrail {
     pub(super) fn new(storage: Arc<dyn Storage>) -> Self {
         Self { storage, key: OnceCell::new() }
     }
@@ -111,23 +111,23 @@ impl Trail {
     pub(super) async fn write(&self, entry: NewAuditEntry) {
         log(&entry);
         if let Err(error) = self.storage.audit(&[entry]).await {
-            telemetry::put_off("an entry of the audit trail could not be stored", &error, error.passes());
+            telemetry::deferred("an entry of the audit trail could not be stored", &error, error.is_transient());
         }
     }
 
     /// Actor for a client that sent an unverified login, which may even be a password: a keyed hash of it, or none if the store
     /// cannot return the key.
-    pub(super) async fn stranger(&self, login: &str) -> Actor {
+    pub(super) async fn stranger(&self, login: &str) -> AuditActor {
         let key = match self.key.get_or_try_init(|| self.read_key()).await {
             Ok(key) => key,
             Err(error) => {
-                telemetry::put_off("the key of the audit trail could not be read", &error, error.passes());
-                return Actor::Stranger(None);
+                telemetry::deferred("the key of the audit trail could not be read", &error, error.is_transient());
+                return AuditActor::Stranger(None);
             }
         };
         let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes()).expect("HMAC takes keys of any length");
         mac.update(login.as_bytes());
-        Actor::Stranger(Some(hex::encode(&mac.finalize().into_bytes()[..HASH_BYTES])))
+        AuditActor::Stranger(Some(hex::encode(&mac.finalize().into_bytes()[..HASH_BYTES])))
     }
 
     async fn read_key(&self) -> storage::Result<String> {

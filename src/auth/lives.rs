@@ -19,7 +19,7 @@ use super::token::Subject;
 
 /// A credential: the unit of revocation. All callers with the same credential are cut off together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Grant {
+pub(super) enum Credential {
     Session(SessionKey),
     /// A token of this server, by its family: all tokens that descend from one log-in.
     Family(Uuid),
@@ -27,7 +27,7 @@ pub(super) enum Grant {
     Token(Subject),
 }
 
-impl Grant {
+impl Credential {
     /// Key of the cursor for a caller with this token. A token of this server: by family, which one device has. A token of
     /// another service, which says nothing about devices: by the token itself. A session: none.
     pub(super) fn cursor(&self, token: &str) -> Option<SessionKey> {
@@ -50,11 +50,11 @@ impl Grant {
 
 /// Revocation registry of one node. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Lives(Arc<Registry>);
+pub(super) struct RevocationRegistry(Arc<Registry>);
 
 #[derive(Default)]
 struct Registry {
-    entries: Mutex<HashMap<Grant, Entry>>,
+    entries: Mutex<HashMap<Credential, Entry>>,
     /// Counter of changed users and ended token families.
     changes: AtomicU64,
     /// Counter of cache invalidations that end no caller.
@@ -62,7 +62,7 @@ struct Registry {
 }
 
 struct Entry {
-    life: Weak<Life>,
+    handle: Weak<RevocationHandle>,
     ended: CancellationToken,
     /// `None` until the credential's user is known.
     user: Option<UserId>,
@@ -71,49 +71,49 @@ struct Entry {
 }
 
 /// Handle that keeps a credential's entry in the registry while any clone of a caller holds it.
-pub(super) struct Life {
-    grant: Grant,
+pub(super) struct RevocationHandle {
+    grant: Credential,
     ended: CancellationToken,
-    lives: Lives,
+    lives: RevocationRegistry,
 }
 
 /// Value of the counter of changed users and ended families.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Changes(u64);
+pub(super) struct ChangeCount(u64);
 
 /// Value of the invalidation counter. A cached caller is valid only within its epoch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Epoch(u64);
+pub(super) struct CacheEpoch(u64);
 
-impl Lives {
+impl RevocationRegistry {
     /// The handle of a credential. Call it before the credential's data is read: an event in between then ends this handle and is
     /// not missed.
-    pub(super) fn begin(&self, grant: &Grant) -> Arc<Life> {
+    pub(super) fn register(&self, grant: &Credential) -> Arc<RevocationHandle> {
         let mut entries = self.0.entries.lock();
-        if let Some(life) = entries.get(grant).and_then(|entry| entry.life.upgrade()) {
+        if let Some(life) = entries.get(grant).and_then(|entry| entry.handle.upgrade()) {
             return life;
         }
         let ended = CancellationToken::new();
-        let life = Arc::new(Life { grant: grant.clone(), ended: ended.clone(), lives: self.clone() });
-        entries.insert(grant.clone(), Entry { life: Arc::downgrade(&life), ended, user: None, family: None });
+        let life = Arc::new(RevocationHandle { grant: grant.clone(), ended: ended.clone(), lives: self.clone() });
+        entries.insert(grant.clone(), Entry { handle: Arc::downgrade(&life), ended, user: None, family: None });
         life
     }
 
-    pub(super) fn changes(&self) -> Changes {
-        Changes(self.0.changes.load(Ordering::Acquire))
+    pub(super) fn changes(&self) -> ChangeCount {
+        ChangeCount(self.0.changes.load(Ordering::Acquire))
     }
 
-    pub(super) fn epoch(&self) -> Epoch {
-        Epoch(self.0.epochs.load(Ordering::Acquire))
+    pub(super) fn epoch(&self) -> CacheEpoch {
+        CacheEpoch(self.0.epochs.load(Ordering::Acquire))
     }
 
     /// Invalidates all cached callers, so that the next request reads them again. Ends no connection.
-    pub(super) fn read_all_anew(&self) {
+    pub(super) fn invalidate_caches(&self) {
         self.0.epochs.fetch_add(1, Ordering::AcqRel);
         self.0.changes.fetch_add(1, Ordering::AcqRel);
     }
 
-    pub(super) fn end(&self, grant: &Grant) {
+    pub(super) fn revoke(&self, grant: &Credential) {
         let entry = self.0.entries.lock().remove(grant);
         if let Some(entry) = entry {
             entry.ended.cancel();
@@ -122,7 +122,7 @@ impl Lives {
 
     pub(super) fn end_family(&self, family: Uuid) {
         self.0.changes.fetch_add(1, Ordering::AcqRel);
-        self.end_where(|grant, entry| *grant == Grant::Family(family) || entry.family == Some(family));
+        self.end_where(|grant, entry| *grant == Credential::Family(family) || entry.family == Some(family));
     }
 
     pub(super) fn end_user(&self, user: UserId) {
@@ -130,7 +130,7 @@ impl Lives {
         self.end_where(|_, entry| entry.user == Some(user));
     }
 
-    fn end_where(&self, ends: impl Fn(&Grant, &Entry) -> bool) {
+    fn end_where(&self, ends: impl Fn(&Credential, &Entry) -> bool) {
         let mut ended = Vec::new();
         self.0.entries.lock().retain(|grant, entry| {
             let ends = ends(grant, entry);
@@ -144,17 +144,17 @@ impl Lives {
     }
 }
 
-impl Life {
+impl RevocationHandle {
     /// Notes the credential's user, and the token family that a session was begun with, as read since `read_at`. False if the
     /// data may be stale and must be read again.
-    pub(super) fn is_of(&self, user: UserId, family: Option<Uuid>, read_at: Changes) -> bool {
+    pub(super) fn bind_user(&self, user: UserId, family: Option<Uuid>, read_at: ChangeCount) -> bool {
         if let Some(entry) = self.lives.0.entries.lock().get_mut(&self.grant) {
             (entry.user, entry.family) = (Some(user), family);
         }
         !self.ended.is_cancelled() && self.lives.changes() == read_at
     }
 
-    pub(super) fn grant(&self) -> &Grant {
+    pub(super) fn credential(&self) -> &Credential {
         &self.grant
     }
 
@@ -163,17 +163,17 @@ impl Life {
     }
 }
 
-impl Drop for Life {
+impl Drop for RevocationHandle {
     fn drop(&mut self) {
         let mut entries = self.lives.0.entries.lock();
         // A new handle of the same credential may exist by now.
-        if entries.get(&self.grant).is_some_and(|entry| entry.life.strong_count() == 0) {
+        if entries.get(&self.grant).is_some_and(|entry| entry.handle.strong_count() == 0) {
             entries.remove(&self.grant);
         }
     }
 }
 
-impl std::fmt::Debug for Life {
+impl std::fmt::Debug for RevocationHandle {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Life").field("ended", &self.ended.is_cancelled()).finish()
     }
@@ -186,41 +186,41 @@ mod tests {
     use storage::{SessionKey, UserId};
     use uuid::Uuid;
 
-    use super::{Grant, Life, Lives};
+    use super::{Credential, RevocationHandle, RevocationRegistry};
 
     const ANN: UserId = UserId(1);
     const BEN: UserId = UserId(2);
 
-    fn session(n: u8) -> Grant {
-        Grant::Session(SessionKey([n; 32]))
+    fn session(n: u8) -> Credential {
+        Credential::Session(SessionKey([n; 32]))
     }
 
-    fn token(family: u128) -> Grant {
-        Grant::Family(Uuid::from_u128(family))
+    fn token(family: u128) -> Credential {
+        Credential::Family(Uuid::from_u128(family))
     }
 
-    fn life(lives: &Lives, grant: &Grant, user: UserId) -> Arc<Life> {
-        let life = lives.begin(grant);
-        assert!(life.is_of(user, None, lives.changes()), "nothing has happened meanwhile");
+    fn life(lives: &RevocationRegistry, grant: &Credential, user: UserId) -> Arc<RevocationHandle> {
+        let life = lives.register(grant);
+        assert!(life.bind_user(user, None, lives.changes()), "nothing has happened meanwhile");
         life
     }
 
-    fn ended<const N: usize>(of: [&Arc<Life>; N]) -> [bool; N] {
+    fn ended<const N: usize>(of: [&Arc<RevocationHandle>; N]) -> [bool; N] {
         of.map(|life| life.ended().is_cancelled())
     }
 
     #[test]
     fn a_grant_ends_for_all_who_came_with_it() {
-        let lives = Lives::default();
+        let lives = RevocationRegistry::default();
         let (one, again, other) =
             (life(&lives, &session(1), ANN), life(&lives, &session(1), ANN), life(&lives, &session(2), ANN));
-        lives.end(&session(1));
+        lives.revoke(&session(1));
         assert_eq!(ended([&one, &again, &other]), [true, true, false]);
     }
 
     #[test]
     fn a_family_ends_without_another() {
-        let lives = Lives::default();
+        let lives = RevocationRegistry::default();
         let (one, other, cookie) = (life(&lives, &token(1), ANN), life(&lives, &token(2), ANN), life(&lives, &session(1), ANN));
         lives.end_family(Uuid::from_u128(1));
         assert_eq!(ended([&one, &other, &cookie]), [true, false, false]);
@@ -228,19 +228,19 @@ mod tests {
 
     #[test]
     fn a_family_ends_with_the_sessions_that_were_begun_with_it() {
-        let lives = Lives::default();
-        let (session, changes) = (lives.begin(&session(1)), lives.changes());
-        assert!(session.is_of(ANN, Some(Uuid::from_u128(2)), changes));
+        let lives = RevocationRegistry::default();
+        let (session, changes) = (lives.register(&session(1)), lives.changes());
+        assert!(session.bind_user(ANN, Some(Uuid::from_u128(2)), changes));
         lives.end_family(Uuid::from_u128(1));
         assert_eq!(ended([&session]), [false]);
-        assert!(!session.is_of(ANN, Some(Uuid::from_u128(1)), changes), "what was read may be from before");
+        assert!(!session.bind_user(ANN, Some(Uuid::from_u128(1)), changes), "what was read may be from before");
         lives.end_family(Uuid::from_u128(1));
         assert_eq!(ended([&session]), [true]);
     }
 
     #[test]
     fn a_user_ends_with_all_that_it_came_with() {
-        let lives = Lives::default();
+        let lives = RevocationRegistry::default();
         let (ann, hers, ben) = (life(&lives, &session(1), ANN), life(&lives, &token(1), ANN), life(&lives, &session(2), BEN));
         lives.end_user(ANN);
         assert_eq!(ended([&ann, &hers, &ben]), [true, true, false]);
@@ -248,32 +248,32 @@ mod tests {
 
     #[test]
     fn what_happens_before_it_is_known_whose_grant_it_is_is_not_missed() {
-        let lives = Lives::default();
-        let (life, changes) = (lives.begin(&session(1)), lives.changes());
+        let lives = RevocationRegistry::default();
+        let (life, changes) = (lives.register(&session(1)), lives.changes());
         lives.end_user(ANN);
-        assert!(!life.is_of(ANN, None, changes), "what was read may be from before");
+        assert!(!life.bind_user(ANN, None, changes), "what was read may be from before");
 
-        let (life, changes) = (lives.begin(&session(2)), lives.changes());
-        lives.end(&session(2));
-        assert!(!life.is_of(ANN, None, changes));
+        let (life, changes) = (lives.register(&session(2)), lives.changes());
+        lives.revoke(&session(2));
+        assert!(!life.bind_user(ANN, None, changes));
     }
 
     #[test]
     fn when_all_is_read_anew_nobody_is_sent_away() {
-        let lives = Lives::default();
+        let lives = RevocationRegistry::default();
         let (one, epoch) = (life(&lives, &session(1), ANN), lives.epoch());
-        let (begun, changes) = (lives.begin(&session(2)), lives.changes());
-        lives.read_all_anew();
+        let (begun, changes) = (lives.register(&session(2)), lives.changes());
+        lives.invalidate_caches();
         assert_eq!(ended([&one, &begun]), [false, false]);
         assert_ne!(lives.epoch(), epoch, "what is cached counts no longer");
-        assert!(!begun.is_of(BEN, None, changes), "what was being read may be from before");
+        assert!(!begun.bind_user(BEN, None, changes), "what was being read may be from before");
     }
 
     #[test]
     fn after_the_end_there_is_a_new_beginning() {
-        let lives = Lives::default();
+        let lives = RevocationRegistry::default();
         let old = life(&lives, &session(1), ANN);
-        lives.end(&session(1));
+        lives.revoke(&session(1));
         let new = life(&lives, &session(1), ANN);
         assert_eq!(ended([&old, &new]), [true, false]);
         drop(old);
@@ -283,7 +283,7 @@ mod tests {
 
     #[test]
     fn nothing_is_kept_of_those_who_have_gone() {
-        let lives = Lives::default();
+        let lives = RevocationRegistry::default();
         let (one, same) = (life(&lives, &session(1), ANN), life(&lives, &session(1), ANN));
         drop(one);
         assert_eq!(lives.0.entries.lock().len(), 1);

@@ -29,21 +29,21 @@ use subtle::ConstantTimeEq;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-pub use attempts::AttemptLimits;
+pub use attempts::LoginLimits;
 pub use session::{Login, SessionId, SessionRules};
-pub use token::{Issued, Names, Refused, Revocation, Token, TokenRules, Tokens};
+pub use token::{IssuedTokens, Revocation, SubjectKind, Token, TokenError, TokenRules, Tokens};
 
 use crate::{
-    chat::{Announce, Cause, Observer},
+    chat::{Cause, Observer, Publisher},
     clock,
     lifecycle::Lifecycle,
-    transaction::{Undone, is_contention, transaction},
+    transaction::{Retryable, is_contention, transaction},
 };
-use attempts::Attempts;
-use audit::Trail;
-use lives::{Epoch, Grant, Life, Lives};
+use attempts::LoginThrottle;
+use audit::AuditTrail;
+use lives::{CacheEpoch, Credential, RevocationHandle, RevocationRegistry};
 use password::Passwords;
-use session::Sessions;
+use session::SessionCache;
 
 /// The authenticated user of a request, with its credential.
 #[derive(Clone, Debug)]
@@ -68,13 +68,13 @@ pub struct Caller {
     /// Key of the stored cursor for a caller with a token.
     cursor: Option<SessionKey>,
     /// True on a socket: a rate limit then acts as back-pressure, which slows reading, instead of refusals.
-    pub is_held_back: bool,
+    pub has_back_pressure: bool,
     /// Keep-alive of the session while its connection stays open.
-    stay: Option<stay::Stay>,
+    keep_alive: Option<stay::KeepAlive>,
     /// Registration of the credential, which keeps `ended` in the revocation registry.
-    life: Option<Arc<Life>>,
+    revocation: Option<Arc<RevocationHandle>>,
     /// Cache epoch in which the caller was read.
-    epoch: Epoch,
+    epoch: CacheEpoch,
 }
 
 impl Caller {
@@ -93,10 +93,10 @@ impl Caller {
             ended: CancellationToken::new(),
             expires_at: None,
             cursor: None,
-            is_held_back: false,
-            stay: None,
-            life: None,
-            epoch: Epoch::default(),
+            has_back_pressure: false,
+            keep_alive: None,
+            revocation: None,
+            epoch: CacheEpoch::default(),
         }
     }
 
@@ -105,13 +105,13 @@ impl Caller {
         [&self.name, &self.login, &self.language, &self.time_zone].into_iter().map(String::len).sum()
     }
 
-    fn living(user: User, life: Arc<Life>, epoch: Epoch) -> Self {
-        Self { ended: life.ended().clone(), life: Some(life), epoch, ..Self::of(user) }
+    fn revocable(user: User, life: Arc<RevocationHandle>, epoch: CacheEpoch) -> Self {
+        Self { ended: life.ended().clone(), revocation: Some(life), epoch, ..Self::of(user) }
     }
 }
 
 /// Time since the last use of a cursor within which the next token of another service inherits it.
-const RENEWAL: TimeDelta = TimeDelta::minutes(10);
+const CURSOR_INHERITANCE: TimeDelta = TimeDelta::minutes(10);
 
 /// Minimum length of a new password, in characters.
 pub const PASSWORD_CHARACTERS: usize = 8;
@@ -127,7 +127,7 @@ pub enum Error {
     Expired,
     /// No token, or an invalid one.
     #[error("token refused: {0}")]
-    Refused(#[from] Refused),
+    InvalidToken(#[from] TokenError),
     /// A setting that the request needs is not set.
     #[error("{0} is not set")]
     NotConfigured(&'static str),
@@ -144,7 +144,7 @@ pub enum Error {
     Internal(#[source] Cause),
 }
 
-impl Undone for Error {
+impl Retryable for Error {
     fn is_contention(&self) -> bool {
         matches!(self, Self::Unavailable(cause) if is_contention(cause.as_ref()))
     }
@@ -166,54 +166,67 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The authentication service. Clones are handles to the same one.
 #[derive(Clone)]
-pub struct Auth(Arc<Parts>);
+pub struct Auth(Arc<AuthParts>);
 
-struct Parts {
+struct AuthParts {
     storage: Arc<dyn Storage>,
-    announce: Announce,
+    publisher: Publisher,
     /// True if no other node serves the same store, so that no other node can advance a cursor.
-    alone: bool,
-    lives: Lives,
-    sessions: Arc<Sessions>,
+    is_single_node: bool,
+    revocations: RevocationRegistry,
+    sessions: Arc<SessionCache>,
     tokens: Tokens,
     passwords: Passwords,
-    attempts: Attempts,
-    trail: Trail,
+    throttle: LoginThrottle,
+    trail: AuditTrail,
 }
 
 impl Auth {
-    /// Starts the service with its tasks; `alone` if no other node serves the same store. The observer must receive every event
+    /// Starts the service with its tasks; `is_single_node` if no other node serves the same store. The observer must receive every event
     /// of the event log.
     pub fn start(
         storage: Arc<dyn Storage>,
-        announce: Announce,
+        announce: Publisher,
         alone: bool,
         session_rules: SessionRules,
         tokens: Tokens,
-        limits: AttemptLimits,
+        limits: LoginLimits,
         lifecycle: &Lifecycle,
     ) -> (Self, Observer) {
         let storage = storage.lane(Lane::Sessions);
-        let sessions = Arc::new(Sessions::new(session_rules));
-        session::keep(Arc::clone(&sessions), Arc::clone(&storage), lifecycle);
-        let lives = Lives::default();
+        let sessions = Arc::new(SessionCache::new(session_rules));
+        session::start_flush_task(Arc::clone(&sessions), Arc::clone(&storage), lifecycle);
+        let lives = RevocationRegistry::default();
         let observed = lives.clone();
         let observer = Box::new(move |event: &Event, _: &[PartnerId]| match &event.fact {
             Fact::SessionEnded { session } => {
                 if let Some(key) = session_key(session) {
-                    observed.end(&Grant::Session(key));
+                    observed.revoke(&Credential::Session(key));
                 }
             }
             Fact::TokensRevoked { family } => observed.end_family(*family),
             Fact::UserChanged { user } | Fact::UserErased { user, .. } => observed.end_user(*user),
-            fact if fact.is_about_the_store() => observed.read_all_anew(),
+            fact if fact.is_about_the_store() => observed.invalidate_caches(),
             _ => {}
         });
         let passwords = Passwords::new(limits.waiting);
         passwords.watch(Arc::clone(&storage), lifecycle);
-        let attempts = Attempts::new(limits);
-        let trail = Trail::new(Arc::clone(&storage));
-        (Self(Arc::new(Parts { storage, announce, alone, lives, sessions, tokens, passwords, attempts, trail })), observer)
+        let attempts = LoginThrottle::new(limits);
+        let trail = AuditTrail::new(Arc::clone(&storage));
+        (
+            Self(Arc::new(AuthParts {
+                storage,
+                publisher: announce,
+                is_single_node: alone,
+                revocations: lives,
+                sessions,
+                tokens,
+                passwords,
+                throttle: attempts,
+                trail,
+            })),
+            observer,
+        )
     }
 
     /// Runs a transaction, which commits itself; see [`transaction`].
@@ -222,10 +235,10 @@ impl Auth {
     }
 
     /// Looks a session up in this node's cache, which counts as a use of it.
-    pub fn remembered_session(&self, id: &SessionId) -> Option<Arc<Login>> {
+    pub fn cached_session(&self, id: &SessionId) -> Option<Arc<Login>> {
         let now = clock::now();
-        let login = self.0.sessions.recall(id.key(), now).filter(|login| login.epoch == self.0.lives.epoch())?;
-        self.0.sessions.use_now(&login, now);
+        let login = self.0.sessions.get(id.key(), now).filter(|login| login.epoch == self.0.revocations.epoch())?;
+        self.0.sessions.record_use(&login, now);
         Some(login)
     }
 
@@ -236,13 +249,13 @@ impl Auth {
     /// [`Error::Expired`] if no session is alive.
     pub async fn session<'a>(&self, ids: &'a [SessionId]) -> Result<(&'a SessionId, Arc<Login>)> {
         if let Some(id) = ids.first()
-            && let Some(login) = self.remembered_session(id)
+            && let Some(login) = self.cached_session(id)
         {
             return Ok((id, login));
         }
         let now = clock::now();
         let keys: Vec<_> = ids.iter().map(SessionId::key).collect();
-        let grants: Vec<_> = keys.iter().copied().map(Grant::Session).collect();
+        let grants: Vec<_> = keys.iter().copied().map(Credential::Session).collect();
         let read = || async {
             let (nth, user, session) = self.stored_session(&keys, now).await?;
             Ok((nth, user, Some(session)))
@@ -250,9 +263,9 @@ impl Auth {
         let (nth, caller, session) = self.admit(&grants, read).await?;
         let session = session.ok_or(Error::Expired)?;
         let login = Login::stored(caller, &session);
-        let login = Arc::new(login.after(self.0.sessions.recall(session.key, now).as_deref()));
-        self.0.sessions.use_now(&login, now);
-        self.0.sessions.remember(Arc::clone(&login));
+        let login = Arc::new(login.merged_with(self.0.sessions.get(session.key, now).as_deref()));
+        self.0.sessions.record_use(&login, now);
+        self.0.sessions.insert(Arc::clone(&login));
         Ok((&ids[nth], login))
     }
 
@@ -270,18 +283,18 @@ impl Auth {
     /// The login of a token for dialects whose callers have sessions. Only a poll of updates needs a session in the store.
     ///
     /// # Errors
-    /// [`Error::Refused`] for a caller without a token.
+    /// [`Error::InvalidToken`] for a caller without a token.
     pub async fn login_by_token(&self, caller: &Caller) -> Result<Arc<Login>> {
-        let key = caller.cursor.ok_or(Refused::Missing)?;
+        let key = caller.cursor.ok_or(TokenError::Missing)?;
         let now = clock::now();
-        if let Some(login) = self.0.sessions.recall(key, now).filter(|login| login.epoch == caller.epoch) {
-            self.0.sessions.use_now(&login, now);
+        if let Some(login) = self.0.sessions.get(key, now).filter(|login| login.epoch == caller.epoch) {
+            self.0.sessions.record_use(&login, now);
             return Ok(login);
         }
         let session = self.0.storage.session(key).await?.filter(|(session, _)| session.user == caller.user);
-        let told = session.map(|(session, _)| session.told);
+        let told = session.map(|(session, _)| session.delivered);
         let login = Arc::new(Login::by_token(caller.clone(), key, now, told));
-        self.0.sessions.remember(Arc::clone(&login));
+        self.0.sessions.insert(Arc::clone(&login));
         Ok(login)
     }
 
@@ -300,18 +313,18 @@ impl Auth {
     /// revocation before the read; reads again if the user changed meanwhile.
     async fn admit<F: Future<Output = Result<(usize, User, Option<Session>)>>>(
         &self,
-        grants: &[Grant],
+        grants: &[Credential],
         read: impl Fn() -> F,
     ) -> Result<(usize, Caller, Option<Session>)> {
-        let lives = &self.0.lives;
+        let lives = &self.0.revocations;
         loop {
-            let begun: Vec<_> = grants.iter().map(|grant| lives.begin(grant)).collect();
+            let begun: Vec<_> = grants.iter().map(|grant| lives.register(grant)).collect();
             let (changes, epoch) = (lives.changes(), lives.epoch());
             let (nth, user, session) = read().await?;
             let family = session.as_ref().and_then(|session| session.token?.family);
             let life = &begun[nth];
-            if life.is_of(user.id, family, changes) {
-                return Ok((nth, Caller::living(user, Arc::clone(life), epoch), session));
+            if life.bind_user(user.id, family, changes) {
+                return Ok((nth, Caller::revocable(user, Arc::clone(life), epoch), session));
             }
         }
     }
@@ -321,22 +334,22 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::Expired`] if the session has ended.
-    pub async fn told(&self, login: &Arc<Login>, now: Position) -> Result<Position> {
-        let elsewhere = if self.0.alone {
+    pub async fn cursor(&self, login: &Arc<Login>, now: Position) -> Result<Position> {
+        let elsewhere = if self.0.is_single_node {
             None
         } else {
             match self.0.storage.session(login.key()).await? {
-                Some((session, _)) => session.told,
+                Some((session, _)) => session.delivered,
                 None if login.is_by_token() => None,
                 None => return Err(Error::Expired),
             }
         };
-        if let Some(position) = login.told().max(elsewhere) {
+        if let Some(position) = login.cursor().max(elsewhere) {
             return Ok(position);
         }
         let begins_at = if login.is_by_token() { self.keep_cursor(login).await? } else { None };
         let now = begins_at.map_or(now, |position| position.min(now));
-        self.0.sessions.told(login, now);
+        self.0.sessions.advance_cursor(login, now);
         // Flushed, so that every node returns events from this position on.
         self.0.sessions.flush(self.0.storage.as_ref()).await?;
         Ok(now)
@@ -347,13 +360,13 @@ impl Auth {
     async fn keep_cursor(&self, login: &Login) -> Result<Option<Position>> {
         let now = clock::now();
         let new = NewSession { key: login.key(), user: login.user, created_at: now, token: None, is_cursor: true };
-        let is_foreign = login.life.as_ref().is_some_and(|life| life.grant().family().is_none());
-        let most = self.0.sessions.most;
+        let is_foreign = login.revocation.as_ref().is_some_and(|life| life.credential().family().is_none());
+        let most = self.0.sessions.per_user;
         let kept: storage::Result<_> = transaction(self.0.storage.as_ref(), |mut tx| {
             let new = new.clone();
             async move {
                 tx.lock_user(new.user).await?;
-                let begins_at = if is_foreign { tx.least_told(new.user, now - RENEWAL).await? } else { None };
+                let begins_at = if is_foreign { tx.least_delivered(new.user, now - CURSOR_INHERITANCE).await? } else { None };
                 let user = new.user;
                 tx.insert_session(new).await?;
                 if most > 0 {
@@ -369,7 +382,7 @@ impl Auth {
             Err(storage::Error::Conflict(_)) => None,
             Err(error) => return Err(error.into()),
         };
-        login.keep();
+        login.start_flush_task();
         Ok(begins_at)
     }
 
@@ -378,10 +391,10 @@ impl Auth {
     ///
     /// # Cancel safety
     /// Dropped, the new cursor stays in memory and is flushed later.
-    pub async fn tell(&self, login: &Arc<Login>, position: Position, at_once: bool) {
-        self.0.sessions.told(login, position);
-        if at_once && !self.0.alone {
-            self.0.sessions.bring(self.0.storage.as_ref()).await;
+    pub async fn advance_cursor(&self, login: &Arc<Login>, position: Position, at_once: bool) {
+        self.0.sessions.advance_cursor(login, position);
+        if at_once && !self.0.is_single_node {
+            self.0.sessions.flush_or_log(self.0.storage.as_ref()).await;
         }
     }
 }

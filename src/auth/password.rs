@@ -19,21 +19,21 @@ use subtle::ConstantTimeEq;
 
 use super::{
     Result, internal,
-    turns::{Place, Turn, Turns},
+    turns::{PasswordQueue, PasswordTurn, QueuePlace},
 };
 use crate::{lifecycle::Lifecycle, telemetry};
 use argon2id::Argon2id;
 use cost::Costs;
 
 /// Period of the query for the kinds of password hashes in the store.
-const LOOK: Duration = Duration::from_secs(3_600);
+const SCAN_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Maximum number of kinds that are read.
 const KINDS: usize = 1_000;
 
 /// Password hashing on blocking threads, at most one per core at a time. Clones share the queue.
 #[derive(Clone)]
 pub(super) struct Passwords {
-    turns: Turns,
+    turns: PasswordQueue,
     hashing: Arc<Hashing>,
 }
 
@@ -47,7 +47,7 @@ struct Hashing {
 
 /// Outcome of a password check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Verdict {
+pub(super) struct PasswordCheck {
     pub(super) right: bool,
     /// True if the password is right and its hash is not of the kind that new ones get.
     pub(super) outdated: bool,
@@ -56,14 +56,14 @@ pub(super) struct Verdict {
 impl Passwords {
     /// `waiting`: capacity of the queue.
     pub(super) fn new(waiting: usize) -> Self {
-        Self { turns: Turns::new(waiting), hashing: Arc::default() }
+        Self { turns: PasswordQueue::new(waiting), hashing: Arc::default() }
     }
 
     /// Joins the queue for a password check.
     ///
     /// # Errors
     /// [`Error::TooManyWaiting`](super::Error::TooManyWaiting) if the queue is full, for all or for this network.
-    pub(super) fn place(&self, from: IpAddr) -> Result<Place> {
+    pub(super) fn place(&self, from: IpAddr) -> Result<QueuePlace> {
         self.turns.place(from)
     }
 
@@ -71,7 +71,7 @@ impl Passwords {
     ///
     /// # Cancel safety
     /// The computation goes on, and keeps the turn until it is done.
-    pub(super) async fn hash(&self, turn: &Turn, password: &str) -> Result<PasswordHash> {
+    pub(super) async fn hash(&self, turn: &PasswordTurn, password: &str) -> Result<PasswordHash> {
         let password = password.to_owned();
         self.run(turn, move |hashing| hashing.argon2id.hash(&password)).await?.map(PasswordHash)
     }
@@ -80,22 +80,22 @@ impl Passwords {
     ///
     /// # Cancel safety
     /// The computation goes on, and keeps the turn until it is done.
-    pub(super) async fn verify(&self, turn: &Turn, password: &str, hash: Option<&PasswordHash>) -> Result<Verdict> {
+    pub(super) async fn verify(&self, turn: &PasswordTurn, password: &str, hash: Option<&PasswordHash>) -> Result<PasswordCheck> {
         let password = password.to_owned();
         let hash = hash.cloned();
         self.run(turn, move |hashing| {
-            let checked = hash.as_ref().unwrap_or_else(|| hashing.nobodys());
+            let checked = hash.as_ref().unwrap_or_else(|| hashing.dummy_hash());
             let begun = Instant::now();
             let right = verify(&hashing.argon2id, &password, &checked.0) && hash.is_some();
             hashing.costs.checked(checked.kind(), begun.elapsed());
-            Verdict { right, outdated: right && !checked.0.starts_with("$argon2id$") }
+            PasswordCheck { right, outdated: right && !checked.0.starts_with("$argon2id$") }
         })
         .await
     }
 
     /// Time to check the most expensive hash in the store, counted from the start of the check. The answer to a wrong password
     /// takes as long for every account.
-    pub(super) fn dearest(&self) -> Duration {
+    pub(super) fn slowest_check(&self) -> Duration {
         self.hashing.costs.dearest()
     }
 
@@ -103,10 +103,10 @@ impl Passwords {
     pub(super) fn watch(&self, storage: Arc<dyn Storage>, lifecycle: &Lifecycle) {
         let (hashing, stop) = (Arc::clone(&self.hashing), lifecycle.clone());
         lifecycle.spawn(async move {
-            let (mut look, mut idle) = (tokio::time::interval(LOOK), tokio::time::interval(argon2id::IDLE / 2));
+            let (mut look, mut idle) = (tokio::time::interval(SCAN_INTERVAL), tokio::time::interval(argon2id::IDLE / 2));
             loop {
                 tokio::select! {
-                    _ = look.tick() => hashing.look(&*storage).await,
+                    _ = look.tick() => hashing.measure_store(&*storage).await,
                     _ = idle.tick() => hashing.argon2id.free_idle(),
                     () = stop.stopping() => return,
                 }
@@ -118,7 +118,7 @@ impl Passwords {
     ///
     /// # Cancel safety
     /// The work goes on, and keeps the turn until it is done.
-    async fn run<T: Send + 'static>(&self, turn: &Turn, work: impl FnOnce(&Hashing) -> T + Send + 'static) -> Result<T> {
+    async fn run<T: Send + 'static>(&self, turn: &PasswordTurn, work: impl FnOnce(&Hashing) -> T + Send + 'static) -> Result<T> {
         let (turn, hashing) = (turn.clone(), Arc::clone(&self.hashing));
         let done = tokio::task::spawn_blocking(move || {
             let _turn = turn;
@@ -130,19 +130,19 @@ impl Passwords {
 
 impl Hashing {
     /// Finds the most expensive hash in the store.
-    async fn look(self: &Arc<Self>, storage: &dyn Storage) {
+    async fn measure_store(self: &Arc<Self>, storage: &dyn Storage) {
         match storage.password_kinds(KINDS).await {
             Ok(kinds) => {
                 let hashing = Arc::clone(self);
-                let measured = tokio::task::spawn_blocking(move || hashing.costs.in_store(&kinds, &hashing.argon2id));
+                let measured = tokio::task::spawn_blocking(move || hashing.costs.set_kinds(&kinds, &hashing.argon2id));
                 // An error means that the runtime ends.
                 let _ = measured.await;
             }
-            Err(error) => telemetry::put_off("the kinds of password hashes could not be read", &error, error.passes()),
+            Err(error) => telemetry::deferred("the kinds of password hashes could not be read", &error, error.is_transient()),
         }
     }
 
-    fn nobodys(&self) -> &PasswordHash {
+    fn dummy_hash(&self) -> &PasswordHash {
         let hash = || self.argon2id.hash("nobody has this password").expect("argon2's defaults are valid");
         self.nobodys.get_or_init(|| PasswordHash(hash()))
     }
@@ -160,13 +160,13 @@ fn verify(argon2id: &Argon2id, password: &str, hash: &str) -> bool {
         return argon2id.is_of(password, hash);
     }
     if let Some(rest) = hash.strip_prefix("$pbkdf2-sha512$") {
-        return passlib(rest).is_some_and(|hash| hash.is_of::<64>(password, pbkdf2::pbkdf2_hmac::<Sha512>));
+        return passlib(rest).is_some_and(|hash| hash.matches::<64>(password, pbkdf2::pbkdf2_hmac::<Sha512>));
     }
     if let Some(rest) = hash.strip_prefix("$pbkdf2-sha256$") {
-        return passlib(rest).is_some_and(|hash| hash.is_of::<32>(password, pbkdf2::pbkdf2_hmac::<Sha256>));
+        return passlib(rest).is_some_and(|hash| hash.matches::<32>(password, pbkdf2::pbkdf2_hmac::<Sha256>));
     }
     if let Some(rest) = hash.strip_prefix("pbkdf2_sha256$") {
-        return django(rest).is_some_and(|hash| hash.is_of::<32>(password, pbkdf2::pbkdf2_hmac::<Sha256>));
+        return django(rest).is_some_and(|hash| hash.matches::<32>(password, pbkdf2::pbkdf2_hmac::<Sha256>));
     }
     if hash.starts_with("$2") {
         return bcrypt::verify(password, hash).unwrap_or(false);
@@ -181,7 +181,7 @@ struct Pbkdf2 {
 }
 
 impl Pbkdf2 {
-    fn is_of<const N: usize>(&self, password: &str, derive: impl Fn(&[u8], &[u8], u32, &mut [u8])) -> bool {
+    fn matches<const N: usize>(&self, password: &str, derive: impl Fn(&[u8], &[u8], u32, &mut [u8])) -> bool {
         let mut derived = [0; N];
         derive(password.as_bytes(), &self.salt, self.rounds, &mut derived);
         derived.ct_eq(&self.hash).into()

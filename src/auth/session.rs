@@ -71,7 +71,7 @@ pub struct Login {
     cookie_at: AtomicI64,
     by_token: bool,
     /// True if the store has it.
-    kept: AtomicBool,
+    is_stored: AtomicBool,
     /// Cursor of polled updates: a position of the event log; -1 for none.
     told: AtomicI64,
     /// True while last use or cursor must be flushed.
@@ -87,7 +87,7 @@ impl Login {
             last_used: AtomicI64::new(last_used.timestamp_micros()),
             cookie_at: AtomicI64::new(created_at.timestamp_micros()),
             by_token: false,
-            kept: AtomicBool::new(true),
+            is_stored: AtomicBool::new(true),
             told: AtomicI64::new(told.map_or(-1, |position| position.0)),
             dirty: AtomicBool::new(false),
         }
@@ -101,13 +101,13 @@ impl Login {
     /// Login of a stored session.
     pub(super) fn stored(caller: Caller, session: &Session) -> Self {
         let caller = Caller { expires_at: session.token.map(|token| token.expires_at), ..caller };
-        Self::new(caller, session.key, session.created_at, session.last_used_at, session.told)
+        Self::new(caller, session.key, session.created_at, session.last_used_at, session.delivered)
     }
 
-    /// Login of a token. `told` is the cursor of its session in the store; the outer `None` if there is no session.
+    /// Login of a token. `cursor` is the cursor of its session in the store; the outer `None` if there is no session.
     pub(super) fn by_token(caller: Caller, key: SessionKey, now: Timestamp, told: Option<Option<Position>>) -> Self {
-        let kept = AtomicBool::new(told.is_some());
-        Self { by_token: true, kept, ..Self::new(caller, key, now, now, told.flatten()) }
+        let is_stored = AtomicBool::new(told.is_some());
+        Self { by_token: true, is_stored, ..Self::new(caller, key, now, now, told.flatten()) }
     }
 
     /// True if the caller comes with a token, not with a cookie.
@@ -116,8 +116,8 @@ impl Login {
     }
 
     /// Notes that the store has it.
-    pub(super) fn keep(&self) {
-        self.kept.store(true, Ordering::Release);
+    pub(super) fn start_flush_task(&self) {
+        self.is_stored.store(true, Ordering::Release);
     }
 
     pub(super) fn created_at(&self) -> Timestamp {
@@ -129,9 +129,9 @@ impl Login {
     }
 
     /// Merges the last use and the cursor of `former`, a cached login of the same session that may be ahead of the store.
-    pub(super) fn after(self, former: Option<&Self>) -> Self {
+    pub(super) fn merged_with(self, former: Option<&Self>) -> Self {
         if let Some(former) = former {
-            self.was_used(former.last_used());
+            self.raise_last_used(former.last_used());
             self.cookie_at.fetch_max(former.cookie_at.load(Ordering::Acquire), Ordering::AcqRel);
             self.told.fetch_max(former.told.load(Ordering::Acquire), Ordering::AcqRel);
         }
@@ -139,7 +139,7 @@ impl Login {
     }
 
     /// Cursor of `poll/updates`; `None` before the first poll.
-    pub fn told(&self) -> Option<Position> {
+    pub fn cursor(&self) -> Option<Position> {
         Some(Position(self.told.load(Ordering::Acquire))).filter(|position| position.0 >= 0)
     }
 
@@ -148,12 +148,12 @@ impl Login {
     }
 
     /// Raises the last use; another node may know of a later one.
-    pub(super) fn was_used(&self, at: Timestamp) {
+    pub(super) fn raise_last_used(&self, at: Timestamp) {
         self.last_used.fetch_max(at.timestamp_micros(), Ordering::AcqRel);
     }
 
     fn touch(&self) -> SessionTouch {
-        SessionTouch { key: self.key, last_used_at: self.last_used(), told: self.told() }
+        SessionTouch { key: self.key, last_used_at: self.last_used(), told: self.cursor() }
     }
 }
 
@@ -166,16 +166,16 @@ impl std::ops::Deref for Login {
 }
 
 /// Session cache of one node: a request costs no query for its session.
-pub(super) struct Sessions {
+pub(super) struct SessionCache {
     /// Cache of logins. An ended one stays until it is looked up or evicted.
-    remembered: WeighedCache<SessionKey, Arc<Login>>,
+    cache: WeighedCache<SessionKey, Arc<Login>>,
     dirty: Mutex<Vec<Arc<Login>>>,
     /// Lock of the flush. A task that waits for it finds everything flushed, or flushes for all that wait.
     flushing: tokio::sync::Mutex<()>,
     lifetime: TimeDelta,
-    longest: TimeDelta,
+    max_lifetime: TimeDelta,
     /// Sessions of one user; 0 for no limit.
-    pub(super) most: usize,
+    pub(super) per_user: usize,
 }
 
 /// Lifetime and number of sessions.
@@ -184,32 +184,32 @@ pub struct SessionRules {
     /// Idle lifetime: from the last use.
     pub lifetime: Duration,
     /// Maximum lifetime, however much the session is used.
-    pub longest: Duration,
+    pub max_lifetime: Duration,
     /// Sessions of a user; with one more, the least recently used ends. 0 for no limit.
-    pub most: usize,
+    pub per_user: usize,
 }
 
-impl Sessions {
+impl SessionCache {
     pub(super) fn new(rules: SessionRules) -> Self {
         Self {
-            remembered: weighed::cache(REMEMBERED, REMEMBERED_BYTES),
+            cache: weighed::cache(REMEMBERED, REMEMBERED_BYTES),
             dirty: Mutex::default(),
             flushing: tokio::sync::Mutex::default(),
             lifetime: TimeDelta::from_std(rules.lifetime).unwrap_or(TimeDelta::MAX),
-            longest: TimeDelta::from_std(rules.longest).unwrap_or(TimeDelta::MAX),
-            most: rules.most,
+            max_lifetime: TimeDelta::from_std(rules.max_lifetime).unwrap_or(TimeDelta::MAX),
+            per_user: rules.per_user,
         }
     }
 
-    pub(super) fn remember(&self, login: Arc<Login>) {
+    pub(super) fn insert(&self, login: Arc<Login>) {
         let beside = size_of::<Login>() + login.caller.texts();
-        self.remembered.insert(login.key, Weighed::new(login, beside));
+        self.cache.insert(login.key, Weighed::new(login, beside));
     }
 
-    pub(super) fn recall(&self, key: SessionKey, now: Timestamp) -> Option<Arc<Login>> {
-        let login = self.remembered.get(&key)?.value;
+    pub(super) fn get(&self, key: SessionKey, now: Timestamp) -> Option<Arc<Login>> {
+        let login = self.cache.get(&key)?.value;
         if login.ended.is_cancelled() || now > self.lasts_until(&login) {
-            self.remembered.remove(&key);
+            self.cache.remove(&key);
             return None;
         }
         Some(login)
@@ -223,7 +223,7 @@ impl Sessions {
     /// End of a session by its times; `expires_at` is that of the token that it was begun with.
     pub(super) fn end(&self, created_at: Timestamp, last_used: Timestamp, expires_at: Option<Timestamp>) -> Timestamp {
         let after = |from: Timestamp, time| from.checked_add_signed(time).unwrap_or(Timestamp::MAX_UTC);
-        let end = after(last_used, self.lifetime).min(after(created_at, self.longest));
+        let end = after(last_used, self.lifetime).min(after(created_at, self.max_lifetime));
         expires_at.map_or(end, |expires_at| end.min(expires_at))
     }
 
@@ -235,18 +235,18 @@ impl Sessions {
             && login.cookie_at.compare_exchange(given, now, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    pub(super) fn use_now(&self, login: &Arc<Login>, now: Timestamp) {
-        login.was_used(now);
+    pub(super) fn record_use(&self, login: &Arc<Login>, now: Timestamp) {
+        login.raise_last_used(now);
         self.mark(login);
     }
 
-    pub(super) fn told(&self, login: &Arc<Login>, position: Position) {
+    pub(super) fn advance_cursor(&self, login: &Arc<Login>, position: Position) {
         login.told.fetch_max(position.0, Ordering::AcqRel);
         self.mark(login);
     }
 
     fn mark(&self, login: &Arc<Login>) {
-        if login.kept.load(Ordering::Acquire) && !login.dirty.swap(true, Ordering::AcqRel) {
+        if login.is_stored.load(Ordering::Acquire) && !login.dirty.swap(true, Ordering::AcqRel) {
             self.dirty.lock().push(Arc::clone(login));
         }
     }
@@ -254,7 +254,7 @@ impl Sessions {
     /// Flushes last use and cursors to the store. After an error, or if cancelled, they stay for the next flush.
     pub(super) async fn flush(&self, storage: &dyn Storage) -> storage::Result<()> {
         let _turn = self.flushing.lock().await;
-        let mut taken = Taken { sessions: self, logins: std::mem::take(&mut *self.dirty.lock()) };
+        let mut taken = FlushBatch { sessions: self, logins: std::mem::take(&mut *self.dirty.lock()) };
         if taken.logins.is_empty() {
             return Ok(());
         }
@@ -267,28 +267,28 @@ impl Sessions {
         Ok(())
     }
 
-    /// Flushes as [`Sessions::flush`] does, and logs an error instead of returning it.
-    pub(super) async fn bring(&self, storage: &dyn Storage) {
+    /// Flushes as [`SessionCache::flush`] does, and logs an error instead of returning it.
+    pub(super) async fn flush_or_log(&self, storage: &dyn Storage) {
         if let Err(error) = self.flush(storage).await {
-            telemetry::put_off("when sessions were last used could not be stored", &error, error.passes());
+            telemetry::deferred("when sessions were last used could not be stored", &error, error.is_transient());
         }
     }
 }
 
 /// Logins in the current flush; marked dirty again when this is dropped early.
-struct Taken<'a> {
-    sessions: &'a Sessions,
+struct FlushBatch<'a> {
+    sessions: &'a SessionCache,
     logins: Vec<Arc<Login>>,
 }
 
-impl Drop for Taken<'_> {
+impl Drop for FlushBatch<'_> {
     fn drop(&mut self) {
         self.logins.iter().for_each(|login| self.sessions.mark(login));
     }
 }
 
 /// Starts the task that flushes periodically and at the stop.
-pub(super) fn keep(sessions: Arc<Sessions>, storage: Arc<dyn Storage>, lifecycle: &Lifecycle) {
+pub(super) fn start_flush_task(sessions: Arc<SessionCache>, storage: Arc<dyn Storage>, lifecycle: &Lifecycle) {
     let stop = lifecycle.clone();
     lifecycle.spawn(async move {
         loop {
@@ -296,7 +296,7 @@ pub(super) fn keep(sessions: Arc<Sessions>, storage: Arc<dyn Storage>, lifecycle
                 () = tokio::time::sleep(FLUSH) => false,
                 () = stop.stopping() => true,
             };
-            sessions.bring(storage.as_ref()).await;
+            sessions.flush_or_log(storage.as_ref()).await;
             if stopping {
                 return;
             }

@@ -6,19 +6,19 @@ use storage::{Fact, NewSession, SessionKey, SessionToken, Topic, User, UserChang
 use tokio::time::Instant;
 
 use super::{
-    Auth, Caller, Error, Login, Refused, Result, Revocation, SessionId,
-    attempts::{Arrival, LockedOut},
-    audit::{self, Action, Actor},
-    lives::{Epoch, Grant, Life},
-    turns::Place,
+    Auth, Caller, Error, Login, Result, Revocation, SessionId, TokenError,
+    attempts::{AddressAttempt, LockedOut},
+    audit::{self, AuditAction, AuditActor},
+    lives::{CacheEpoch, Credential, RevocationHandle},
+    turns::QueuePlace,
 };
 use crate::{chat::LOGIN_BYTES, clock};
 
 /// A session before it is stored, already registered for revocation.
-struct Beginning {
+struct PendingSession {
     id: SessionId,
-    life: Arc<Life>,
-    epoch: Epoch,
+    life: Arc<RevocationHandle>,
+    epoch: CacheEpoch,
     token: Option<SessionToken>,
 }
 
@@ -39,14 +39,14 @@ impl Auth {
         from: IpAddr,
         presented: &[SessionId],
     ) -> Result<(SessionId, Arc<Login>)> {
-        let user = self.known(login, password, from).await?;
-        self.begin_session(self.beginning(user.id, None), &user, from, presented, Error::Denied).await
+        let user = self.check_login(login, password, from).await?;
+        self.begin_session(self.pending_session(user.id, None), &user, from, presented, Error::Denied).await
     }
 
     /// Begins a session for the holder of a token. The session ends when the token expires, or its family is revoked.
     ///
     /// # Errors
-    /// [`Error::Refused`] if the token is no longer valid, or the caller has none.
+    /// [`Error::InvalidToken`] if the token is no longer valid, or the caller has none.
     ///
     /// # Cancel safety
     /// As with [`Auth::log_in`].
@@ -56,26 +56,28 @@ impl Auth {
         from: IpAddr,
         presented: &[SessionId],
     ) -> Result<(SessionId, Arc<Login>)> {
-        let (Some(life), Some(expires_at)) = (&caller.life, caller.expires_at) else { return Err(Refused::Missing.into()) };
-        let beginning = self.beginning(caller.user, Some(SessionToken { expires_at, family: life.grant().family() }));
+        let (Some(life), Some(expires_at)) = (&caller.revocation, caller.expires_at) else {
+            return Err(TokenError::Missing.into());
+        };
+        let beginning = self.pending_session(caller.user, Some(SessionToken { expires_at, family: life.credential().family() }));
         // Read again: another node may have revoked the token, or changed the password.
-        let user = self.stored_holder(life.grant()).await?;
-        self.begin_session(beginning, &user, from, presented, Refused::Revoked.into()).await
+        let user = self.stored_user(life.credential()).await?;
+        self.begin_session(beginning, &user, from, presented, TokenError::Revoked.into()).await
     }
 
     /// Prepares a session. From now on the user's next change, and the revocation of its token's family, end it.
-    fn beginning(&self, user: UserId, token: Option<SessionToken>) -> Beginning {
+    fn pending_session(&self, user: UserId, token: Option<SessionToken>) -> PendingSession {
         let id = SessionId::random();
-        let (life, epoch) = (self.0.lives.begin(&Grant::Session(id.key())), self.0.lives.epoch());
-        life.is_of(user, token.and_then(|token| token.family), self.0.lives.changes());
-        Beginning { id, life, epoch, token }
+        let (life, epoch) = (self.0.revocations.register(&Credential::Session(id.key())), self.0.revocations.epoch());
+        life.bind_user(user, token.and_then(|token| token.family), self.0.revocations.changes());
+        PendingSession { id, life, epoch, token }
     }
 
     /// Begins a session for an authenticated user. Fails with `changed` if the password differs from the one in `user`, or the
     /// user is no longer active.
     async fn begin_session(
         &self,
-        Beginning { id, life, epoch, token }: Beginning,
+        PendingSession { id, life, epoch, token }: PendingSession,
         user: &User,
         from: IpAddr,
         presented: &[SessionId],
@@ -85,7 +87,7 @@ impl Auth {
         let now = clock::now();
         let (user_id, partner) = (user.id, user.partner.id);
         let presented = keys(presented);
-        let entry = audit::entry(Actor::User(user_id), Some(from), Action::SignIn, Some("session".into()), audit::OK);
+        let entry = audit::entry(AuditActor::User(user_id), Some(from), AuditAction::SignIn, Some("session".into()), audit::OK);
         self.transaction(|mut tx| async {
             // The password check took time; the password may have changed meanwhile, or the user been deactivated.
             let unchanged = |now: &User| now.active && now.password == user.password;
@@ -94,15 +96,15 @@ impl Auth {
             }
             tx.insert_session(NewSession { key, user: user_id, created_at: now, token, is_cursor: false }).await?;
             let mut ended: Vec<_> = tx.delete_sessions(&presented).await?.into_iter().map(|(key, _)| key).collect();
-            if self.0.sessions.most > 0 {
-                ended.extend(tx.delete_sessions_beyond(self.0.sessions.most, user_id, false).await?);
+            if self.0.sessions.per_user > 0 {
+                ended.extend(tx.delete_sessions_beyond(self.0.sessions.per_user, user_id, false).await?);
             }
             for key in &ended {
                 tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(key.0) }, now);
             }
             tx.insert_audit(&entry).await?;
-            self.0.announce.committed(tx.commit().await?).await;
-            ended.into_iter().for_each(|key| self.0.lives.end(&Grant::Session(key)));
+            self.0.publisher.publish(tx.commit().await?).await;
+            ended.into_iter().for_each(|key| self.0.revocations.revoke(&Credential::Session(key)));
             Ok(())
         })
         .await?;
@@ -110,9 +112,9 @@ impl Auth {
         // A log-in counts as a heartbeat, and resets a presence that the user has set.
         self.0.storage.set_presence(partner, None, now).await?;
         let expires_at = token.map(|token| token.expires_at);
-        let caller = Caller { expires_at, ..Caller::living(user.clone(), life, epoch) };
+        let caller = Caller { expires_at, ..Caller::revocable(user.clone(), life, epoch) };
         let login = Arc::new(Login::begun(caller, key, now));
-        self.0.sessions.remember(Arc::clone(&login));
+        self.0.sessions.insert(Arc::clone(&login));
         Ok((id, login))
     }
 
@@ -124,8 +126,8 @@ impl Auth {
     /// # Cancel safety
     /// An attempt that is dropped before its password check has failed does not count.
     pub async fn user(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
-        let user = self.known(login, password, from).await?;
-        let entry = audit::entry(Actor::User(user.id), Some(from), Action::SignIn, Some("password".into()), audit::OK);
+        let user = self.check_login(login, password, from).await?;
+        let entry = audit::entry(AuditActor::User(user.id), Some(from), AuditAction::SignIn, Some("password".into()), audit::OK);
         self.0.trail.write(entry).await;
         Ok(user)
     }
@@ -138,23 +140,23 @@ impl Auth {
     /// # Cancel safety
     /// An attempt that is dropped before its password check has failed does not count.
     pub async fn user_by_id(&self, id: UserId, password: &str, from: IpAddr) -> Result<User> {
-        let (place, arrival) = self.arrival(from).await?;
+        let (place, arrival) = self.enter_throttle(from).await?;
         let user = self.0.storage.user(id).await?;
-        self.checked(user, &format!("#{id}"), password, from, arrival, place).await
+        self.check_password(user, &format!("#{id}"), password, from, arrival, place).await
     }
 
     /// The user with this login and password; the caller has yet to audit the sign-in.
-    pub(super) async fn known(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
-        let (place, arrival) = self.arrival(from).await?;
+    pub(super) async fn check_login(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
+        let (place, arrival) = self.enter_throttle(from).await?;
         // No account has such a login, and PostgreSQL refuses to search for a NUL.
         let is_no_login = login.len() > LOGIN_BYTES || login.contains('\0');
         let user = if is_no_login { None } else { self.0.storage.user_by_login(login).await? };
-        self.checked(user, login, password, from, arrival, place).await
+        self.check_password(user, login, password, from, arrival, place).await
     }
 
-    async fn arrival(&self, from: IpAddr) -> Result<(Place, Arrival)> {
+    async fn enter_throttle(&self, from: IpAddr) -> Result<(QueuePlace, AddressAttempt)> {
         let place = self.0.passwords.place(from)?;
-        match self.0.attempts.arrive(from).await {
+        match self.0.throttle.admit_address(from).await {
             Ok(arrival) => Ok((place, arrival)),
             Err(locked) => Err(self.locked_out(locked, from, None).await),
         }
@@ -170,37 +172,37 @@ impl Auth {
     ) -> Error {
         if is_first {
             let (actor, object, counter) = match at {
-                None => (Actor::Stranger(None), None, "address"),
+                None => (AuditActor::Stranger(None), None, "address"),
                 Some((name, user)) => (self.0.trail.stranger(name).await, user.map(audit::user), "login"),
             };
-            self.0.trail.write(audit::entry(actor, Some(from), Action::LockOut, object, counter)).await;
+            self.0.trail.write(audit::entry(actor, Some(from), AuditAction::LockOut, object, counter)).await;
         }
         Error::TooManyAttempts { retry_after }
     }
 
     /// Checks the password of a user whom the client called `name`, if there is one.
-    async fn checked(
+    async fn check_password(
         &self,
         user: Option<User>,
         name: &str,
         password: &str,
         from: IpAddr,
-        arrival: Arrival,
-        place: Place,
+        arrival: AddressAttempt,
+        place: QueuePlace,
     ) -> Result<User> {
         let named = user.as_ref().map(|user| user.id);
-        let attempt = match self.0.attempts.begin(arrival, name, named).await {
+        let attempt = match self.0.throttle.admit_login(arrival, name, named).await {
             Ok(attempt) => attempt,
             Err(locked) => return Err(self.locked_out(locked, from, Some((name, named))).await),
         };
         let why = match &user {
             None => "unknown_login",
-            Some(_) if attempt.is_in_vain => "locked_out",
+            Some(_) if attempt.is_account_locked => "locked_out",
             Some(user) if !user.active => "deactivated",
             Some(user) if user.password.is_none() => "no_password",
             Some(_) => "wrong_password",
         };
-        let user = user.filter(|user| user.active && !attempt.is_in_vain);
+        let user = user.filter(|user| user.active && !attempt.is_account_locked);
         let hash = user.as_ref().and_then(|user| user.password.as_ref());
         let turn = place.turn().await;
         let begun = Instant::now();
@@ -210,8 +212,8 @@ impl Auth {
             // Dropped, so that another check runs during the sleep.
             drop(turn);
             let actor = self.0.trail.stranger(name).await;
-            self.0.trail.write(audit::entry(actor, Some(from), Action::SignIn, named.map(audit::user), why)).await;
-            tokio::time::sleep_until(begun + self.0.passwords.dearest()).await;
+            self.0.trail.write(audit::entry(actor, Some(from), AuditAction::SignIn, named.map(audit::user), why)).await;
+            tokio::time::sleep_until(begun + self.0.passwords.slowest_check()).await;
             return Err(Error::Denied);
         };
         if verdict.outdated {
@@ -235,16 +237,16 @@ impl Auth {
     }
 
     /// Logs out of all credentials that a request presents, on all nodes: its sessions, and all tokens of the log-in that its
-    /// token comes from. Idempotent. Only its own service can revoke a foreign token: [`Revocation::NotOurs`] if the request
+    /// token comes from. Idempotent. Only its own service can revoke a foreign token: [`Revocation::Foreign`] if the request
     /// presents nothing else.
     ///
     /// # Cancel safety
     /// The family and the sessions end in two transactions; dropped in between, the sessions stay.
     pub async fn log_out(&self, login: &Login, presented: &[SessionId], from: IpAddr) -> Result<Revocation> {
         let sign_out = |user, object: &str, outcome| {
-            audit::entry(Actor::User(user), Some(from), Action::SignOut, Some(object.into()), outcome)
+            audit::entry(AuditActor::User(user), Some(from), AuditAction::SignOut, Some(object.into()), outcome)
         };
-        let family = login.life.as_ref().and_then(|life| life.grant().family());
+        let family = login.revocation.as_ref().and_then(|life| life.credential().family());
         if let Some(family) = family {
             self.end_family(login.user, family, from).await?;
         }
@@ -258,15 +260,15 @@ impl Auth {
                 tx.insert_audit(&entry).await?;
                 entries.push(entry);
             }
-            self.0.announce.committed(tx.commit().await?).await;
-            presented.iter().for_each(|key| self.0.lives.end(&Grant::Session(*key)));
+            self.0.publisher.publish(tx.commit().await?).await;
+            presented.iter().for_each(|key| self.0.revocations.revoke(&Credential::Session(*key)));
             Ok(entries)
         });
         let ended = if presented.is_empty() { Vec::new() } else { ended.await? };
         ended.iter().for_each(audit::log);
         if login.is_by_token() && family.is_none() && ended.is_empty() {
             self.0.trail.write(sign_out(login.user, "token", audit::NOT_OURS)).await;
-            return Ok(Revocation::NotOurs);
+            return Ok(Revocation::Foreign);
         }
         Ok(Revocation::Done)
     }

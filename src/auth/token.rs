@@ -13,12 +13,12 @@ use sha2::{Digest, Sha256};
 use storage::{Storage, Timestamp, User};
 use uuid::Uuid;
 
-pub use claims::Names;
 pub(super) use claims::Subject;
-pub use issue::{Issued, Token};
+pub use claims::SubjectKind;
+pub use issue::{IssuedTokens, Token};
 pub use revoke::Revocation;
 
-use super::{Auth, Caller, Error, Result, lives::Grant};
+use super::{Auth, Caller, Error, Result, lives::Credential};
 use crate::{
     clock,
     lifecycle::Lifecycle,
@@ -49,7 +49,7 @@ pub struct TokenRules {
     pub audience: String,
     /// Claim that names the user.
     pub user_claim: String,
-    pub names: Names,
+    pub subject_kind: SubjectKind,
     /// Claim that marks access tokens.
     pub type_claim: String,
     pub type_value: String,
@@ -63,7 +63,7 @@ pub struct TokenRules {
 
 /// Reason for refusing a token: for the log only; the holder learns no more than the refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum Refused {
+pub enum TokenError {
     #[error("there is none")]
     Missing,
     #[error("it is not a token")]
@@ -105,14 +105,14 @@ pub struct Tokens {
     rules: TokenRules,
     keys: Keys,
     /// Cache of callers, by digest of the credential, which may be of any length.
-    remembered: WeighedCache<[u8; 32], Caller>,
+    cache: WeighedCache<[u8; 32], Caller>,
 }
 
 impl Tokens {
     /// Reads the keys. The error is one line that names the setting.
     pub fn open(rules: TokenRules, lifecycle: &Lifecycle) -> Result<Self, String> {
         let keys = Keys::open(&rules, lifecycle)?;
-        Ok(Self { rules, keys, remembered: weighed::cache(REMEMBERED, REMEMBERED_BYTES) })
+        Ok(Self { rules, keys, cache: weighed::cache(REMEMBERED, REMEMBERED_BYTES) })
     }
 
     /// True if a key is set, so that tokens can be verified.
@@ -143,17 +143,17 @@ impl Auth {
     /// The caller of a token. Logs the reason for each refusal.
     ///
     /// # Errors
-    /// [`Error::Refused`] for an invalid token, [`Error::NotConfigured`] without any key, [`Error::Unavailable`] also while the
+    /// [`Error::InvalidToken`] for an invalid token, [`Error::NotConfigured`] without any key, [`Error::Unavailable`] also while the
     /// JWKS could never be loaded.
     pub async fn bearer(&self, token: &str) -> Result<Caller> {
         if !self.takes_tokens() {
             return Err(Error::NotConfigured("tokens.secret"));
         }
         let mut named = None;
-        let outcome = self.holder(token, &mut named).await;
-        if let Err(Error::Refused(why)) = &outcome {
+        let outcome = self.token_caller(token, &mut named).await;
+        if let Err(Error::InvalidToken(why)) = &outcome {
             match named {
-                Some(Grant::Token(subject)) => {
+                Some(Credential::Token(subject)) => {
                     let (claim, value) = (&self.0.tokens.rules.user_claim, subject.excerpt());
                     tracing::info!(claim, value, "a token was refused: {why}");
                 }
@@ -164,35 +164,35 @@ impl Auth {
     }
 
     /// As [`Auth::bearer`]. Sets `named` to the token's credential once it is verified.
-    async fn holder(&self, token: &str, named: &mut Option<Grant>) -> Result<Caller> {
+    async fn token_caller(&self, token: &str, named: &mut Option<Credential>) -> Result<Caller> {
         let tokens = &self.0.tokens;
         let Claims { grant, expires_at } = tokens.verify(token, clock::now()).await?;
-        let grant: &Grant = named.insert(grant);
+        let grant: &Credential = named.insert(grant);
         let key = Sha256::digest(format!("{grant:?}")).into();
         let with = |caller| Caller { expires_at: Some(expires_at), cursor: grant.cursor(token), ..caller };
-        let is_fresh = |caller: &Caller| !caller.ended.is_cancelled() && caller.epoch == self.0.lives.epoch();
-        if let Some(caller) = tokens.remembered.get(&key).map(|caller| caller.value).filter(is_fresh) {
+        let is_fresh = |caller: &Caller| !caller.ended.is_cancelled() && caller.epoch == self.0.revocations.epoch();
+        if let Some(caller) = tokens.cache.get(&key).map(|caller| caller.value).filter(is_fresh) {
             return Ok(with(caller));
         }
-        let read = || async { Ok((0, self.stored_holder(grant).await?, None)) };
+        let read = || async { Ok((0, self.stored_user(grant).await?, None)) };
         let (_, caller, _) = self.admit(std::slice::from_ref(grant), read).await?;
-        tokens.remembered.insert(key, Weighed::new(caller.clone(), caller.texts()));
+        tokens.cache.insert(key, Weighed::new(caller.clone(), caller.texts()));
         Ok(with(caller))
     }
 
     /// The user of a credential as the store has it now.
-    pub(super) async fn stored_holder(&self, grant: &Grant) -> Result<User> {
+    pub(super) async fn stored_user(&self, grant: &Credential) -> Result<User> {
         let storage: &dyn Storage = self.0.storage.as_ref();
         let user = match grant {
-            Grant::Session(_) => None,
-            Grant::Family(family) => Some(storage.user_of_family(*family).await?.ok_or(Refused::Revoked)?),
-            Grant::Token(Subject::ExternalId(id)) => storage.user_by_external_id(id).await?,
-            Grant::Token(Subject::Uid(id)) => storage.user(*id).await?,
-            Grant::Token(Subject::Uuid(uuid)) => storage.user_by_uuid(*uuid).await?,
-            Grant::Token(Subject::Login(login)) => storage.user_by_login(login).await?,
-            Grant::Token(Subject::Nobody(_)) => None,
+            Credential::Session(_) => None,
+            Credential::Family(family) => Some(storage.user_of_family(*family).await?.ok_or(TokenError::Revoked)?),
+            Credential::Token(Subject::ExternalId(id)) => storage.user_by_external_id(id).await?,
+            Credential::Token(Subject::Uid(id)) => storage.user(*id).await?,
+            Credential::Token(Subject::Uuid(uuid)) => storage.user_by_uuid(*uuid).await?,
+            Credential::Token(Subject::Login(login)) => storage.user_by_login(login).await?,
+            Credential::Token(Subject::Unmatched(_)) => None,
         };
-        let user = user.ok_or(Refused::UnknownUser)?;
-        if user.active { Ok(user) } else { Err(Refused::InactiveUser.into()) }
+        let user = user.ok_or(TokenError::UnknownUser)?;
+        if user.active { Ok(user) } else { Err(TokenError::InactiveUser.into()) }
     }
 }

@@ -18,18 +18,18 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// Fair queue. Runs at most one check per core; on several cores, one network leaves a core to the others. First come, first
 /// served, within a network and between networks. Clones share the queue.
 #[derive(Clone)]
-pub(super) struct Turns(Arc<Parts>);
+pub(super) struct PasswordQueue(Arc<QueueParts>);
 
-struct Parts {
+struct QueueParts {
     cores: Arc<Semaphore>,
     /// Checks of one network at a time. No more of its requests wait for `cores`, so that networks get these in turn.
     of_network: usize,
     most_places: usize,
-    places: Mutex<Places>,
+    places: Mutex<QueuePlaces>,
 }
 
 #[derive(Default)]
-struct Places {
+struct QueuePlaces {
     taken: usize,
     networks: HashMap<IpAddr, Network>,
 }
@@ -40,17 +40,19 @@ struct Network {
 }
 
 /// A place in the queue, kept during the check. Dropping it frees the place.
-pub(super) struct Place {
-    parts: Arc<Parts>,
+pub(super) struct QueuePlace {
+    parts: Arc<QueueParts>,
     network: IpAddr,
     turns: Arc<Semaphore>,
 }
 
 /// A turn: the right to run checks one after the other. Clones share the turn, which ends with the last of them.
 #[derive(Clone)]
-pub(super) struct Turn(#[expect(dead_code, reason = "they only have to live")] Arc<(Place, [OwnedSemaphorePermit; 2])>);
+pub(super) struct PasswordTurn(
+    #[expect(dead_code, reason = "they only have to live")] Arc<(QueuePlace, [OwnedSemaphorePermit; 2])>,
+);
 
-impl Turns {
+impl PasswordQueue {
     pub(super) fn new(most_places: usize) -> Self {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         Self::with_cores(cores, most_places)
@@ -58,14 +60,14 @@ impl Turns {
 
     fn with_cores(cores: usize, most_places: usize) -> Self {
         let of_network = (cores - 1).max(1);
-        Self(Arc::new(Parts { cores: Arc::new(Semaphore::new(cores)), of_network, most_places, places: Mutex::default() }))
+        Self(Arc::new(QueueParts { cores: Arc::new(Semaphore::new(cores)), of_network, most_places, places: Mutex::default() }))
     }
 
     /// Joins the queue.
     ///
     /// # Errors
     /// [`Error::TooManyWaiting`] if the queue is full, or half of it belongs to the network of this address.
-    pub(super) fn place(&self, from: IpAddr) -> Result<Place> {
+    pub(super) fn place(&self, from: IpAddr) -> Result<QueuePlace> {
         let (parts, network) = (&self.0, network(from));
         let mut places = parts.places.lock();
         let own = places.networks.get(&network).map_or(0, |own| own.taken);
@@ -76,24 +78,24 @@ impl Turns {
         let fresh = || Network { taken: 0, turns: Arc::new(Semaphore::new(parts.of_network)) };
         let own = places.networks.entry(network).or_insert_with(fresh);
         own.taken += 1;
-        Ok(Place { parts: Arc::clone(parts), network, turns: Arc::clone(&own.turns) })
+        Ok(QueuePlace { parts: Arc::clone(parts), network, turns: Arc::clone(&own.turns) })
     }
 }
 
-impl Place {
+impl QueuePlace {
     /// Waits for a turn.
     ///
     /// # Cancel safety
     /// Cancelling frees the place.
-    pub(super) async fn turn(self) -> Turn {
+    pub(super) async fn turn(self) -> PasswordTurn {
         const OPEN: &str = "the semaphore is never closed";
         let own = Arc::clone(&self.turns).acquire_owned().await.expect(OPEN);
         let core = Arc::clone(&self.parts.cores).acquire_owned().await.expect(OPEN);
-        Turn(Arc::new((self, [own, core])))
+        PasswordTurn(Arc::new((self, [own, core])))
     }
 }
 
-impl Drop for Place {
+impl Drop for QueuePlace {
     fn drop(&mut self) {
         let mut places = self.parts.places.lock();
         places.taken -= 1;
@@ -123,18 +125,18 @@ mod tests {
         address.parse().expect("it is an address")
     }
 
-    fn place(turns: &Turns, address: &str) -> Place {
+    fn place(turns: &PasswordQueue, address: &str) -> QueuePlace {
         turns.place(from(address)).expect("there is a place")
     }
 
     /// Takes a turn that is free.
-    fn turn(turns: &Turns, address: &str) -> Turn {
+    fn turn(turns: &PasswordQueue, address: &str) -> PasswordTurn {
         place(turns, address).turn().now_or_never().expect("it is free")
     }
 
     #[test]
     fn one_network_has_half_of_the_places_and_all_together_no_more_than_there_are() {
-        let turns = Turns::with_cores(2, 4);
+        let turns = PasswordQueue::with_cores(2, 4);
         let mut held = vec![place(&turns, "192.0.2.1"), place(&turns, "192.0.2.200")];
         assert!(turns.place(from("::ffff:192.0.2.3")).is_err(), "the same network, mapped");
         held.push(place(&turns, "2001:db8:1:2::1"));
@@ -149,7 +151,7 @@ mod tests {
 
     #[test]
     fn one_network_leaves_a_core_to_others() {
-        let turns = Turns::with_cores(2, 50);
+        let turns = PasswordQueue::with_cores(2, 50);
         let first = turn(&turns, "192.0.2.1");
         let mut second = Box::pin(place(&turns, "192.0.2.2").turn());
         assert!(second.as_mut().now_or_never().is_none());
@@ -160,7 +162,7 @@ mod tests {
 
     #[test]
     fn networks_take_turns() {
-        let turns = Turns::with_cores(1, 50);
+        let turns = PasswordQueue::with_cores(1, 50);
         let first = turn(&turns, "192.0.2.1");
         let addresses = ["192.0.2.2", "192.0.2.3", "192.0.2.4", "198.51.100.1", "203.0.113.1"];
         let mut waiting: Vec<_> =

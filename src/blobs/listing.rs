@@ -15,7 +15,7 @@ use storage::Timestamp;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::{Blobs, FOLDER, Place, failed};
+use super::{Blobs, FOLDER, StoreKind, failed};
 use crate::{
     chat::{Error, Result},
     telemetry,
@@ -26,7 +26,7 @@ const CHUNK: usize = 1_000;
 
 /// A chunk of the inventory, without names that this server does not make.
 #[derive(Default)]
-pub struct Listed {
+pub struct InventoryChunk {
     /// Number of objects and parts, young and old.
     pub all: usize,
     /// Names of those last written before the given time.
@@ -43,16 +43,16 @@ pub struct Folders {
 impl Blobs {
     /// Lists `folders` and the folder of attachments, chunk by chunk. Parts in a bucket are not listed: they are no objects, and
     /// only the bucket's own lifecycle rule can delete them.
-    pub fn list(&self, folders: Folders, before: Timestamp) -> BoxStream<'_, Result<Listed>> {
-        match &self.place {
-            Place::Memory => stream::empty().boxed(),
+    pub fn list(&self, folders: Folders, before: Timestamp) -> BoxStream<'_, Result<InventoryChunk>> {
+        match &self.kind {
+            StoreKind::Memory => stream::empty().boxed(),
             // Clients cannot upload to a directory directly, so the other folders are empty.
-            Place::Directory(root) => list_directory(root.join(FOLDER), before).boxed(),
-            Place::Bucket(_) => self.list_bucket(folders, before).boxed(),
+            StoreKind::Directory(root) => list_directory(root.join(FOLDER), before).boxed(),
+            StoreKind::Bucket(_) => self.list_bucket(folders, before).boxed(),
         }
     }
 
-    fn list_bucket(&self, folders: Folders, before: Timestamp) -> impl Stream<Item = Result<Listed>> {
+    fn list_bucket(&self, folders: Folders, before: Timestamp) -> impl Stream<Item = Result<InventoryChunk>> {
         let Folders { names, is_file } = folders;
         let ours = move |location: &str, folder: &str| {
             let file = location.strip_prefix(folder).and_then(|rest| rest.strip_prefix('/'));
@@ -61,7 +61,7 @@ impl Blobs {
         stream::iter(std::iter::once(FOLDER.to_owned()).chain(names)).flat_map(move |folder| {
             self.store.list(Some(&Path::from(folder.as_str()))).map_err(failed).chunks(CHUNK).map(move |found| {
                 let found: Vec<ObjectMeta> = found.into_iter().collect::<Result<_>>()?;
-                let mut listed = Listed::default();
+                let mut listed = InventoryChunk::default();
                 for object in found.into_iter().filter(|object| ours(object.location.as_ref(), &folder)) {
                     listed.add(object.location.into(), object.last_modified < before);
                 }
@@ -72,10 +72,10 @@ impl Blobs {
 
     /// Deletes objects and parts, and returns the number deleted. A failure is logged; it costs only disk space.
     pub async fn delete_listed(&self, names: Vec<String>) -> usize {
-        let outcomes = match &self.place {
+        let outcomes = match &self.kind {
             // Not through the object store, which refuses names of parts.
-            Place::Directory(root) => stream::iter(names).then(|name| remove(root.join(name))).boxed(),
-            Place::Memory | Place::Bucket(_) => {
+            StoreKind::Directory(root) => stream::iter(names).then(|name| remove(root.join(name))).boxed(),
+            StoreKind::Memory | StoreKind::Bucket(_) => {
                 let paths = stream::iter(names.into_iter().map(|name| Ok(Path::from(name)))).boxed();
                 self.store.delete_stream(paths).map(|outcome| outcome.map(|_| true).or_else(or_absent)).boxed()
             }
@@ -102,7 +102,7 @@ fn or_absent(error: object_store::Error) -> Result<bool> {
     if matches!(error, object_store::Error::NotFound { .. }) { Ok(false) } else { Err(failed(error)) }
 }
 
-impl Listed {
+impl InventoryChunk {
     fn add(&mut self, name: String, is_old: bool) {
         self.all += 1;
         if is_old {
@@ -112,11 +112,11 @@ impl Listed {
 }
 
 /// Lists a directory without the object store, which omits parts and fails at a name that is not UTF-8.
-fn list_directory(directory: PathBuf, before: Timestamp) -> impl Stream<Item = Result<Listed>> {
+fn list_directory(directory: PathBuf, before: Timestamp) -> impl Stream<Item = Result<InventoryChunk>> {
     stream::try_unfold(None, move |entries| {
         let directory = directory.clone();
         async move {
-            let look = move || look(&directory, entries, before);
+            let look = move || next_chunk(&directory, entries, before);
             match spawn_blocking(look).await {
                 Ok(looked) => looked.map_err(Error::internal),
                 Err(error) => Err(Error::internal(error)),
@@ -126,11 +126,11 @@ fn list_directory(directory: PathBuf, before: Timestamp) -> impl Stream<Item = R
 }
 
 /// Reads the next chunk of a directory; the first one if `entries` is `None`.
-fn look(
+fn next_chunk(
     directory: &Directory,
     entries: Option<std::fs::ReadDir>,
     before: Timestamp,
-) -> std::io::Result<Option<(Listed, Option<std::fs::ReadDir>)>> {
+) -> std::io::Result<Option<(InventoryChunk, Option<std::fs::ReadDir>)>> {
     let mut entries = match entries {
         Some(entries) => entries,
         None => match std::fs::read_dir(directory) {
@@ -139,7 +139,7 @@ fn look(
             entries => entries?,
         },
     };
-    let mut listed = Listed::default();
+    let mut listed = InventoryChunk::default();
     let mut looked = 0;
     for entry in entries.by_ref().take(CHUNK) {
         let entry = entry?;

@@ -21,20 +21,20 @@ use storage::Position;
 use tokio::sync::mpsc;
 use uuid::Uuid;
 
-pub use nats::{Nats, NatsOptions};
-pub use postgres::Postgres;
+pub use nats::{NatsBus, NatsOptions};
+pub use postgres::PostgresBus;
 
 use crate::{lifecycle::Lifecycle, metrics::Metrics, telemetry};
 
 /// Capacity of the outbox; further notifications are dropped.
 const OUTBOX: usize = 4_096;
 /// Maximum number of notifications in a batch.
-const GATHERED: usize = 256;
+const BATCH_CAPACITY: usize = 256;
 /// Send time-out of a batch.
-const PATIENCE: Duration = Duration::from_secs(2);
+const SEND_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Receive time-out: a connection without a message for this long, despite a heartbeat, is closed.
-const SILENCE: Duration = Duration::from_secs(10);
+const RECEIVE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Error of sending or of the configuration.
 pub type Error = Box<dyn std::error::Error + Send + Sync>;
@@ -45,7 +45,7 @@ pub trait Bus: Send + Sync + 'static {
     /// Name in the settings.
     fn kind(&self) -> &'static str;
     /// Size limit of a batch in bytes.
-    fn most_bytes(&self) -> usize;
+    fn max_batch_bytes(&self) -> usize;
     /// Sends a batch without a retry.
     ///
     /// # Errors
@@ -62,37 +62,37 @@ pub trait Bus: Send + Sync + 'static {
 }
 
 /// Callback for what arrives.
-pub type Inbox<'b> = dyn for<'a> Fn(Incoming<'a>) + Send + Sync + 'b;
+pub type Inbox<'b> = dyn for<'a> Fn(BusInput<'a>) + Send + Sync + 'b;
 
 /// Input from a bus.
-pub enum Incoming<'a> {
+pub enum BusInput<'a> {
     /// Batches arrive from here on; earlier ones may be lost.
     Connected,
     /// Batches may be lost from here on.
     Disconnected,
     /// A batch, perhaps the node's own.
-    Letter(&'a [u8]),
+    Batch(&'a [u8]),
 }
 
 /// A notification to the other nodes. `S`: the type of signals, which are not in the event log.
 #[derive(Clone, Debug)]
-pub enum Word<S> {
+pub enum BusNotification<S> {
     /// The event log has grown up to this position.
-    LogGrew(Position),
+    LogGrown(Position),
     Signal(S),
 }
 
 /// Input from the other nodes.
 #[derive(Debug)]
-pub enum Heard<S> {
-    Word(Word<S>),
+pub enum BusMessage<S> {
+    Notification(BusNotification<S>),
     /// Notifications may have been lost.
     Gap,
 }
 
 /// A batch of notifications, as JSON on the bus.
 #[derive(Serialize, Deserialize)]
-struct Letter<S> {
+struct NotificationBatch<S> {
     from: Uuid,
     /// Name of the workspace, since several may share a bus. Absent in batches of older versions.
     workspace: Option<String>,
@@ -103,12 +103,12 @@ struct Letter<S> {
 }
 
 /// Sending end of the bus on this node. Clones share it.
-pub struct Link<S> {
-    outbox: Option<mpsc::Sender<Word<S>>>,
+pub struct BusSender<S> {
+    outbox: Option<mpsc::Sender<BusNotification<S>>>,
     connected: Arc<AtomicBool>,
 }
 
-impl<S> Clone for Link<S> {
+impl<S> Clone for BusSender<S> {
     fn clone(&self) -> Self {
         Self { outbox: self.outbox.clone(), connected: Arc::clone(&self.connected) }
     }
@@ -117,15 +117,15 @@ impl<S> Clone for Link<S> {
 /// Queue of notifications until [`Outbox::run`] begins.
 pub struct Outbox<S> {
     bus: Arc<dyn Bus>,
-    words: mpsc::Receiver<Word<S>>,
+    words: mpsc::Receiver<BusNotification<S>>,
     workspace: String,
     connected: Arc<AtomicBool>,
     metrics: Metrics,
 }
 
-impl<S> Link<S> {
+impl<S> BusSender<S> {
     /// The end of a single node, which sends nothing.
-    pub fn alone() -> Self {
+    pub fn single_node() -> Self {
         Self { outbox: None, connected: Arc::new(AtomicBool::new(true)) }
     }
 
@@ -137,12 +137,12 @@ impl<S> Link<S> {
     }
 
     /// True for a single node.
-    pub fn is_alone(&self) -> bool {
+    pub fn is_single_node(&self) -> bool {
         self.outbox.is_none()
     }
 
     /// Queues a notification, to be sent at most once. Never waits; drops it while the queue is full.
-    pub fn say(&self, word: Word<S>) {
+    pub fn notify(&self, word: BusNotification<S>) {
         if let Some(outbox) = &self.outbox {
             // The receiver reads the event log within a second anyway.
             let _ = outbox.try_send(word);
@@ -158,13 +158,13 @@ impl<S> Link<S> {
 impl<S: Serialize + DeserializeOwned + Send + 'static> Outbox<S> {
     /// Sends queued notifications, and passes received ones to `hear`, until the stop. Notifications that are queued during a
     /// send share the next batch; there is no timer.
-    pub fn run(self, lifecycle: &Lifecycle, hear: impl Fn(Heard<S>) + Send + Sync + 'static) {
+    pub fn run(self, lifecycle: &Lifecycle, hear: impl Fn(BusMessage<S>) + Send + Sync + 'static) {
         let Self { bus, mut words, workspace, connected, metrics } = self;
         let own = Uuid::new_v4();
         let (listening, counted, stop) = (Arc::clone(&bus), metrics.clone(), lifecycle.clone());
         let of = workspace.clone();
         lifecycle.spawn(async move {
-            let inbox = |incoming: Incoming<'_>| receive(own, &of, &incoming, &connected, &counted, &hear);
+            let inbox = |incoming: BusInput<'_>| receive(own, &of, &incoming, &connected, &counted, &hear);
             tokio::select! {
                 () = listening.listen(&inbox) => {}
                 () = stop.stopping() => {}
@@ -172,16 +172,16 @@ impl<S: Serialize + DeserializeOwned + Send + 'static> Outbox<S> {
         });
         let stop = lifecycle.clone();
         lifecycle.spawn(async move {
-            let mut gathered = Vec::with_capacity(GATHERED);
+            let mut gathered = Vec::with_capacity(BATCH_CAPACITY);
             let mut failing = false;
             loop {
                 tokio::select! {
                     biased;
-                    _ = words.recv_many(&mut gathered, GATHERED) => {}
+                    _ = words.recv_many(&mut gathered, BATCH_CAPACITY) => {}
                     () = stop.stopping() => return,
                 }
-                for letter in letters(own, &workspace, gathered.drain(..), bus.most_bytes()) {
-                    let sent = match tokio::time::timeout(PATIENCE, bus.send(letter)).await {
+                for letter in batches(own, &workspace, gathered.drain(..), bus.max_batch_bytes()) {
+                    let sent = match tokio::time::timeout(SEND_TIMEOUT, bus.send(letter)).await {
                         Ok(sent) => sent,
                         Err(elapsed) => Err(elapsed.into()),
                     };
@@ -193,7 +193,7 @@ impl<S: Serialize + DeserializeOwned + Send + 'static> Outbox<S> {
                         }
                         Err(_) => {}
                     }
-                    metrics.bus_letter(if failing { "lost" } else { "sent" });
+                    metrics.bus_batch(if failing { "lost" } else { "sent" });
                 }
             }
         });
@@ -203,32 +203,35 @@ impl<S: Serialize + DeserializeOwned + Send + 'static> Outbox<S> {
 fn receive<S: DeserializeOwned>(
     own: Uuid,
     workspace: &str,
-    incoming: &Incoming<'_>,
+    incoming: &BusInput<'_>,
     connected: &AtomicBool,
     metrics: &Metrics,
-    hear: &(impl Fn(Heard<S>) + Send + Sync),
+    hear: &(impl Fn(BusMessage<S>) + Send + Sync),
 ) {
     match incoming {
-        Incoming::Connected => {
+        BusInput::Connected => {
             if !connected.swap(true, Ordering::AcqRel) {
                 tracing::info!("connected to the bus");
             }
             metrics.bus_connected(true);
-            hear(Heard::Gap);
+            hear(BusMessage::Gap);
         }
-        Incoming::Disconnected => {
+        BusInput::Disconnected => {
             if connected.swap(false, Ordering::AcqRel) {
                 tracing::warn!("the bus cannot be heard; news of other nodes comes late");
             }
             metrics.bus_connected(false);
         }
-        Incoming::Letter(letter) => match serde_json::from_slice::<Letter<S>>(letter) {
+        BusInput::Batch(letter) => match serde_json::from_slice::<NotificationBatch<S>>(letter) {
             Ok(letter) if letter.from == own => {}
             Ok(letter) if letter.workspace.as_deref().is_some_and(|of| of != workspace) => {}
             Ok(letter) => {
-                metrics.bus_letter("heard");
-                let head = letter.head.map(Word::LogGrew);
-                head.into_iter().chain(letter.signals.into_iter().map(Word::Signal)).map(Heard::Word).for_each(hear);
+                metrics.bus_batch("heard");
+                let head = letter.head.map(BusNotification::LogGrown);
+                head.into_iter()
+                    .chain(letter.signals.into_iter().map(BusNotification::Signal))
+                    .map(BusMessage::Notification)
+                    .for_each(hear);
             }
             // A node of another version may have other signals.
             Err(error) => tracing::debug!(%error, "a letter could not be read"),
@@ -237,22 +240,27 @@ fn receive<S: DeserializeOwned>(
 }
 
 /// Packs notifications into the fewest batches that fit; only the greatest position counts.
-fn letters<S: Serialize>(from: Uuid, workspace: &str, words: impl Iterator<Item = Word<S>>, most_bytes: usize) -> Vec<String> {
+fn batches<S: Serialize>(
+    from: Uuid,
+    workspace: &str,
+    words: impl Iterator<Item = BusNotification<S>>,
+    most_bytes: usize,
+) -> Vec<String> {
     let (mut head, mut signals) = (None, Vec::new());
     for word in words {
         match word {
-            Word::LogGrew(position) => head = head.max(Some(position)),
-            Word::Signal(signal) => signals.push(signal),
+            BusNotification::LogGrown(position) => head = head.max(Some(position)),
+            BusNotification::Signal(signal) => signals.push(signal),
         }
     }
     let mut letters = Vec::new();
-    pack(&Letter { from, workspace: Some(workspace.to_owned()), head, signals }, most_bytes, &mut letters);
+    pack(&NotificationBatch { from, workspace: Some(workspace.to_owned()), head, signals }, most_bytes, &mut letters);
     letters
 }
 
-fn pack<S: Serialize>(letter: &Letter<S>, most_bytes: usize, letters: &mut Vec<String>) {
+fn pack<S: Serialize>(letter: &NotificationBatch<S>, most_bytes: usize, letters: &mut Vec<String>) {
     #[derive(Serialize)]
-    struct Part<'a, S> {
+    struct BatchPart<'a, S> {
         from: Uuid,
         workspace: Option<&'a str>,
         #[serde(skip_serializing_if = "Option::is_none")]
@@ -262,7 +270,7 @@ fn pack<S: Serialize>(letter: &Letter<S>, most_bytes: usize, letters: &mut Vec<S
     }
     let mut parts = vec![(letter.head, letter.signals.as_slice())];
     while let Some((head, signals)) = parts.pop() {
-        let part = Part { from: letter.from, workspace: letter.workspace.as_deref(), head, signals };
+        let part = BatchPart { from: letter.from, workspace: letter.workspace.as_deref(), head, signals };
         let text = serde_json::to_string(&part).expect("signals can be written as JSON");
         if text.len() <= most_bytes {
             letters.push(text);

@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use percent_encoding::percent_decode_str;
 use tokio::sync::{Mutex, mpsc};
 
-use super::{Bus, Error, Inbox, Incoming};
+use super::{Bus, BusInput, Error, Inbox};
 use crate::telemetry;
 
 /// Size limit of a batch; the default limit of servers is 1 MiB.
@@ -34,14 +34,14 @@ pub struct NatsOptions {
 }
 
 /// Bus over one subject of a NATS server, for any number of nodes.
-pub struct Nats {
+pub struct NatsBus {
     client: Client,
     subject: String,
     /// Changes of the connection.
     events: Mutex<mpsc::Receiver<Event>>,
 }
 
-impl Nats {
+impl NatsBus {
     /// Prepares the connection, which is established, and re-established after a loss, in the background.
     ///
     /// # Errors
@@ -86,12 +86,12 @@ fn decoded(part: Option<&str>) -> Result<Option<String>, Error> {
 }
 
 #[async_trait]
-impl Bus for Nats {
+impl Bus for NatsBus {
     fn kind(&self) -> &'static str {
         "nats"
     }
 
-    fn most_bytes(&self) -> usize {
+    fn max_batch_bytes(&self) -> usize {
         MOST_BYTES
     }
 
@@ -112,21 +112,21 @@ impl Bus for Nats {
             match self.client.subscribe(self.subject.clone()).await {
                 Ok(mut letters) => {
                     if self.client.connection_state() == async_nats::connection::State::Connected {
-                        inbox(Incoming::Connected);
+                        inbox(BusInput::Connected);
                     }
                     loop {
                         tokio::select! {
                             letter = letters.next() => match letter {
-                                Some(letter) => inbox(Incoming::Letter(&letter.payload)),
+                                Some(letter) => inbox(BusInput::Batch(&letter.payload)),
                                 None => break,
                             },
                             event = events.recv() => match event {
                                 // The client renews the subscription by itself.
                                 Some(Event::Connected | Event::SlowConsumer(_)) => {
                                     (said, refused) = (None, None);
-                                    inbox(Incoming::Connected);
+                                    inbox(BusInput::Connected);
                                 }
-                                Some(Event::Disconnected | Event::Closed) => inbox(Incoming::Disconnected),
+                                Some(Event::Disconnected | Event::Closed) => inbox(BusInput::Disconnected),
                                 // A missing permission causes one per batch.
                                 Some(Event::ServerError(error)) => {
                                     let error = Some(error.to_string());
@@ -150,7 +150,7 @@ impl Bus for Nats {
                 }
                 Err(error) => tracing::debug!(error = %telemetry::chain(&error), "NATS gives no subscription"),
             }
-            inbox(Incoming::Disconnected);
+            inbox(BusInput::Disconnected);
             tokio::time::sleep(PAUSE).await;
         }
     }

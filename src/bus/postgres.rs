@@ -7,13 +7,13 @@ use sqlx::{
     Connection, PgConnection,
     postgres::{PgListener, PgPoolOptions},
 };
-use storage::postgres::{Pins, TimeOuts, connecting};
+use storage::postgres::{PinnedSettings, SessionTimeouts, connect_options};
 use tokio::{
     sync::{Mutex, Notify},
     time::{Instant, timeout},
 };
 
-use super::{Bus, Error, Inbox, Incoming, PATIENCE, SILENCE};
+use super::{Bus, BusInput, Error, Inbox, RECEIVE_TIMEOUT, SEND_TIMEOUT};
 use crate::{metrics::Metrics, telemetry};
 
 /// Channel name. `NOTIFY` stays within its database, so one name serves every workspace.
@@ -24,26 +24,26 @@ const MOST_BYTES: usize = 7_900;
 const PAUSE: Duration = Duration::from_millis(500);
 const NOTIFY: &str = "SELECT pg_notify($1, $2)";
 /// Payload of a heartbeat. Every node receives it, and counts it as activity of its own connection.
-const SIGN_OF_LIFE: &str = "";
+const HEARTBEAT: &str = "";
 
 /// Bus over `LISTEN` and `NOTIFY` on connections of its own: transactions that notify wait for one another, so a transaction that
 /// writes anything else must not notify.
-pub struct Postgres {
+pub struct PostgresBus {
     url: String,
-    pins: Pins,
+    pins: PinnedSettings,
     metrics: Metrics,
     sender: Mutex<Option<PgConnection>>,
 }
 
-impl Postgres {
+impl PostgresBus {
     pub fn new(url: String, metrics: Metrics) -> Self {
         // Without a statement time-out: sending and listening have their own, and an idle listener stays.
-        Self { url, pins: Pins::new(TimeOuts::default(), None), metrics, sender: Mutex::new(None) }
+        Self { url, pins: PinnedSettings::new(SessionTimeouts::default(), None), metrics, sender: Mutex::new(None) }
     }
 
     /// Counts a statement in the metrics, including a connect. A statement that is dropped by a time-out counts as failed.
     async fn counted<T>(&self, operation: &str, statement: impl Future<Output = sqlx::Result<T>>) -> sqlx::Result<T> {
-        let mut counted = Counted { metrics: &self.metrics, operation, begun: Instant::now(), failed: true };
+        let mut counted = StatementTimer { metrics: &self.metrics, operation, begun: Instant::now(), failed: true };
         let done = statement.await;
         counted.failed = done.is_err();
         done
@@ -51,26 +51,26 @@ impl Postgres {
 }
 
 /// A statement under way; counted when this is dropped.
-struct Counted<'a> {
+struct StatementTimer<'a> {
     metrics: &'a Metrics,
     operation: &'a str,
     begun: Instant,
     failed: bool,
 }
 
-impl Drop for Counted<'_> {
+impl Drop for StatementTimer<'_> {
     fn drop(&mut self) {
         self.metrics.statement(self.operation, self.begun.elapsed(), self.failed);
     }
 }
 
 #[async_trait]
-impl Bus for Postgres {
+impl Bus for PostgresBus {
     fn kind(&self) -> &'static str {
         "postgres"
     }
 
-    fn most_bytes(&self) -> usize {
+    fn max_batch_bytes(&self) -> usize {
         MOST_BYTES
     }
 
@@ -82,7 +82,7 @@ impl Bus for Postgres {
             let mut connection = match kept {
                 Some(connection) => connection,
                 None => {
-                    let mut connection = PgConnection::connect_with(&connecting(&self.url)?).await?;
+                    let mut connection = PgConnection::connect_with(&connect_options(&self.url)?).await?;
                     self.pins.set(&mut connection).await?;
                     connection
                 }
@@ -98,20 +98,20 @@ impl Bus for Postgres {
         loop {
             let heard = Notify::new();
             tokio::select! {
-                ended = self.hear(inbox, &heard) => if let Err(error) = ended {
+                ended = self.receive(inbox, &heard) => if let Err(error) = ended {
                     tracing::debug!(error = %telemetry::chain(&error), "the listener of the bus ended");
                 },
                 // The listener is dropped with its connection, so its lost state does not matter.
-                () = self.silence(&heard) => tracing::debug!("the listener of the bus heard nothing, not even itself"),
+                () = self.watch_heartbeat(&heard) => tracing::debug!("the listener of the bus heard nothing, not even itself"),
             }
-            inbox(Incoming::Disconnected);
+            inbox(BusInput::Disconnected);
             tokio::time::sleep(PAUSE).await;
         }
     }
 }
 
-impl Postgres {
-    async fn hear(&self, inbox: &Inbox<'_>, heard: &Notify) -> sqlx::Result<()> {
+impl PostgresBus {
+    async fn receive(&self, inbox: &Inbox<'_>, heard: &Notify) -> sqlx::Result<()> {
         let pins = self.pins.clone();
         // The pool that the listener would make by itself, plus pinned settings.
         let pool = PgPoolOptions::new().max_connections(1).max_lifetime(None).idle_timeout(None);
@@ -120,36 +120,36 @@ impl Postgres {
             Box::pin(async move { pins.set(connection).await })
         });
         let listen = async {
-            let mut listener = PgListener::connect_with(&pool.connect_with(connecting(&self.url)?).await?).await?;
+            let mut listener = PgListener::connect_with(&pool.connect_with(connect_options(&self.url)?).await?).await?;
             listener.listen(CHANNEL).await?;
             Ok(listener)
         };
         let mut listener = self.counted("listen", listen).await?;
         heard.notify_one();
-        inbox(Incoming::Connected);
+        inbox(BusInput::Connected);
         // Never cancelled and resumed: the listener would forget that it had lost its connection.
         loop {
             let notification = listener.try_recv().await?;
             heard.notify_one();
             match notification {
-                Some(notification) if notification.payload() == SIGN_OF_LIFE => {}
-                Some(notification) => inbox(Incoming::Letter(notification.payload().as_bytes())),
+                Some(notification) if notification.payload() == HEARTBEAT => {}
+                Some(notification) => inbox(BusInput::Batch(notification.payload().as_bytes())),
                 // The listener has reconnected.
-                None => inbox(Incoming::Connected),
+                None => inbox(BusInput::Connected),
             }
         }
     }
 
-    /// Ends when the connection has been silent for [`SILENCE`]. A connection whose peer vanished looks like one without news, so
+    /// Ends when the connection has been silent for [`RECEIVE_TIMEOUT`]. A connection whose peer vanished looks like one without news, so
     /// a heartbeat is sent after half that time.
-    async fn silence(&self, heard: &Notify) {
+    async fn watch_heartbeat(&self, heard: &Notify) {
         loop {
-            if timeout(SILENCE / 2, heard.notified()).await.is_ok() {
+            if timeout(RECEIVE_TIMEOUT / 2, heard.notified()).await.is_ok() {
                 continue;
             }
-            let answered = timeout(SILENCE / 2, async {
+            let answered = timeout(RECEIVE_TIMEOUT / 2, async {
                 // A failed send needs no handling: the heartbeat does not arrive either.
-                let _ = timeout(PATIENCE, self.send(SIGN_OF_LIFE.to_owned())).await;
+                let _ = timeout(SEND_TIMEOUT, self.send(HEARTBEAT.to_owned())).await;
                 heard.notified().await;
             });
             if answered.await.is_err() {

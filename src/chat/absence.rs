@@ -11,9 +11,9 @@ use parking_lot::Mutex;
 use storage::{PartnerId, Timestamp};
 
 use super::{
-    Chat, Result, Signal, Status,
+    Chat, PresenceState, Result, Signal,
     presence::TICK,
-    signals::{Acquainted, Audience},
+    signals::{PresenceAudience, SignalAudience},
 };
 use crate::{clock, lifecycle::Lifecycle, telemetry};
 
@@ -25,25 +25,25 @@ pub(super) const PAGE: usize = 100;
 /// Pause between two pages, which bounds the load of the store when thousands vanish together.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Retention time of presence news: longer than the scans for expired presences may lag behind.
-const REMEMBERED: TimeDelta = TimeDelta::seconds(60);
+const NEWS_RETENTION: TimeDelta = TimeDelta::seconds(60);
 
 /// Deduplication of presence changes: the time at which each partner was last published on this node.
 #[derive(Default)]
-pub(super) struct News(Mutex<HashMap<PartnerId, Timestamp>>);
+pub(super) struct PresenceNews(Mutex<HashMap<PartnerId, Timestamp>>);
 
-impl News {
+impl PresenceNews {
     /// True if the presence of the partner was published since its heartbeats ended.
-    fn has(&self, partner: PartnerId, end: Timestamp) -> bool {
+    fn has_since(&self, partner: PartnerId, end: Timestamp) -> bool {
         self.0.lock().get(&partner).is_some_and(|told| *told >= end)
     }
 
     fn forget(&self, now: Timestamp) {
-        self.0.lock().retain(|_, told| now - *told <= REMEMBERED);
+        self.0.lock().retain(|_, told| now - *told <= NEWS_RETENTION);
     }
 }
 
 /// Progress of the scan for expired presences.
-struct Look {
+struct ExpiryScan {
     after: (Timestamp, PartnerId),
     /// Time from which the store is trusted: after an outage, heartbeats of present partners may be missing in it.
     trusted: Option<Timestamp>,
@@ -51,17 +51,17 @@ struct Look {
 
 impl Chat {
     /// Starts the task that scans for expired presences.
-    pub(super) fn watch_absence(&self, lifecycle: &Lifecycle) {
+    pub(super) fn watch_presence_expiry(&self, lifecycle: &Lifecycle) {
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
-            let mut look = Look { after: (clock::now(), PartnerId(0)), trusted: None };
+            let mut look = ExpiryScan { after: (clock::now(), PartnerId(0)), trusted: None };
             let mut pause = TICK;
             loop {
                 tokio::select! {
                     () = tokio::time::sleep(pause) => {}
                     () = stop.stopping() => return,
                 }
-                pause = match chat.look_for_absent(&mut look).await {
+                pause = match chat.publish_expired_presences(&mut look).await {
                     Ok(true) => PAUSE,
                     Ok(false) => TICK,
                     Err(error) => {
@@ -75,21 +75,25 @@ impl Chat {
     }
 
     /// Publishes a page of expired presences; returns true if there may be more.
-    async fn look_for_absent(&self, look: &mut Look) -> Result<bool> {
+    async fn publish_expired_presences(&self, look: &mut ExpiryScan) -> Result<bool> {
         let now = clock::now();
         let until = now - GRACE;
-        let ended = self.0.storage.ended_presences(look.after, until, PAGE).await?;
+        let ended = self.0.storage.expired_leases(look.after, until, PAGE).await?;
         if now < *look.trusted.get_or_insert(now + GRACE) {
             return Ok(false);
         }
         // Partners at this node, and those with newer presence news, are not published.
-        let is_absent = |partner, end| !self.0.news.has(partner, end) && !self.doubt_presence(partner, Status::Online);
+        let is_absent = |partner, end| {
+            !self.0.presence_news.has_since(partner, end) && !self.on_remote_presence(partner, PresenceState::Online)
+        };
         let absent: HashMap<_, _> = ended.iter().filter(|(partner, end)| is_absent(*partner, *end)).copied().collect();
         let partners: Vec<_> = absent.keys().copied().collect();
-        let mut gone = self.acquainted_with(&partners).await?;
+        let mut gone = self.presence_audiences(&partners).await?;
         gone.retain(|(partner, _)| is_absent(*partner, absent[partner]));
-        self.show_presences(gone.into_iter().map(|(partner, acquainted)| (partner, Status::Offline, acquainted)).collect());
-        self.0.news.forget(now);
+        self.publish_presences(
+            gone.into_iter().map(|(partner, acquainted)| (partner, PresenceState::Offline, acquainted)).collect(),
+        );
+        self.0.presence_news.forget(now);
         let is_whole = ended.len() == PAGE;
         look.after = match ended.last() {
             Some((partner, end)) if is_whole => (*end, *partner),
@@ -99,22 +103,23 @@ impl Chat {
     }
 
     /// Publishes presences to the subscribers of this node, all at once, so that a poll receives them together.
-    pub(super) fn show_presences(&self, of: Vec<(PartnerId, Status, Acquainted)>) {
+    pub(super) fn publish_presences(&self, of: Vec<(PartnerId, PresenceState, PresenceAudience)>) {
         let now = clock::now();
-        self.0.news.0.lock().extend(of.iter().map(|(partner, ..)| (*partner, now)));
-        let signal = |(partner, status, acquainted)| (Signal::Presence { partner, status }, Audience::of_acquainted(acquainted));
-        self.0.hub.signal_together(of.into_iter().map(signal));
+        self.0.presence_news.0.lock().extend(of.iter().map(|(partner, ..)| (*partner, now)));
+        let signal =
+            |(partner, status, acquainted)| (Signal::Presence { partner, status }, SignalAudience::of_presence(acquainted));
+        self.0.hub.publish_signals(of.into_iter().map(signal));
     }
 
     /// The audience of presence changes of these partners, by rising partner: each partner itself, everybody who shares a
     /// conversation with it, and everybody with it in their address book.
-    pub(super) async fn acquainted_with(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Acquainted)>> {
+    pub(super) async fn presence_audiences(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, PresenceAudience)>> {
         if partners.is_empty() {
             return Ok(Vec::new());
         }
         let storage = &self.0.storage;
         let contacts = storage.contacts(partners).await?;
-        let owners = storage.known_by(partners).await?;
+        let owners = storage.address_book_owners(partners).await?;
         let mut company: HashMap<_, _> = partners.iter().map(|partner| (*partner, BTreeSet::from([*partner]))).collect();
         for (partner, others) in contacts {
             company.entry(partner).or_default().extend(others);
@@ -124,7 +129,7 @@ impl Chat {
             let mut strangers: Vec<_> = owners.remove(&partner).unwrap_or_default();
             strangers.retain(|owner| company.insert(*owner));
             strangers.sort_unstable();
-            (partner, Acquainted { partners: company.into_iter().collect(), strangers: strangers.into() })
+            (partner, PresenceAudience { partners: company.into_iter().collect(), strangers: strangers.into() })
         };
         Ok(company.into_iter().map(acquainted).collect())
     }

@@ -5,39 +5,39 @@ use std::sync::Arc;
 use storage::{Conversation, ConversationId, MessageId, Participant};
 use uuid::Uuid;
 
-use super::{Chat, Error, Observer, Result, Thing, remembered::Remembered};
+use super::{Chat, Error, Observer, ResourceKind, Result, remembered::StoreCache};
 use crate::auth::Caller;
 
 /// Capacity of each conversation cache, in entries.
-const REMEMBERED: usize = 50_000;
+const CONVERSATION_CACHE: usize = 50_000;
 /// Capacity of the message cache, in entries.
-const REMEMBERED_MESSAGES: usize = 10_000;
+const MESSAGE_CACHE: usize = 10_000;
 
 /// Caches of identifiers. Entries never change, and are invalidated only when the store as a whole changes.
-pub(super) struct Addresses {
-    ids: Remembered<Uuid, ConversationId>,
-    uuids: Remembered<ConversationId, Uuid>,
-    messages: Remembered<(ConversationId, i64), MessageId>,
+pub(super) struct IdCache {
+    ids: StoreCache<Uuid, ConversationId>,
+    uuids: StoreCache<ConversationId, Uuid>,
+    messages: StoreCache<(ConversationId, i64), MessageId>,
 }
 
-impl Default for Addresses {
+impl Default for IdCache {
     fn default() -> Self {
         Self {
-            ids: Remembered::new(REMEMBERED),
-            uuids: Remembered::new(REMEMBERED),
-            messages: Remembered::new(REMEMBERED_MESSAGES),
+            ids: StoreCache::new(CONVERSATION_CACHE),
+            uuids: StoreCache::new(CONVERSATION_CACHE),
+            messages: StoreCache::new(MESSAGE_CACHE),
         }
     }
 }
 
-impl Addresses {
+impl IdCache {
     pub(super) fn observer(self: &Arc<Self>) -> Observer {
         let addresses = Arc::clone(self);
         Box::new(move |event, _| {
             if event.fact.is_about_the_store() {
-                addresses.ids.forget_all();
-                addresses.uuids.forget_all();
-                addresses.messages.forget_all();
+                addresses.ids.invalidate_all();
+                addresses.uuids.invalidate_all();
+                addresses.messages.invalidate_all();
             }
         })
     }
@@ -58,7 +58,7 @@ impl Chat {
     /// # Errors
     /// `NotFound` if there is none.
     pub(super) async fn conversation_id(&self, uuid: Uuid) -> Result<ConversationId> {
-        let Addresses { ids, uuids, .. } = &*self.0.addresses;
+        let IdCache { ids, uuids, .. } = &*self.0.ids;
         let read = async {
             let generation = uuids.generation();
             let found = self.0.storage.conversations_by_uuid(&[uuid]).await?.pop();
@@ -67,7 +67,7 @@ impl Chat {
                 id
             }))
         };
-        ids.get(uuid, read).await?.ok_or(Error::NotFound(Thing::Conversation))
+        ids.get(uuid, read).await?.ok_or(Error::NotFound(ResourceKind::Conversation))
     }
 
     /// Finds the uuid of a conversation. Does not check access: the caller must know the conversation.
@@ -75,7 +75,7 @@ impl Chat {
     /// # Errors
     /// `NotFound` if there is none.
     pub async fn conversation_uuid(&self, id: ConversationId) -> Result<Uuid> {
-        let Addresses { ids, uuids, .. } = &*self.0.addresses;
+        let IdCache { ids, uuids, .. } = &*self.0.ids;
         let read = async {
             let generation = ids.generation();
             let found = self.0.storage.conversation_uuids(&[id]).await?.pop();
@@ -84,7 +84,7 @@ impl Chat {
                 uuid
             }))
         };
-        uuids.get(id, read).await?.ok_or(Error::NotFound(Thing::Conversation))
+        uuids.get(id, read).await?.ok_or(Error::NotFound(ResourceKind::Conversation))
     }
 
     /// Finds the id of the message with this `seq` in a conversation. Does not check access: the caller must know the
@@ -94,27 +94,27 @@ impl Chat {
     /// `NotFound` if there is none.
     pub async fn message_id_at(&self, of: ConversationId, seq: i64) -> Result<MessageId> {
         let read = async { Ok(self.messages_at(&[(of, seq)]).await?.pop().map(|message| message.id)) };
-        self.0.addresses.messages.get((of, seq), read).await?.ok_or(Error::NotFound(Thing::Message))
+        self.0.ids.messages.get((of, seq), read).await?.ok_or(Error::NotFound(ResourceKind::Message))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::{
-        super::fixtures::{ANN, ROOM, erased, of_the_store},
+        super::fixtures::{ANN, ROOM, erased, store_wide_events},
         *,
     };
 
     #[tokio::test]
     async fn names_are_kept_as_long_as_the_store_is_the_same() {
-        let addresses = Arc::<Addresses>::default();
+        let addresses = Arc::<IdCache>::default();
         let known = async || {
             let id = addresses.ids.get(Uuid::nil(), async { Ok(None) }).await.expect("nothing can fail");
             let uuid = addresses.uuids.get(ROOM, async { Ok(None) }).await.expect("nothing can fail");
             let message = addresses.messages.get((ROOM, 1), async { Ok(None) }).await.expect("nothing can fail");
             [id.is_some(), uuid.is_some(), message.is_some()]
         };
-        for event in of_the_store() {
+        for event in store_wide_events() {
             addresses.ids.put(Uuid::nil(), ROOM, addresses.ids.generation());
             addresses.uuids.put(ROOM, Uuid::nil(), addresses.uuids.generation());
             addresses.messages.put((ROOM, 1), MessageId(1), addresses.messages.generation());

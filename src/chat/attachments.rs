@@ -13,10 +13,11 @@ use futures_util::{Stream, stream::BoxStream};
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use storage::{
-    Attachment, AttachmentId, ConversationId, Fact, Media, Message, NewAttachment, PartnerId, Reach, Role, Topic, Tx, UserId,
+    Attachment, AttachmentAccess, AttachmentId, ConversationId, Fact, Media, Message, NewAttachment, PartnerId, Role, Topic, Tx,
+    UserId,
 };
 
-use super::{Chat, Error, NAME_CHARACTERS, Result, Thing, rates::Act, storable, support, uploads};
+use super::{Chat, Error, NAME_CHARACTERS, ResourceKind, Result, check_storable, rates::Act, support, uploads};
 use crate::{auth::Caller, blobs, clock, shares::Charge};
 
 /// Stream of the bytes of a file.
@@ -31,28 +32,28 @@ pub struct FileName(String);
 
 impl FileName {
     pub fn of(given: &str) -> Result<Self> {
-        storable("name", given)?;
+        check_storable("name", given)?;
         Ok(Self(safe_name(given)))
     }
 }
 
 /// A received file: its bytes are in the object store, and no row refers to them yet. Dropping it deletes the bytes, unless they
 /// were committed.
-pub struct Received {
-    stored: blobs::Stored,
+pub struct ReceivedFile {
+    stored: blobs::StoredBlob,
     blobs: blobs::Blobs,
-    kept: AtomicBool,
+    committed: AtomicBool,
 }
 
-impl Received {
-    pub(super) fn stored(&self) -> &blobs::Stored {
+impl ReceivedFile {
+    pub(super) fn stored(&self) -> &blobs::StoredBlob {
         &self.stored
     }
 }
 
-impl Drop for Received {
+impl Drop for ReceivedFile {
     fn drop(&mut self) {
-        if !*self.kept.get_mut() {
+        if !*self.committed.get_mut() {
             self.blobs.delete_later(std::mem::take(&mut self.stored.object));
         }
     }
@@ -126,30 +127,30 @@ impl Chat {
     ///
     /// # Cancel safety
     /// The bytes stored so far are deleted soon.
-    pub async fn receive(
+    pub async fn receive_file(
         &self,
         caller: &Caller,
         declared: Option<&str>,
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         charge: Charge,
-    ) -> Result<Received> {
+    ) -> Result<ReceivedFile> {
         self.charge(caller, Act::Write)?;
-        self.receive_within(caller.user, declared, bytes, (self.0.rules.upload_bytes, charge)).await
+        self.receive_file_within(caller.user, declared, bytes, (self.0.rules.upload_bytes, charge)).await
     }
 
-    /// Receives an upload of a user with another size limit, as [`Chat::receive`], without the rate limit.
-    pub(super) async fn receive_within(
+    /// Receives an upload of a user with another size limit, as [`Chat::receive_file`], without the rate limit.
+    pub(super) async fn receive_file_within(
         &self,
         user: UserId,
         declared: Option<&str>,
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
         (limit_bytes, charge): (u64, Charge),
-    ) -> Result<Received> {
-        let place = self.upload_place(user)?;
+    ) -> Result<ReceivedFile> {
+        let place = self.acquire_upload_permit(user)?;
         let stored = self.0.blobs.put(place.counted(bytes), limit_bytes, charge).await;
         let mut stored = self.within_quota(&place, stored)?;
-        stored.mimetype = uploads::settled(stored.mimetype, declared);
-        Ok(Received { stored, blobs: self.0.blobs.clone(), kept: AtomicBool::new(false) })
+        stored.mimetype = uploads::reconciled_media_type(stored.mimetype, declared);
+        Ok(ReceivedFile { stored, blobs: self.0.blobs.clone(), committed: AtomicBool::new(false) })
     }
 
     /// Commits a transaction that refers to a received file.
@@ -157,12 +158,12 @@ impl Chat {
     /// # Cancel safety
     /// The bytes are deleted only if the transaction is certainly undone. Cancellation during the commit, or an unknown outcome,
     /// leaves them.
-    pub(super) async fn commit_received(&self, tx: Box<dyn Tx>, received: &Received) -> Result<()> {
-        received.kept.store(true, Ordering::Relaxed);
+    pub(super) async fn commit_received(&self, tx: Box<dyn Tx>, received: &ReceivedFile) -> Result<()> {
+        received.committed.store(true, Ordering::Relaxed);
         match tx.commit().await {
-            Ok(events) => self.0.announce.committed(events).await,
+            Ok(events) => self.0.publisher.publish(events).await,
             Err(error) => {
-                received.kept.store(matches!(error, storage::Error::Unavailable(_)), Ordering::Relaxed);
+                received.committed.store(matches!(error, storage::Error::Unavailable(_)), Ordering::Relaxed);
                 return Err(error.into());
             }
         }
@@ -176,10 +177,10 @@ impl Chat {
     ///
     /// # Cancel safety
     /// Before the commit, the bytes are deleted. During it, they stay; the orphan sweep deletes them if nothing refers to them.
-    pub async fn keep(
+    pub async fn store_attachment(
         &self,
         caller: &Caller,
-        received: Received,
+        received: ReceivedFile,
         name: FileName,
         conversation: Option<ConversationId>,
     ) -> Result<Attachment> {
@@ -216,7 +217,7 @@ impl Chat {
     /// # Errors
     /// `NotFound` if there is no such attachment, `Forbidden` if neither of the two may read it now.
     pub async fn attachment(&self, caller: Option<&Caller>, id: AttachmentId, token: Option<&str>) -> Result<Attachment> {
-        let attachment = self.0.storage.attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+        let attachment = self.0.storage.attachment(id).await?.ok_or(Error::NotFound(ResourceKind::Attachment))?;
         let is_other = |holder: &PartnerId| caller.is_none_or(|caller| caller.partner != *holder);
         let holder = token.and_then(|token| reader_of(token, &attachment)).filter(is_other);
         if let Some(holder) = holder
@@ -232,12 +233,12 @@ impl Chat {
     }
 
     async fn may_read(&self, attachment: &Attachment, reader: PartnerId, role: Option<Role>) -> Result<bool> {
-        match self.0.storage.attachment_reach(attachment.id, reader).await? {
-            None => Err(Error::NotFound(Thing::Attachment)),
-            Some(Reach::Unsent) => Ok(attachment.owner == reader),
-            Some(Reach::Reader) => Ok(true),
-            Some(Reach::Support) => Ok(role.is_some_and(support::answers)),
-            Some(Reach::NoReader) => Ok(false),
+        match self.0.storage.attachment_access(attachment.id, reader).await? {
+            None => Err(Error::NotFound(ResourceKind::Attachment)),
+            Some(AttachmentAccess::Unsent) => Ok(attachment.owner == reader),
+            Some(AttachmentAccess::Reader) => Ok(true),
+            Some(AttachmentAccess::Support) => Ok(role.is_some_and(support::is_agent_role)),
+            Some(AttachmentAccess::NoAccess) => Ok(false),
         }
     }
 
@@ -268,16 +269,16 @@ impl Chat {
     /// After the commit, the bytes may stay until the orphan sweep.
     pub async fn delete_attachment(&self, caller: &Caller, id: AttachmentId) -> Result<()> {
         self.charge(caller, Act::Write)?;
-        let attachment = self.0.storage.attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+        let attachment = self.0.storage.attachment(id).await?.ok_or(Error::NotFound(ResourceKind::Attachment))?;
         if attachment.owner != caller.partner {
             return Err(Error::Forbidden);
         }
         self.transaction(|mut tx| async {
-            let deleted = tx.delete_attachment(id).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+            let deleted = tx.delete_attachment(id).await?.ok_or(Error::NotFound(ResourceKind::Attachment))?;
             for conversation in deleted.conversations {
                 tx.record(Topic::Conversation(conversation), Fact::AttachmentDeleted { attachment: id }, clock::now());
             }
-            self.0.announce.committed(tx.commit().await?).await;
+            self.0.publisher.publish(tx.commit().await?).await;
             self.0.blobs.delete_later(deleted.attachment.object);
             Ok(())
         })

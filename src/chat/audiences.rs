@@ -14,14 +14,14 @@ const REMEMBERED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The members of a conversation.
 #[derive(Clone, Debug)]
-pub(super) struct Members {
+pub(super) struct ConversationMembers {
     /// Sorted by rising id.
     pub(super) partners: Arc<[PartnerId]>,
     /// Members from whom older messages are hidden.
     newcomers: Arc<[Member]>,
 }
 
-impl Members {
+impl ConversationMembers {
     fn new(members: &[Member]) -> Self {
         let newcomers = members.iter().filter(|member| member.visible_from_seq > 0).copied();
         Self { partners: members.iter().map(|member| member.partner).collect(), newcomers: newcomers.collect() }
@@ -37,7 +37,7 @@ impl Members {
     }
 
     /// The audience of a fact about the message with this `seq`, or about none; sorted by rising id.
-    pub(super) fn concerned(&self, seq: Option<i64>) -> Arc<[PartnerId]> {
+    pub(super) fn audience(&self, seq: Option<i64>) -> Arc<[PartnerId]> {
         let Some(seq) = seq else { return Arc::clone(&self.partners) };
         let hidden: Vec<_> = self.newcomers.iter().filter(|member| seq <= member.visible_from_seq).collect();
         match hidden.as_slice() {
@@ -52,47 +52,47 @@ impl Members {
 
 /// Cache of the members of conversations. It follows the event log, and so gives each event the same audience as the event log
 /// itself.
-pub(super) struct Audiences {
+pub(super) struct MembersCache {
     storage: Arc<dyn Storage>,
-    remembered: WeighedCache<ConversationId, Members>,
+    cache: WeighedCache<ConversationId, ConversationMembers>,
     /// Position of the newest membership change. Cache entries are as of that position; an older read is not cached.
-    changed: Mutex<Position>,
+    changed_at: Mutex<Position>,
 }
 
-impl Audiences {
+impl MembersCache {
     /// Creates a cache that is up to date with the event at `head`.
     pub(super) fn new(storage: Arc<dyn Storage>, head: Position) -> Self {
-        Self { storage, remembered: weighed::cache(REMEMBERED, REMEMBERED_BYTES), changed: Mutex::new(head) }
+        Self { storage, cache: weighed::cache(REMEMBERED, REMEMBERED_BYTES), changed_at: Mutex::new(head) }
     }
 
     /// Finds the members of a conversation, in the cache or else in the store.
     ///
     /// # Errors
     /// Those of the store.
-    pub(super) async fn of(&self, conversation: ConversationId) -> storage::Result<Members> {
-        if let Some(members) = self.remembered.get(&conversation) {
+    pub(super) async fn of(&self, conversation: ConversationId) -> storage::Result<ConversationMembers> {
+        if let Some(members) = self.cache.get(&conversation) {
             return Ok(members.value);
         }
-        let changed = *self.changed.lock();
-        let members = Members::new(&self.storage.members_at(conversation, changed).await?);
-        let now = self.changed.lock();
+        let changed = *self.changed_at.lock();
+        let members = ConversationMembers::new(&self.storage.members_at(conversation, changed).await?);
+        let now = self.changed_at.lock();
         if *now == changed {
-            self.remembered.insert(conversation, Weighed::new(members.clone(), members.bytes()));
+            self.cache.insert(conversation, Weighed::new(members.clone(), members.bytes()));
         }
         Ok(members)
     }
 
     /// Invalidates the whole cache: events after `head` are not delivered yet, or the store was changed without facts.
-    pub(super) fn start_over(&self, head: Position) {
-        let mut changed = self.changed.lock();
+    pub(super) fn reset(&self, head: Position) {
+        let mut changed = self.changed_at.lock();
         *changed = head;
-        self.remembered.clear();
+        self.cache.clear();
     }
 
     /// Invalidates a conversation. Must be called for every membership change, before its event is delivered.
-    pub(super) fn change(&self, conversation: ConversationId, at: Position) {
-        let mut changed = self.changed.lock();
+    pub(super) fn invalidate(&self, conversation: ConversationId, at: Position) {
+        let mut changed = self.changed_at.lock();
         *changed = at;
-        self.remembered.remove(&conversation);
+        self.cache.remove(&conversation);
     }
 }

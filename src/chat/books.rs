@@ -17,8 +17,8 @@ pub struct Acquaintance {
 
 impl Chat {
     /// Lists the active users in the caller's address book, by rising id.
-    pub async fn book(&self, caller: &Caller) -> Result<Vec<User>> {
-        let ids = self.0.storage.book(caller.user).await?;
+    pub async fn address_book(&self, caller: &Caller) -> Result<Vec<User>> {
+        let ids = self.0.storage.address_book(caller.user).await?;
         let mut users = self.0.storage.users_by_id(&ids).await?;
         users.retain(|user| user.active);
         users.sort_unstable_by_key(|user| user.id);
@@ -29,8 +29,8 @@ impl Chat {
     ///
     /// # Errors
     /// `TooFast` beyond the rate limit of searches.
-    pub async fn not_in_book(&self, caller: &Caller) -> Result<Vec<User>> {
-        let book = self.0.storage.book(caller.user).await?;
+    pub async fn users_not_in_address_book(&self, caller: &Caller) -> Result<Vec<User>> {
+        let book = self.0.storage.address_book(caller.user).await?;
         let mut others = Vec::new();
         let unknown = |id: UserId| id != caller.user && book.binary_search(&id).is_err();
         self.walk_users(caller, Deactivated::Hidden, |contact| others.extend(contact.user.filter(|user| unknown(user.id))))
@@ -43,14 +43,14 @@ impl Chat {
     ///
     /// # Errors
     /// `TooFast` beyond the rate limit.
-    pub async fn add_to_book(&self, caller: &Caller, owner: UserId, users: &[UserId]) -> Result<usize> {
+    pub async fn add_to_address_book(&self, caller: &Caller, owner: UserId, users: &[UserId]) -> Result<usize> {
         self.charge(caller, Act::Write)?;
         let known = self.0.storage.users_by_id(users).await?;
         let known: Vec<_> = known.into_iter().filter(|user| user.active && user.id != owner).map(|user| user.id).collect();
         if !known.is_empty() {
             self.transaction(|mut tx| async {
-                tx.insert_into_book(owner, &known).await?;
-                self.0.announce.committed(tx.commit().await?).await;
+                tx.insert_into_address_book(owner, &known).await?;
+                self.0.publisher.publish(tx.commit().await?).await;
                 Ok(())
             })
             .await?;
@@ -62,11 +62,11 @@ impl Chat {
     ///
     /// # Errors
     /// `TooFast` beyond the rate limit.
-    pub async fn remove_from_book(&self, caller: &Caller, users: &[UserId]) -> Result<()> {
+    pub async fn remove_from_address_book(&self, caller: &Caller, users: &[UserId]) -> Result<()> {
         self.charge(caller, Act::Write)?;
         self.transaction(|mut tx| async {
-            tx.delete_from_book(caller.user, users).await?;
-            self.0.announce.committed(tx.commit().await?).await;
+            tx.delete_from_address_book(caller.user, users).await?;
+            self.0.publisher.publish(tx.commit().await?).await;
             Ok(())
         })
         .await
@@ -74,7 +74,7 @@ impl Chat {
 
     /// Lists the active users in the caller's address book, or in a conversation with the caller, by rising id.
     pub async fn acquaintances(&self, caller: &Caller) -> Result<Vec<Acquaintance>> {
-        let mut ids = self.0.storage.book(caller.user).await?;
+        let mut ids = self.0.storage.address_book(caller.user).await?;
         let inbox = self.0.storage.inbox(caller.partner, InboxFilter::default()).await?;
         let conversations: Vec<_> = inbox.iter().map(|entry| entry.conversation.id).collect();
         let people = self.0.storage.people_in(&conversations).await?;

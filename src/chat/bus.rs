@@ -3,12 +3,12 @@
 use storage::{Scope, Timestamp};
 use tokio::time::Instant;
 
-use super::{Batch, Chat, Feed, Place, Result, SignalMark, hub::Start};
+use super::{Chat, Feed, FeedBatch, PollSlot, Result, SignalMark, hub::SubscriptionStart};
 use crate::{auth::Caller, lifecycle::Lifecycle};
 
 /// Start of a subscription.
 #[derive(Clone, Copy, Debug)]
-pub enum Since {
+pub enum SubscribeSince {
     /// After this mark; a mark beyond the newest counts as the newest.
     Seen(SignalMark),
     /// After this time.
@@ -17,11 +17,11 @@ pub enum Since {
 
 /// Subscription to the events and signals that concern one user, in the order of the event log. Holds one of the user's slots for
 /// waiting polls.
-pub struct Bus {
+pub struct UserSubscription {
     feed: Feed,
     caller: Caller,
     requests: Lifecycle,
-    _place: Place,
+    _place: PollSlot,
 }
 
 impl Chat {
@@ -33,23 +33,23 @@ impl Chat {
     ///
     /// # Cancel safety
     /// The subscription ends.
-    pub async fn listen(&self, caller: &Caller, since: Since) -> Result<Bus> {
+    pub async fn subscribe_user(&self, caller: &Caller, since: SubscribeSince) -> Result<UserSubscription> {
         let from = match since {
-            Since::Seen(mark) => {
-                self.reach(mark.position).await?;
-                Start::Seen(mark)
+            SubscribeSince::Seen(mark) => {
+                self.wait_for_position(mark.position).await?;
+                SubscriptionStart::Seen(mark)
             }
-            Since::Time(time) => Start::Time { time, position: self.0.storage.position_at(time).await? },
+            SubscribeSince::Time(time) => SubscriptionStart::Time { time, position: self.0.storage.position_at(time).await? },
         };
         let own = Scope::Partner(caller.partner);
-        let feed = self.follow_hearing(&[own], from, &[own]).read_by(caller);
+        let feed = self.subscribe_with_signals(&[own], from, &[own]).read_by(caller);
         // The subscription precedes the slot: a poll that is counted as waiting misses nothing.
-        let place = self.take_place(caller)?;
-        Ok(Bus { feed, caller: caller.clone(), requests: self.0.requests.clone(), _place: place })
+        let place = self.take_poll_slot(caller)?;
+        Ok(UserSubscription { feed, caller: caller.clone(), requests: self.0.requests.clone(), _place: place })
     }
 }
 
-impl Bus {
+impl UserSubscription {
     /// Waits for the next batch; `None` at the deadline, when the server stops, or once the event log was restarted.
     ///
     /// # Errors
@@ -57,7 +57,7 @@ impl Bus {
     ///
     /// # Cancel safety
     /// No event is lost.
-    pub async fn next(&mut self, deadline: Instant) -> Result<Option<Batch>> {
-        self.feed.next_for(&self.caller, &self.requests, deadline).await
+    pub async fn next(&mut self, deadline: Instant) -> Result<Option<FeedBatch>> {
+        self.feed.next_until(&self.caller, &self.requests, deadline).await
     }
 }

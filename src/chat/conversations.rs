@@ -9,7 +9,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing, rates::Act, support, texts};
+use super::{Chat, Error, ResourceKind, Result, rates::Act, support, texts};
 use crate::{auth::Caller, clock};
 
 /// A conversation to create.
@@ -54,7 +54,7 @@ impl Chat {
     /// # Errors
     /// `Invalid` for the name, `TooFast` beyond the rate limit of new conversations.
     pub async fn create_conversation(&self, caller: &Caller, new: NewThread) -> Result<Conversation> {
-        texts::name("name", &new.name)?;
+        texts::check_name_length("name", &new.name)?;
         self.charge(caller, Act::Conversation)?;
         let mut participants = vec![caller.partner];
         for partner in new.participants {
@@ -81,7 +81,7 @@ impl Chat {
                 })
                 .await?;
             tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation.clone()), now);
-            self.0.announce.committed(tx.commit().await?).await;
+            self.0.publisher.publish(tx.commit().await?).await;
             Ok(conversation)
         })
         .await
@@ -93,7 +93,7 @@ impl Chat {
     /// `NotFound` if there is none, `Forbidden` unless the caller is a participant.
     pub async fn conversation(&self, caller: &Caller, id: ConversationId) -> Result<(Conversation, Participant)> {
         match self.0.storage.conversation_seen_by(id, caller.partner).await? {
-            None => Err(Error::NotFound(Thing::Conversation)),
+            None => Err(Error::NotFound(ResourceKind::Conversation)),
             Some((_, None)) => Err(Error::Forbidden),
             Some((conversation, Some(participant))) => Ok((conversation, participant)),
         }
@@ -118,13 +118,13 @@ impl Chat {
         let now = clock::now();
         self.transaction(|mut tx| async {
             let locked = tx.lock_conversations(&[id]).await?;
-            let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
-            if tx.participating(&[(id, caller.partner)]).await?.is_empty() {
+            let conversation = locked.first().ok_or(Error::NotFound(ResourceKind::Conversation))?;
+            if tx.participant_statuses(&[(id, caller.partner)]).await?.is_empty() {
                 return Err(Error::Forbidden);
             }
             support::may_change_members(conversation)?;
             must_be_open(conversation)?;
-            if !bring_in(tx.as_mut(), conversation, &[person.partner.id], now).await? {
+            if !add_participants(tx.as_mut(), conversation, &[person.partner.id], now).await? {
                 return Ok(());
             }
             if conversation.kind == ConversationKind::Direct && tx.participant_count(conversation).await? > 2 {
@@ -134,7 +134,7 @@ impl Chat {
                 let changed = Conversation { kind: ConversationKind::Group, ..Conversation::clone(conversation) };
                 tx.record(Topic::Conversation(id), Fact::ConversationChanged(changed), now);
             }
-            self.0.announce.committed(tx.commit().await?).await;
+            self.0.publisher.publish(tx.commit().await?).await;
             Ok(())
         })
         .await
@@ -154,7 +154,12 @@ pub(super) fn must_be_open(conversation: &Conversation) -> Result<()> {
 
 /// Adds participants to a conversation, with their facts; returns true if any of them is new. New participants of a conversation
 /// that began as direct see only messages from now on.
-pub(super) async fn bring_in(tx: &mut dyn Tx, to: &Locked<Conversation>, partners: &[PartnerId], now: Timestamp) -> Result<bool> {
+pub(super) async fn add_participants(
+    tx: &mut dyn Tx,
+    to: &Locked<Conversation>,
+    partners: &[PartnerId],
+    now: Timestamp,
+) -> Result<bool> {
     let visible_from_seq = if to.began_direct { to.last_seq } else { 0 };
     let joined = tx.insert_participants(to, partners, visible_from_seq, now).await?;
     for partner in &joined {
@@ -165,7 +170,12 @@ pub(super) async fn bring_in(tx: &mut dyn Tx, to: &Locked<Conversation>, partner
 }
 
 /// Removes a participant from a conversation, with the facts; returns true if the partner was one.
-pub(super) async fn take_out(tx: &mut dyn Tx, of: &Locked<Conversation>, partner: PartnerId, now: Timestamp) -> Result<bool> {
+pub(super) async fn remove_participant(
+    tx: &mut dyn Tx,
+    of: &Locked<Conversation>,
+    partner: PartnerId,
+    now: Timestamp,
+) -> Result<bool> {
     let was_in = tx.delete_participant(of, partner).await?;
     if was_in {
         let left = Fact::ParticipantLeft { conversation: of.id, partner };

@@ -10,26 +10,26 @@ use super::{Chat, Result, tail::Observer};
 use crate::auth::Caller;
 
 /// Capacity, in partners. A full cache is cleared.
-const REMEMBERED: usize = 100_000;
+const UNREAD_CACHE: usize = 100_000;
 
 #[derive(Default)]
-pub(super) struct Counts(Mutex<Remembered>);
+pub(super) struct UnreadCache(Mutex<UnreadCacheState>);
 
 #[derive(Default)]
-struct Remembered {
-    totals: HashMap<PartnerId, Totals>,
+struct UnreadCacheState {
+    totals: HashMap<PartnerId, CachedTotals>,
     /// Number of reads begun so far.
     reads: u64,
 }
 
-enum Totals {
+enum CachedTotals {
     /// The read of this number is under way. Only the last read that began is cached: its result is at least as new as that of
     /// the others.
     BeingRead(u64),
     Known(UnreadTotals),
 }
 
-impl Counts {
+impl UnreadCache {
     /// Cache invalidation: removes the counts of everybody whom an event concerns, before the event is delivered.
     pub(super) fn observer(self: &Arc<Self>) -> Observer {
         let counts = Arc::clone(self);
@@ -47,23 +47,23 @@ impl Counts {
 
     async fn get(&self, partner: PartnerId, read: impl Future<Output = Result<UnreadTotals>>) -> Result<UnreadTotals> {
         let number = {
-            let Remembered { totals, reads } = &mut *self.0.lock();
-            if let Some(Totals::Known(known)) = totals.get(&partner) {
+            let UnreadCacheState { totals, reads } = &mut *self.0.lock();
+            if let Some(CachedTotals::Known(known)) = totals.get(&partner) {
                 return Ok(*known);
             }
-            if totals.len() >= REMEMBERED {
+            if totals.len() >= UNREAD_CACHE {
                 totals.clear();
             }
             *reads += 1;
-            totals.insert(partner, Totals::BeingRead(*reads));
+            totals.insert(partner, CachedTotals::BeingRead(*reads));
             *reads
         };
         let read = read.await?;
         // Not cached if an event came meanwhile, which the read may have missed.
         if let Some(totals) = self.0.lock().totals.get_mut(&partner)
-            && matches!(totals, Totals::BeingRead(last) if *last == number)
+            && matches!(totals, CachedTotals::BeingRead(last) if *last == number)
         {
-            *totals = Totals::Known(read);
+            *totals = CachedTotals::Known(read);
         }
         Ok(read)
     }
@@ -75,8 +75,8 @@ impl Chat {
         let read = async { Ok(self.0.storage.unread_totals(caller.partner).await?) };
         // No cache here: another node may have answered a client before this node learns of the event. So may this node, while it
         // cannot read the event log.
-        let may_have_missed = !self.0.link.is_alone() || self.0.announce.is_ahead_of(self.0.hub.head());
-        if may_have_missed { read.await } else { self.0.counts.get(caller.partner, read).await }
+        let may_have_missed = !self.0.link.is_single_node() || self.0.publisher.is_ahead_of(self.0.hub.head());
+        if may_have_missed { read.await } else { self.0.unread.get(caller.partner, read).await }
     }
 }
 
@@ -85,7 +85,7 @@ mod tests {
     use storage::Topic;
 
     use super::{
-        super::fixtures::{ANN, BEN, ROOM, erased, event, message, of_the_store},
+        super::fixtures::{ANN, BEN, ROOM, erased, event, message, store_wide_events},
         *,
     };
 
@@ -93,7 +93,7 @@ mod tests {
     async fn what_is_stale_is_forgotten() {
         let unread = |chat| UnreadTotals { chat, ..UnreadTotals::default() };
         let read_after = async |event: &storage::Event, audience: &[PartnerId]| {
-            let counts = Arc::<Counts>::default();
+            let counts = Arc::<UnreadCache>::default();
             for who in [ANN, BEN] {
                 assert_eq!(counts.get(who.1, async { Ok(unread(1)) }).await.expect("it is read"), unread(1));
             }
@@ -106,7 +106,7 @@ mod tests {
         };
         let posted = event(1, Topic::Conversation(ROOM), Fact::MessagePosted(message(1, "hello", &[])));
         assert_eq!(read_after(&posted, &[ANN.1]).await, [true, false]);
-        for event in of_the_store().into_iter().chain([erased(ANN)]) {
+        for event in store_wide_events().into_iter().chain([erased(ANN)]) {
             assert_eq!(read_after(&event, &[]).await, [true, true], "{event:?}");
         }
     }

@@ -7,39 +7,39 @@ use parking_lot::Mutex;
 use storage::{ConversationId, Fact, SupportSession, UserId};
 use tokio::sync::Notify;
 
-use super::{Observer, remembered::Remembered};
+use super::{Observer, remembered::StoreCache};
 
 /// Capacity of the cache, in conversations.
 const REMEMBERED: usize = 50_000;
 
 /// Cached state of support sessions and of their agents.
-pub(super) struct Desk {
+pub(super) struct SupportCache {
     /// Cache of support sessions by conversation, `None` for other conversations, so that delivery of a message costs no query.
-    pub(super) sessions: Remembered<ConversationId, Option<Arc<SupportSession>>>,
+    pub(super) sessions: StoreCache<ConversationId, Option<Arc<SupportSession>>>,
     /// Accounts that have changed since the last check: an agent among them may have lost its role.
-    pub(super) changed: Mutex<HashSet<UserId>>,
+    pub(super) changed_accounts: Mutex<HashSet<UserId>>,
     /// Notified of each changed account.
-    pub(super) news: Notify,
+    pub(super) accounts_changed: Notify,
 }
 
-impl Default for Desk {
+impl Default for SupportCache {
     fn default() -> Self {
-        Self { sessions: Remembered::new(REMEMBERED), changed: Mutex::default(), news: Notify::new() }
+        Self { sessions: StoreCache::new(REMEMBERED), changed_accounts: Mutex::default(), accounts_changed: Notify::new() }
     }
 }
 
-impl Desk {
+impl SupportCache {
     /// Cache invalidation, before an event is delivered.
     pub(super) fn observer(self: &Arc<Self>) -> Observer {
         let desk = Arc::clone(self);
         Box::new(move |event, _| match &event.fact {
-            Fact::SupportChanged { session, .. } => desk.sessions.forget(&session.conversation),
+            Fact::SupportChanged { session, .. } => desk.sessions.invalidate(&session.conversation),
             Fact::UserChanged { user } => {
-                desk.changed.lock().insert(*user);
-                desk.news.notify_one();
+                desk.changed_accounts.lock().insert(*user);
+                desk.accounts_changed.notify_one();
             }
-            Fact::UserErased { user, .. } => desk.sessions.forget_where(|_, session| names(session.as_deref(), *user)),
-            fact if fact.is_about_the_store() => desk.sessions.forget_all(),
+            Fact::UserErased { user, .. } => desk.sessions.invalidate_where(|_, session| names(session.as_deref(), *user)),
+            fact if fact.is_about_the_store() => desk.sessions.invalidate_all(),
             _ => {}
         })
     }
@@ -54,7 +54,7 @@ mod tests {
     use storage::{PartnerId, SupportSide};
 
     use super::{
-        super::fixtures::{ANN, BEN, ROOM, erased, of_the_store},
+        super::fixtures::{ANN, BEN, ROOM, erased, store_wide_events},
         *,
     };
 
@@ -74,7 +74,7 @@ mod tests {
             closed_at: None,
         };
         let known_after = async |event: &storage::Event| {
-            let desk = Arc::<Desk>::default();
+            let desk = Arc::<SupportCache>::default();
             desk.sessions.put(ROOM, Some(Arc::new(joined)), desk.sessions.generation());
             desk.sessions.put(NONE, None, desk.sessions.generation());
             desk.observer()(event, &[]);
@@ -87,7 +87,7 @@ mod tests {
         assert_eq!(known_after(&erased((UserId(99), PartnerId(99)))).await, [true, true]);
         assert_eq!(known_after(&erased(ANN)).await, [false, true]);
         assert_eq!(known_after(&erased(BEN)).await, [false, true]);
-        for event in of_the_store() {
+        for event in store_wide_events() {
             assert_eq!(known_after(&event).await, [false, false], "{event:?}");
         }
     }

@@ -3,12 +3,14 @@
 
 use storage::{Conversation, ConversationId, ConversationKind, DeletedMessage, Fact, Locked, Message, MessageId, Topic, Tx};
 
-use super::{Chat, Draft, Error, Result, Thing, conversations::must_be_open, rates::Act, support, uploads::named_in};
+use super::{
+    Chat, Draft, Error, ResourceKind, Result, conversations::must_be_open, rates::Act, support, uploads::mentioned_uploads,
+};
 use crate::{auth::Caller, clock};
 
 /// Permission by which a message is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Right {
+pub enum EditPermission {
     /// An author's permission, for own messages in own conversations.
     Author,
     /// That permission, and a moderator's, for any message in any conversation.
@@ -27,7 +29,7 @@ impl Chat {
     pub async fn edit_message(
         &self,
         caller: &Caller,
-        right: Right,
+        right: EditPermission,
         of: ConversationId,
         id: MessageId,
         body: &str,
@@ -41,7 +43,7 @@ impl Chat {
             let (conversation, message) = changeable_message(tx.as_mut(), caller, right, of, id).await?;
             must_be_open(&conversation)?;
             if conversation.kind == ConversationKind::Support && message.author.partner == caller.partner {
-                let session = tx.support_session_of(&conversation).await?.ok_or(Error::NotFound(Thing::Conversation))?;
+                let session = tx.support_session_of(&conversation).await?.ok_or(Error::NotFound(ResourceKind::Conversation))?;
                 support::side_of(&session, caller.partner)?;
             }
             if message.deleted_at.is_some() {
@@ -52,12 +54,14 @@ impl Chat {
             }
             let now = clock::now();
             keep_content_hash(tx.as_mut(), &message).await?;
-            let edited =
-                tx.edit_message(&conversation, id, body, caller.partner, now).await?.ok_or(Error::NotFound(Thing::Message))?;
-            let named = named_in(body, edited.metadata.as_ref(), &self.0.rules.uploads.kinds);
-            let unnamed = tx.change_uploads(id, edited.author.partner, &named).await?;
+            let edited = tx
+                .edit_message(&conversation, id, body, caller.partner, now)
+                .await?
+                .ok_or(Error::NotFound(ResourceKind::Message))?;
+            let named = mentioned_uploads(body, edited.metadata.as_ref(), &self.0.rules.uploads.kinds);
+            let unnamed = tx.replace_upload_references(id, edited.author.partner, &named).await?;
             tx.record(Topic::Conversation(of), Fact::MessageEdited(edited.clone()), now);
-            self.0.announce.committed(tx.commit().await?).await;
+            self.0.publisher.publish(tx.commit().await?).await;
             self.discard(unnamed);
             Ok(edited)
         })
@@ -71,7 +75,13 @@ impl Chat {
     ///
     /// # Cancel safety
     /// After the commit, the bytes of its files may stay until the orphan sweep.
-    pub async fn delete_message(&self, caller: &Caller, right: Right, of: ConversationId, id: MessageId) -> Result<Message> {
+    pub async fn delete_message(
+        &self,
+        caller: &Caller,
+        right: EditPermission,
+        of: ConversationId,
+        id: MessageId,
+    ) -> Result<Message> {
         self.charge(caller, Act::Write)?;
         self.transaction(|mut tx| async {
             let (conversation, message) = changeable_message(tx.as_mut(), caller, right, of, id).await?;
@@ -81,11 +91,11 @@ impl Chat {
             let now = clock::now();
             keep_content_hash(tx.as_mut(), &message).await?;
             let deleted =
-                tx.delete_message(&conversation, id, caller.partner, now).await?.ok_or(Error::NotFound(Thing::Message))?;
+                tx.delete_message(&conversation, id, caller.partner, now).await?.ok_or(Error::NotFound(ResourceKind::Message))?;
             let DeletedMessage { message, files } = deleted;
-            let unnamed = tx.change_uploads(id, message.author.partner, &[]).await?;
+            let unnamed = tx.replace_upload_references(id, message.author.partner, &[]).await?;
             tx.record(Topic::Conversation(of), Fact::MessageDeleted(message.clone()), now);
-            self.0.announce.committed(tx.commit().await?).await;
+            self.0.publisher.publish(tx.commit().await?).await;
             self.discard(unnamed);
             files.into_iter().for_each(|file| self.0.blobs.delete_later(file.object));
             Ok(message)
@@ -101,21 +111,21 @@ impl Chat {
     pub async fn show_message(&self, caller: &Caller, id: MessageId) -> Result<(Message, bool)> {
         self.charge(caller, Act::Write)?;
         let found = self.0.storage.locate_messages(&[id]).await?;
-        let of = found.first().ok_or(Error::NotFound(Thing::Message))?.conversation;
+        let of = found.first().ok_or(Error::NotFound(ResourceKind::Message))?.conversation;
         self.transaction(|mut tx| async {
-            let (conversation, message) = changeable_message(tx.as_mut(), caller, Right::Author, of, id).await?;
+            let (conversation, message) = changeable_message(tx.as_mut(), caller, EditPermission::Author, of, id).await?;
             if message.deleted_at.is_some() {
                 return Err(Error::Conflict("the message was deleted"));
             }
             if message.attachments.is_empty() {
-                return Err(Error::NotFound(Thing::Message));
+                return Err(Error::NotFound(ResourceKind::Message));
             }
             if !message.held {
                 return Ok((message, false));
             }
-            let shown = tx.show_message(&conversation, id).await?.ok_or(Error::NotFound(Thing::Message))?;
+            let shown = tx.show_message(&conversation, id).await?.ok_or(Error::NotFound(ResourceKind::Message))?;
             tx.record(Topic::Conversation(of), Fact::MessageShown(shown.clone()), clock::now());
-            self.0.announce.committed(tx.commit().await?).await;
+            self.0.publisher.publish(tx.commit().await?).await;
             Ok((shown, true))
         })
         .await
@@ -126,7 +136,7 @@ impl Chat {
 /// other content with the same key would count as a retry.
 async fn keep_content_hash(tx: &mut dyn Tx, message: &Message) -> Result<()> {
     if message.client_key.is_some() && message.edited_at.is_none() {
-        tx.keep_content_hash(message.id, &Draft::of(message).content_hash()).await?;
+        tx.set_content_hash(message.id, &Draft::of(message).content_hash()).await?;
     }
     Ok(())
 }
@@ -135,16 +145,16 @@ async fn keep_content_hash(tx: &mut dyn Tx, message: &Message) -> Result<()> {
 async fn changeable_message(
     tx: &mut dyn Tx,
     caller: &Caller,
-    right: Right,
+    right: EditPermission,
     of: ConversationId,
     id: MessageId,
 ) -> Result<(Locked<Conversation>, Message)> {
-    let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;
-    let moderates = right == Right::Moderator && caller.can_moderate;
-    if !moderates && tx.participating(&[(of, caller.partner)]).await?.is_empty() {
+    let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(ResourceKind::Conversation))?;
+    let moderates = right == EditPermission::Moderator && caller.can_moderate;
+    if !moderates && tx.participant_statuses(&[(of, caller.partner)]).await?.is_empty() {
         return Err(Error::Forbidden);
     }
-    let message = tx.message_of(&conversation, id).await?.ok_or(Error::NotFound(Thing::Message))?;
+    let message = tx.message_of(&conversation, id).await?.ok_or(Error::NotFound(ResourceKind::Message))?;
     if !moderates && message.author.partner != caller.partner {
         return Err(Error::Forbidden);
     }

@@ -2,11 +2,11 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use crate::transaction::{Undone, is_contention};
+use crate::transaction::{Retryable, is_contention};
 
 /// Kind of resource that was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Thing {
+pub enum ResourceKind {
     Conversation,
     Partner,
     Attachment,
@@ -18,7 +18,7 @@ pub enum Thing {
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum Error {
     #[error("no such {0:?}")]
-    NotFound(Thing),
+    NotFound(ResourceKind),
     /// The caller's session has ended meanwhile.
     #[error("no longer logged in")]
     Ended,
@@ -80,7 +80,7 @@ impl Error {
     }
 }
 
-impl Undone for Error {
+impl Retryable for Error {
     fn is_contention(&self) -> bool {
         matches!(self, Self::Unavailable(cause) if is_contention(cause.as_ref()))
     }

@@ -9,10 +9,10 @@ use tokio::time::Instant;
 
 use super::{
     error::{Error, Result},
-    hub::{Cursor, Hub, Listener, Recent, Start},
+    hub::{Cursor, Hub, RingRead, Subscriber, SubscriptionStart},
     ring::BATCH_BYTES,
-    signals::Signalled,
-    told::Told,
+    signals::RecentSignal,
+    told::DeliveredEvent,
 };
 use crate::{auth::Caller, lifecycle::Lifecycle};
 
@@ -30,7 +30,7 @@ pub struct Feed {
     hub: Arc<Hub>,
     storage: Arc<dyn Storage>,
     scopes: Box<[Scope]>,
-    listener: Arc<Listener>,
+    subscriber: Arc<Subscriber>,
     /// Everything up to here was delivered.
     cursor: Cursor,
     /// Position where the next read starts, kept until that read has succeeded: cancellation loses nothing.
@@ -39,36 +39,42 @@ pub struct Feed {
     reader: Option<PartnerId>,
     /// Facts about messages up to this `seq` are hidden from the reader.
     visible_from_seq: i64,
-    is_over: bool,
+    is_restarted: bool,
 }
 
 /// A batch of a feed, bounded in bytes: events in the order of the event log, and signals in the order of publication. No event
 /// of a later batch was published before a signal of this one.
 #[derive(Debug, Default)]
-pub struct Batch {
-    pub events: Vec<Arc<Told>>,
-    pub signals: Vec<Arc<Signalled>>,
+pub struct FeedBatch {
+    pub events: Vec<Arc<DeliveredEvent>>,
+    pub signals: Vec<Arc<RecentSignal>>,
 }
 
 impl Feed {
-    pub(super) fn new(hub: Arc<Hub>, storage: Arc<dyn Storage>, scopes: &[Scope], from: Start, hears: &[Scope]) -> Self {
-        let (listener, cursor) = hub.listen(scopes, from, hears);
+    pub(super) fn new(
+        hub: Arc<Hub>,
+        storage: Arc<dyn Storage>,
+        scopes: &[Scope],
+        from: SubscriptionStart,
+        hears: &[Scope],
+    ) -> Self {
+        let (subscriber, cursor) = hub.subscribe(scopes, from, hears);
         Self {
             hub,
             storage,
             scopes: scopes.into(),
-            listener,
+            subscriber,
             cursor,
             unread: None,
             reader: None,
             visible_from_seq: 0,
-            is_over: false,
+            is_restarted: false,
         }
     }
 
     /// True once the event log was restarted during the feed, which fails from then on: the reader may know events that are lost.
-    pub fn is_over(&self) -> bool {
-        self.is_over
+    pub fn is_restarted(&self) -> bool {
+        self.is_restarted
     }
 
     /// Sets the reader, so that authors receive delivery signals.
@@ -80,7 +86,7 @@ impl Feed {
     /// Filters out facts that are hidden from a participant. Only feeds of one conversation need it: the event log itself filters
     /// those of a partner.
     pub(super) fn visible_from(mut self, participant: &Participant) -> Self {
-        self.visible_from_seq = participant.standing.visible_from_seq;
+        self.visible_from_seq = participant.status.visible_from_seq;
         self
     }
 
@@ -91,22 +97,22 @@ impl Feed {
 
     /// True once everything in the scopes up to that position was delivered.
     pub fn has_reached(&self, position: Position) -> bool {
-        self.cursor.position >= position || (self.unread.is_none() && !self.listener.is_rung())
+        self.cursor.position >= position || (self.unread.is_none() && !self.subscriber.is_notified())
     }
 
     /// Waits for the next batch.
     ///
     /// # Errors
-    /// `Unavailable` if the event log cannot be read. A repeat continues at the same cursor, unless [`Feed::is_over`].
+    /// `Unavailable` if the event log cannot be read. A repeat continues at the same cursor, unless [`Feed::is_restarted`].
     ///
     /// # Cancel safety
     /// No event is lost.
-    pub async fn next(&mut self) -> Result<Batch> {
+    pub async fn next(&mut self) -> Result<FeedBatch> {
         loop {
             if self.unread.is_none() {
-                self.listener.rung().await;
+                self.subscriber.notified().await;
             }
-            if let Some(batch) = self.look().await? {
+            if let Some(batch) = self.read().await? {
                 return Ok(batch);
             }
         }
@@ -119,29 +125,29 @@ impl Feed {
     ///
     /// # Cancel safety
     /// No event is lost.
-    pub async fn by_now(&mut self) -> Result<Option<Batch>> {
-        while self.unread.is_some() || self.listener.is_rung() {
-            if let Some(batch) = self.look().await? {
+    pub async fn try_next(&mut self) -> Result<Option<FeedBatch>> {
+        while self.unread.is_some() || self.subscriber.is_notified() {
+            if let Some(batch) = self.read().await? {
                 return Ok(Some(batch));
             }
         }
         Ok(None)
     }
 
-    async fn look(&mut self) -> Result<Option<Batch>> {
-        let mut batch = match self.hub.recent(&self.scopes, &self.listener, self.cursor, self.unread) {
-            Recent::Batch { events, signals, cursor, rest } => {
+    async fn read(&mut self) -> Result<Option<FeedBatch>> {
+        let mut batch = match self.hub.read(&self.scopes, &self.subscriber, self.cursor, self.unread) {
+            RingRead::Batch { events, signals, cursor, rest } => {
                 self.cursor = cursor;
                 self.unread = rest;
-                Batch { events, signals }
+                FeedBatch { events, signals }
             }
-            Recent::Older(from) => {
+            RingRead::Older(from) => {
                 self.unread = Some(from);
                 // Boxed because it is rare: a waiting feed saves its memory.
-                Box::pin(self.older(from)).await?
+                Box::pin(self.read_event_log(from)).await?
             }
-            Recent::Restarted => {
-                self.is_over = true;
+            RingRead::Restarted => {
+                self.is_restarted = true;
                 let cause: Box<dyn std::error::Error + Send + Sync> = "the event log was restarted".into();
                 return Err(Error::Unavailable(cause.into()));
             }
@@ -151,7 +157,7 @@ impl Feed {
             return Ok(None);
         }
         if let Some(reader) = self.reader {
-            batch.events.iter().for_each(|told| self.hub.handed_told(told, reader));
+            batch.events.iter().for_each(|told| self.hub.record_event_delivery(told, reader));
         }
         Ok(Some(batch))
     }
@@ -164,12 +170,17 @@ impl Feed {
     ///
     /// # Cancel safety
     /// No event is lost.
-    pub(super) async fn next_for(&mut self, caller: &Caller, requests: &Lifecycle, deadline: Instant) -> Result<Option<Batch>> {
+    pub(super) async fn next_until(
+        &mut self,
+        caller: &Caller,
+        requests: &Lifecycle,
+        deadline: Instant,
+    ) -> Result<Option<FeedBatch>> {
         tokio::select! {
             biased;
             () = caller.ended.cancelled() => Err(Error::Ended),
             batch = self.next() => match batch {
-                Err(_) if self.is_over => Ok(None),
+                Err(_) if self.is_restarted => Ok(None),
                 batch => batch.map(Some),
             },
             () = tokio::time::sleep_until(deadline) => Ok(None),
@@ -177,7 +188,7 @@ impl Feed {
         }
     }
 
-    async fn older(&mut self, from: Position) -> Result<Batch> {
+    async fn read_event_log(&mut self, from: Position) -> Result<FeedBatch> {
         let head = self.hub.head();
         let (mut events, mut upto) = (Vec::new(), head);
         for scope in &self.scopes {
@@ -191,22 +202,22 @@ impl Feed {
         events.retain(|event| event.position <= upto);
         events.sort_unstable_by_key(|event| event.position);
         events.dedup_by_key(|event| event.position);
-        let mut events: Vec<_> = events.into_iter().map(Told::from_log).collect();
+        let mut events: Vec<_> = events.into_iter().map(DeliveredEvent::from_log).collect();
         // Pages of several scopes may exceed a batch together.
-        if let Some(many) = too_many(&events) {
+        if let Some(many) = batch_len_if_exceeded(&events) {
             upto = Position(events[many].event.position.0 - 1);
             events.truncate(many);
         }
         self.cursor.position = upto;
         self.unread = Some(Position(self.cursor.position.0 + 1));
-        let (signals, cursor) = self.hub.recent_signals(&self.listener, self.cursor);
+        let (signals, cursor) = self.hub.read_signals(&self.subscriber, self.cursor);
         self.cursor = cursor;
-        Ok(Batch { events: events.into_iter().map(Arc::new).collect(), signals })
+        Ok(FeedBatch { events: events.into_iter().map(Arc::new).collect(), signals })
     }
 }
 
 /// The number of events that fit into one batch, if there are more.
-fn too_many(events: &[Told]) -> Option<usize> {
+fn batch_len_if_exceeded(events: &[DeliveredEvent]) -> Option<usize> {
     let mut bytes = 0;
     let beyond = events.iter().position(|told| {
         bytes += told.bytes();
@@ -217,7 +228,7 @@ fn too_many(events: &[Told]) -> Option<usize> {
 
 impl Drop for Feed {
     fn drop(&mut self) {
-        self.hub.leave(&self.scopes, &self.listener);
+        self.hub.unsubscribe(&self.scopes, &self.subscriber);
     }
 }
 
@@ -230,20 +241,24 @@ mod tests {
         super::{
             fixtures::{ANN, ROOM, event, message},
             ring::Capacity,
-            signals::{Audience, Signal, SignalMark},
+            signals::{Signal, SignalAudience, SignalMark},
         },
         *,
     };
-    use crate::bus::Link;
+    use crate::bus::BusSender;
 
     const TEXT_BYTES: usize = 60_000;
 
     fn hub() -> Arc<Hub> {
-        Arc::new(Hub::new((Position(0), DateTime::UNIX_EPOCH), Capacity { events: 1_000, bytes: 64 << 20 }, Link::alone()))
+        Arc::new(Hub::new(
+            (Position(0), DateTime::UNIX_EPOCH),
+            Capacity { events: 1_000, bytes: 64 << 20 },
+            BusSender::single_node(),
+        ))
     }
 
     fn feed(hub: &Arc<Hub>) -> Feed {
-        let from = Start::Seen(SignalMark { position: Position(0), count: 0 });
+        let from = SubscriptionStart::Seen(SignalMark { position: Position(0), count: 0 });
         Feed::new(Arc::clone(hub), Arc::new(Memory::new()), &[Scope::Conversation(ROOM)], from, &[Scope::Partner(ANN.1)])
     }
 
@@ -264,10 +279,10 @@ mod tests {
         for id in 1..=20 {
             happens(&hub, id);
             let signal = Signal::Typing { conversation: ROOM, partner: ANN.1, typing: true, post: None };
-            hub.signal(signal, Audience::of_author(ANN.1));
+            hub.publish_signal(signal, SignalAudience::of_author(ANN.1));
         }
         let (mut told, mut signals, mut batches) = (Vec::new(), Vec::new(), 0);
-        while let Some(batch) = feed.by_now().await.expect("the ring has it") {
+        while let Some(batch) = feed.try_next().await.expect("the ring has it") {
             assert!(batch.events.iter().map(|told| told.bytes()).sum::<usize>() <= BATCH_BYTES);
             batches += 1;
             told.extend(batch.events.iter().map(|told| told.event.position.0));
@@ -289,16 +304,16 @@ mod tests {
             hub.append(vec![(event(id, Topic::Conversation(ROOM), fact), Arc::from([ANN.1]))]);
         }
         for id in 1..=2 {
-            let batch = feed.by_now().await.expect("the ring has it").expect("there is more");
+            let batch = feed.try_next().await.expect("the ring has it").expect("there is more");
             assert_eq!(batch.events.iter().map(|told| told.event.position.0).collect::<Vec<_>>(), [id]);
         }
-        assert!(feed.by_now().await.expect("the ring has it").is_none());
+        assert!(feed.try_next().await.expect("the ring has it").is_none());
     }
 
     #[test]
     fn a_page_of_the_log_is_cut_where_a_batch_ends() {
         let page = |many: i64| (1..=many).map(|id| event(id, Topic::Conversation(ROOM), Fact::MessagePosted(long(id))));
-        let too_many = |many| too_many(&page(many).map(Told::from_log).collect::<Vec<_>>());
+        let too_many = |many| batch_len_if_exceeded(&page(many).map(DeliveredEvent::from_log).collect::<Vec<_>>());
         assert_eq!([0, 1, 4, 5, 500].map(too_many), [None, None, None, Some(4), Some(4)]);
     }
 }

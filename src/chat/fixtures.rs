@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 use storage::{
-    Attachment, Author, ConversationId, Event, Fact, Media, Message, MessageId, MessageType, NOBODY, Partner, PartnerId,
+    Attachment, Author, ConversationId, Event, Fact, Media, Message, MessageId, MessageType, NO_CLIENT, Partner, PartnerId,
     Position, Role, Topic, User, UserId,
 };
 use uuid::Uuid;
@@ -12,13 +12,13 @@ pub(super) const BEN: (UserId, PartnerId) = (UserId(6), PartnerId(7));
 pub(super) const ROOM: ConversationId = ConversationId(1);
 
 /// Events that invalidate everything that was read from the store.
-pub(super) fn of_the_store() -> [Event; 2] {
+pub(super) fn store_wide_events() -> [Event; 2] {
     let restarted = Fact::LogRestarted { epoch: 1, from: Position(2), to: Position(9) };
-    [Fact::StoreChanged, restarted].map(|fact| event(1, Topic::Partner(NOBODY), fact))
+    [Fact::StoreChanged, restarted].map(|fact| event(1, Topic::Partner(NO_CLIENT), fact))
 }
 
 pub(super) fn erased((user, partner): (UserId, PartnerId)) -> Event {
-    event(1, Topic::Partner(NOBODY), Fact::UserErased { user, partner })
+    event(1, Topic::Partner(NO_CLIENT), Fact::UserErased { user, partner })
 }
 
 pub(super) fn event(position: i64, topic: Topic, fact: Fact) -> Event {

@@ -12,7 +12,7 @@ use crate::{blobs::Blobs, clock, lifecycle::Lifecycle, telemetry};
 
 /// Retention times of data without an expiry of its own.
 #[derive(Clone, Copy, Debug)]
-pub struct Retention {
+pub struct RetentionRules {
     /// Events of the event log. A client that reconnects later with an older position receives the remaining ones.
     pub log: Duration,
     /// Attachments that were never sent.
@@ -32,39 +32,39 @@ pub struct Retention {
 }
 
 /// Batch size of one step.
-const STEP: usize = 1_000;
+const STEP_ROWS: usize = 1_000;
 
 /// A retention job.
-struct Job {
-    what: &'static str,
+struct RetentionJob {
+    name: &'static str,
     /// Retention time.
-    kept: fn(&Retention) -> Duration,
+    retention: fn(&RetentionRules) -> Duration,
     /// Deletes at most that many entries from before that time, and returns how many. A second node that runs it meanwhile finds
     /// nothing to do.
     step: for<'a> fn(&'a dyn Storage, &'a Blobs, Timestamp, usize) -> BoxFuture<'a, storage::Result<u64>>,
 }
 
 /// The jobs, in this order: dependent data follows what it depends on.
-const JOBS: &[Job] = &[
-    Job {
-        what: "forget_events",
-        kept: |retention| retention.log,
+const RETENTION_JOBS: &[RetentionJob] = &[
+    RetentionJob {
+        name: "forget_events",
+        retention: |retention| retention.log,
         step: |storage, _, before, most| storage.forget_events(before, most),
     },
-    Job {
-        what: "forget_memberships",
+    RetentionJob {
+        name: "forget_memberships",
         // They expire with their events.
-        kept: |_| Duration::ZERO,
+        retention: |_| Duration::ZERO,
         step: |storage, _, _, most| storage.forget_memberships(most),
     },
-    Job {
-        what: "expire_sessions",
-        kept: |retention| retention.sessions,
+    RetentionJob {
+        name: "expire_sessions",
+        retention: |retention| retention.sessions,
         step: |storage, _, before, most| storage.expire_sessions(before, most),
     },
-    Job {
-        what: "forget_unsent",
-        kept: |retention| retention.unsent_attachments,
+    RetentionJob {
+        name: "forget_unsent",
+        retention: |retention| retention.unsent_attachments,
         step: |storage, blobs, before, most| {
             Box::pin(async move {
                 let objects = storage.forget_unsent(before, most).await?;
@@ -75,9 +75,9 @@ const JOBS: &[Job] = &[
             })
         },
     },
-    Job {
-        what: "expire_uploads",
-        kept: |retention| retention.unnamed_uploads,
+    RetentionJob {
+        name: "expire_uploads",
+        retention: |retention| retention.unnamed_uploads,
         step: |storage, blobs, before, most| {
             Box::pin(async move {
                 let uploads = storage.expire_uploads(before, most).await?;
@@ -89,35 +89,35 @@ const JOBS: &[Job] = &[
             })
         },
     },
-    Job {
-        what: "forget_nodes",
+    RetentionJob {
+        name: "forget_nodes",
         // A node that is disconnected for a while keeps its state in the store.
-        kept: |_| Duration::from_secs(86_400),
+        retention: |_| Duration::from_secs(86_400),
         step: |storage, _, before, most| storage.forget_nodes(before, most),
     },
-    Job {
-        what: "forget_audit",
-        kept: |retention| retention.audit,
+    RetentionJob {
+        name: "forget_audit",
+        retention: |retention| retention.audit,
         step: |storage, _, before, most| storage.forget_audit(before, most),
     },
-    Job {
-        what: "expire_refresh_tokens",
+    RetentionJob {
+        name: "expire_refresh_tokens",
         // They carry their own expiry.
-        kept: |_| Duration::ZERO,
+        retention: |_| Duration::ZERO,
         step: |storage, _, before, most| storage.expire_refresh_tokens(before, most),
     },
-    Job { what: "fold_people", kept: |_| Duration::ZERO, step: |storage, _, _, most| storage.fold_people(most) },
-    Job {
-        what: "forget_devices",
+    RetentionJob { name: "fold_people", retention: |_| Duration::ZERO, step: |storage, _, _, most| storage.fold_people(most) },
+    RetentionJob {
+        name: "forget_devices",
         // The store learns of uses of a device with a delay.
-        kept: |_| Duration::from_secs(86_400),
+        retention: |_| Duration::from_secs(86_400),
         step: |storage, _, before, most| storage.forget_devices(before, most),
     },
 ];
 
 impl Chat {
     /// Starts the task that runs the retention jobs, at the start and then periodically.
-    pub(super) fn keep_house(&self, lifecycle: &Lifecycle) {
+    pub(super) fn watch_retention(&self, lifecycle: &Lifecycle) {
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
             let mut rounds = tokio::time::interval(chat.0.rules.retention.every);
@@ -127,10 +127,10 @@ impl Chat {
                     _ = rounds.tick() => {}
                     () = stop.stopping() => return,
                 }
-                for job in JOBS {
-                    if let Err(error) = chat.clear(job, &stop).await {
-                        let what = format!("what is old could not be cleared away: {}", job.what);
-                        telemetry::put_off(&what, &error, error.is_unavailable());
+                for job in RETENTION_JOBS {
+                    if let Err(error) = chat.run_retention_job(job, &stop).await {
+                        let what = format!("what is old could not be cleared away: {}", job.name);
+                        telemetry::deferred(&what, &error, error.is_unavailable());
                     }
                 }
             }
@@ -138,14 +138,14 @@ impl Chat {
     }
 
     /// Runs a job until a step finds less than a full batch.
-    async fn clear(&self, job: &Job, stop: &Lifecycle) -> Result<()> {
-        let kept = TimeDelta::from_std((job.kept)(&self.0.rules.retention)).unwrap_or(TimeDelta::MAX);
+    async fn run_retention_job(&self, job: &RetentionJob, stop: &Lifecycle) -> Result<()> {
+        let kept = TimeDelta::from_std((job.retention)(&self.0.rules.retention)).unwrap_or(TimeDelta::MAX);
         // By the store's clock: a wrong local clock would delete data in use.
         let now = self.0.storage.now(clock::now()).await?;
         let before = now.checked_sub_signed(kept).unwrap_or(DateTime::UNIX_EPOCH);
         while !stop.is_stopping() {
-            let step = (job.step)(self.0.storage.as_ref(), &self.0.blobs, before, STEP);
-            if step.await? < STEP as u64 {
+            let step = (job.step)(self.0.storage.as_ref(), &self.0.blobs, before, STEP_ROWS);
+            if step.await? < STEP_ROWS as u64 {
                 break;
             }
         }

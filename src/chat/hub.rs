@@ -12,81 +12,81 @@ use std::{
 
 use parking_lot::Mutex;
 use quick_cache::sync::Cache;
-use storage::{DESK, Event, Fact, Message, MessageId, PartnerId, Position, Scope, Timestamp, Topic};
+use storage::{Event, Fact, Message, MessageId, PartnerId, Position, SUPPORT_AGENTS, Scope, Timestamp, Topic};
 use tokio::sync::Notify;
 
 use super::{
-    ring::{Batch, Capacity, Ring},
-    signals::{Audience, Recently, Signal, SignalMark, Signalled},
-    told::Told,
+    ring::{Capacity, Ring, RingBatch},
+    signals::{RecentSignal, Signal, SignalAudience, SignalMark, SignalRing},
+    told::DeliveredEvent,
 };
 use crate::{
-    bus::{Link, Word},
+    bus::{BusNotification, BusSender},
     clock,
 };
 
 /// The subscribers of this node, and the rings of recent events and signals that they read. An idle hub is at the head of the
 /// event log.
 pub struct Hub {
-    inner: Mutex<Inner>,
+    inner: Mutex<HubState>,
     /// Deduplication cache: messages whose delivery was signalled.
-    delivered: Cache<MessageId, ()>,
-    link: Link<Signal>,
+    signalled_deliveries: Cache<MessageId, ()>,
+    link: BusSender<Signal>,
 }
 
-struct Inner {
+struct HubState {
     ring: Ring,
     head: Position,
     /// Time of the newest event.
     head_at: Timestamp,
     /// Number of event log restarts that this node has seen.
     restarts: u64,
-    signals: Recently,
-    listeners: HashMap<Scope, Vec<Arc<Listener>>>,
+    signals: SignalRing,
+    subscribers: HashMap<Scope, Vec<Arc<Subscriber>>>,
     /// The subscribers to signals, by scope of the signals.
-    hearers: HashMap<Scope, Vec<Arc<Listener>>>,
+    signal_subscribers: HashMap<Scope, Vec<Arc<Subscriber>>>,
 }
 
 /// Capacity of the deduplication cache of delivery signals, in messages.
-const DELIVERED: usize = 10_000;
+const DELIVERY_CACHE: usize = 10_000;
 
-/// A subscriber. `since`: position of the first relevant event since its last read; 0 if none.
-pub(super) struct Listener {
-    since: AtomicI64,
+/// A subscriber. `first_unread`: position of the first relevant event since its last read; 0 if none.
+pub(super) struct Subscriber {
+    first_unread: AtomicI64,
     /// True if there may be signals since its last read.
     signalled: AtomicBool,
-    bell: Notify,
+    notify: Notify,
     /// Scopes of its signals.
-    hears: Box<[Scope]>,
+    signal_scopes: Box<[Scope]>,
     /// Number of event log restarts when the subscription began.
     restarts: u64,
 }
 
-impl Listener {
-    fn ring(&self, position: Position) {
-        if self.since.compare_exchange(0, position.0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
-            self.bell.notify_one();
+impl Subscriber {
+    fn notify_event(&self, position: Position) {
+        if self.first_unread.compare_exchange(0, position.0, Ordering::AcqRel, Ordering::Acquire).is_ok() {
+            self.notify.notify_one();
         }
     }
 
-    fn signal(&self) {
+    fn notify_signal(&self) {
         self.signalled.store(true, Ordering::Release);
-        self.bell.notify_one();
+        self.notify.notify_one();
     }
 
     /// Waits until there is something to read.
     ///
     /// # Cancel safety
     /// No notification is lost, neither by cancellation nor before the call.
-    pub(super) async fn rung(&self) {
-        while !self.is_rung() {
-            self.bell.notified().await;
+    pub(super) async fn notified(&self) {
+        while !self.is_notified() {
+            self.notify.notified().await;
         }
     }
 
     /// True if there is something to read.
-    pub(super) fn is_rung(&self) -> bool {
-        self.since.load(Ordering::Acquire) != 0 || self.signalled.load(Ordering::Acquire)
+    pub(super) fn is_notified(&self) -> bool {
+        self.first_unread.load(Ordering::Acquire) != 0 || self.signalled.load(Ordering::Acquire)
     }
 }
 
@@ -99,7 +99,7 @@ pub(super) struct Cursor {
 
 /// Start of a subscription.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Start {
+pub(super) enum SubscriptionStart {
     Now,
     /// After this mark, events and signals alike.
     Seen(SignalMark),
@@ -111,9 +111,9 @@ pub(super) enum Start {
 }
 
 /// Result of a read from the rings.
-pub(super) enum Recent {
+pub(super) enum RingRead {
     /// Everything up to `cursor`. `rest`: position of the next event, if the batch is full.
-    Batch { events: Vec<Arc<Told>>, signals: Vec<Arc<Signalled>>, cursor: Cursor, rest: Option<Position> },
+    Batch { events: Vec<Arc<DeliveredEvent>>, signals: Vec<Arc<RecentSignal>>, cursor: Cursor, rest: Option<Position> },
     /// The ring begins after the next event: read the event log from this position.
     Older(Position),
     /// The event log was restarted during the subscription: the subscriber may have received events that are lost.
@@ -122,11 +122,19 @@ pub(super) enum Recent {
 
 impl Hub {
     /// Creates a hub at `head`, the position of an event of that time.
-    pub(super) fn new((head, head_at): (Position, Timestamp), capacity: Capacity, link: Link<Signal>) -> Self {
+    pub(super) fn new((head, head_at): (Position, Timestamp), capacity: Capacity, link: BusSender<Signal>) -> Self {
         let (listeners, hearers) = (HashMap::new(), HashMap::new());
-        let signals = Recently::default();
-        let inner = Inner { ring: Ring::new(capacity), head, head_at, restarts: 0, signals, listeners, hearers };
-        Self { inner: Mutex::new(inner), delivered: Cache::new(DELIVERED), link }
+        let signals = SignalRing::default();
+        let inner = HubState {
+            ring: Ring::new(capacity),
+            head,
+            head_at,
+            restarts: 0,
+            signals,
+            subscribers: listeners,
+            signal_subscribers: hearers,
+        };
+        Self { inner: Mutex::new(inner), signalled_deliveries: Cache::new(DELIVERY_CACHE), link }
     }
 
     /// Position of the newest event that subscribers can read.
@@ -140,10 +148,10 @@ impl Hub {
     }
 
     /// Number of subscriptions.
-    pub fn listening(&self) -> usize {
+    pub fn subscriptions(&self) -> usize {
         let inner = self.inner.lock();
         // A subscriber to the support desk has its own scope, too, and counts once.
-        let own = inner.listeners.iter().filter(|(scope, _)| **scope != Scope::Partner(DESK));
+        let own = inner.subscribers.iter().filter(|(scope, _)| **scope != Scope::Partner(SUPPORT_AGENTS));
         own.map(|(_, there)| there.len()).sum()
     }
 
@@ -156,8 +164,8 @@ impl Hub {
             let position = event.position;
             (inner.head, inner.head_at) = (position, event.at);
             let ring = |scope| {
-                for listener in inner.listeners.get(&scope).into_iter().flatten() {
-                    listener.ring(position);
+                for listener in inner.subscribers.get(&scope).into_iter().flatten() {
+                    listener.notify_event(position);
                 }
             };
             ring(Scope::Everything);
@@ -174,15 +182,15 @@ impl Hub {
                 Fact::AttachmentDeleted { attachment } => inner.ring.remove_attachment(*attachment),
                 Fact::UserErased { partner, .. } => {
                     inner.ring.clear();
-                    inner.signals.forget(*partner);
+                    inner.signals.remove_partner(*partner);
                 }
                 fact if fact.is_about_the_store() => {
                     inner.ring.clear();
                     inner.signals.clear();
-                    self.delivered.clear();
+                    self.signalled_deliveries.clear();
                     if matches!(fact, Fact::LogRestarted { .. }) {
                         inner.restarts += 1;
-                        inner.listeners.values().flatten().for_each(|listener| listener.ring(position));
+                        inner.subscribers.values().flatten().for_each(|listener| listener.notify_event(position));
                     }
                 }
                 _ => {}
@@ -193,135 +201,135 @@ impl Hub {
 
     /// Registers a subscriber, and returns its start cursor. A position beyond the head counts as the head: the event log that it
     /// came from is gone. A signal mark beyond any possible one counts as the newest: the node that published it is gone.
-    pub(super) fn listen(&self, scopes: &[Scope], from: Start, hears: &[Scope]) -> (Arc<Listener>, Cursor) {
+    pub(super) fn subscribe(&self, scopes: &[Scope], from: SubscriptionStart, hears: &[Scope]) -> (Arc<Subscriber>, Cursor) {
         let inner = &mut *self.inner.lock();
         let newest = Cursor { position: inner.head, signals: inner.signals.newest_at(inner.head) };
         let asked = match from {
-            Start::Now => newest,
-            Start::Seen(signals) => Cursor { position: signals.position, signals },
-            Start::Time { time, position } => Cursor { position, signals: inner.signals.newest_until(time) },
+            SubscriptionStart::Now => newest,
+            SubscriptionStart::Seen(signals) => Cursor { position: signals.position, signals },
+            SubscriptionStart::Time { time, position } => Cursor { position, signals: inner.signals.newest_until(time) },
         };
         let anywhere = inner.signals.newest_anywhere((inner.head, inner.head_at), clock::now());
         let signals = if asked.signals <= anywhere { asked.signals } else { newest.signals };
         let cursor = Cursor { position: asked.position.min(newest.position), signals };
-        let listener = Arc::new(Listener {
-            since: AtomicI64::new(0),
+        let listener = Arc::new(Subscriber {
+            first_unread: AtomicI64::new(0),
             signalled: AtomicBool::new(!hears.is_empty()),
-            bell: Notify::new(),
-            hears: hears.into(),
+            notify: Notify::new(),
+            signal_scopes: hears.into(),
             restarts: inner.restarts,
         });
         if cursor.position < inner.head {
-            listener.ring(Position(cursor.position.0 + 1));
+            listener.notify_event(Position(cursor.position.0 + 1));
         }
         for scope in scopes {
-            inner.listeners.entry(*scope).or_default().push(Arc::clone(&listener));
+            inner.subscribers.entry(*scope).or_default().push(Arc::clone(&listener));
         }
         for scope in hears {
-            inner.hearers.entry(*scope).or_default().push(Arc::clone(&listener));
+            inner.signal_subscribers.entry(*scope).or_default().push(Arc::clone(&listener));
         }
         (listener, cursor)
     }
 
     /// Records the delivery of an event to a reader.
-    pub(super) fn handed_told(&self, told: &Told, reader: PartnerId) {
+    pub(super) fn record_event_delivery(&self, told: &DeliveredEvent, reader: PartnerId) {
         if let Fact::MessagePosted(message) = &told.event.fact
             && message.author.partner != reader
-            && told.is_first_handed()
+            && told.is_first_delivery()
         {
-            self.handed(message, reader);
+            self.record_delivery(message, reader);
         }
     }
 
     /// Records the delivery of a message to a reader, and publishes the first one as a signal, if the author may have a
     /// subscriber.
-    pub(super) fn handed(&self, message: &Message, reader: PartnerId) {
+    pub(super) fn record_delivery(&self, message: &Message, reader: PartnerId) {
         let (conversation, author) = (message.conversation, message.author.partner);
         if author == reader
-            || (self.link.is_alone() && !self.inner.lock().hearers.contains_key(&Scope::Partner(author)))
-            || !self.is_news(message.id)
+            || (self.link.is_single_node() && !self.inner.lock().signal_subscribers.contains_key(&Scope::Partner(author)))
+            || !self.is_first_delivery(message.id)
         {
             return;
         }
         let signal = Signal::Delivered { conversation, message: message.id, seq: message.seq, author, at: clock::now() };
-        self.link.say(Word::Signal(signal.clone()));
-        self.signal(signal, Audience::of_author(author));
+        self.link.notify(BusNotification::Signal(signal.clone()));
+        self.publish_signal(signal, SignalAudience::of_author(author));
     }
 
     /// True for the first delivery of the message that this node learns of. Records it in the deduplication cache.
-    pub(super) fn is_news(&self, delivered: MessageId) -> bool {
-        self.delivered.get(&delivered).is_none() && {
-            self.delivered.insert(delivered, ());
+    pub(super) fn is_first_delivery(&self, delivered: MessageId) -> bool {
+        self.signalled_deliveries.get(&delivered).is_none() && {
+            self.signalled_deliveries.insert(delivered, ());
             true
         }
     }
 
     /// Publishes a signal to the subscribers that it concerns, and stores it in the ring for clients that reconnect.
-    pub(super) fn signal(&self, signal: Signal, audience: Audience) {
-        self.signal_together([(signal, audience)]);
+    pub(super) fn publish_signal(&self, signal: Signal, audience: SignalAudience) {
+        self.publish_signals([(signal, audience)]);
     }
 
     /// Publishes several signals at once: a subscriber that one of them wakes reads the others with it.
-    pub(super) fn signal_together(&self, signals: impl IntoIterator<Item = (Signal, Audience)>) {
+    pub(super) fn publish_signals(&self, signals: impl IntoIterator<Item = (Signal, SignalAudience)>) {
         let inner = &mut *self.inner.lock();
         for (signal, audience) in signals {
             for scope in audience.scopes() {
-                inner.hearers.get(&scope).into_iter().flatten().for_each(|listener| listener.signal());
+                inner.signal_subscribers.get(&scope).into_iter().flatten().for_each(|listener| listener.notify_signal());
             }
-            inner.signals.tell(signal, audience, (inner.head, inner.head_at), clock::now());
+            inner.signals.push(signal, audience, (inner.head, inner.head_at), clock::now());
         }
     }
 
-    pub(super) fn leave(&self, scopes: &[Scope], listener: &Arc<Listener>) {
+    pub(super) fn unsubscribe(&self, scopes: &[Scope], listener: &Arc<Subscriber>) {
         let mut inner = self.inner.lock();
         for scope in scopes {
-            remove(&mut inner.listeners, *scope, listener);
+            remove(&mut inner.subscribers, *scope, listener);
         }
-        for scope in &listener.hears {
-            remove(&mut inner.hearers, *scope, listener);
+        for scope in &listener.signal_scopes {
+            remove(&mut inner.signal_subscribers, *scope, listener);
         }
     }
 
     /// Reads the next batch for a subscriber at `cursor`. `unread`: position where its last read stopped, if it left events.
-    pub(super) fn recent(&self, scopes: &[Scope], listener: &Listener, cursor: Cursor, unread: Option<Position>) -> Recent {
+    pub(super) fn read(&self, scopes: &[Scope], listener: &Subscriber, cursor: Cursor, unread: Option<Position>) -> RingRead {
         let inner = self.inner.lock();
         if listener.restarts != inner.restarts {
-            return Recent::Restarted;
+            return RingRead::Restarted;
         }
-        let rung = Some(listener.since.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
+        let rung = Some(listener.first_unread.swap(0, Ordering::AcqRel)).filter(|since| *since != 0).map(Position);
         // Without a notification, no event up to the head concerned it: events notify under the same lock.
-        let Batch { events, rest } = match unread.or(rung) {
-            None => Batch::default(),
+        let RingBatch { events, rest } = match unread.or(rung) {
+            None => RingBatch::default(),
             Some(first) => {
                 // Events between the cursor and the notification concern others.
                 let from = first.max(Position(cursor.position.0 + 1));
                 let oldest = inner.head.0 - inner.ring.len() as i64 + 1;
-                let Ok(passed) = usize::try_from(from.0 - oldest) else { return Recent::Older(from) };
+                let Ok(passed) = usize::try_from(from.0 - oldest) else { return RingRead::Older(from) };
                 inner.ring.batch(passed, scopes)
             }
         };
         listener.signalled.store(false, Ordering::Release);
         let upto = rest.map_or(inner.head, |next| Position(next.0 - 1));
-        let signals = inner.signals.after(cursor.signals, upto, &listener.hears);
+        let signals = inner.signals.after(cursor.signals, upto, &listener.signal_scopes);
         let newest = match (rest, signals.last()) {
             // The cursor may be ahead: another node may have delivered more signals.
             (None, _) => inner.signals.newest_at(inner.head).max(cursor.signals),
             (Some(_), Some(last)) => last.mark,
             (Some(_), None) => cursor.signals,
         };
-        Recent::Batch { events, signals, cursor: Cursor { position: upto, signals: newest }, rest }
+        RingRead::Batch { events, signals, cursor: Cursor { position: upto, signals: newest }, rest }
     }
 
     /// Reads the signals published before any event after the cursor, with the cursor behind them.
-    pub(super) fn recent_signals(&self, listener: &Listener, cursor: Cursor) -> (Vec<Arc<Signalled>>, Cursor) {
+    pub(super) fn read_signals(&self, listener: &Subscriber, cursor: Cursor) -> (Vec<Arc<RecentSignal>>, Cursor) {
         let inner = self.inner.lock();
-        let signals = inner.signals.after(cursor.signals, cursor.position, &listener.hears);
+        let signals = inner.signals.after(cursor.signals, cursor.position, &listener.signal_scopes);
         let newest = signals.last().map_or(cursor.signals, |signalled| signalled.mark);
         (signals, Cursor { signals: newest, ..cursor })
     }
 }
 
-fn remove(listeners: &mut HashMap<Scope, Vec<Arc<Listener>>>, scope: Scope, listener: &Arc<Listener>) {
+fn remove(listeners: &mut HashMap<Scope, Vec<Arc<Subscriber>>>, scope: Scope, listener: &Arc<Subscriber>) {
     if let Some(there) = listeners.get_mut(&scope) {
         if let Some(index) = there.iter().position(|other| Arc::ptr_eq(other, listener)) {
             there.swap_remove(index);
@@ -334,12 +342,12 @@ fn remove(listeners: &mut HashMap<Scope, Vec<Arc<Listener>>>, scope: Scope, list
 
 #[cfg(test)]
 mod tests {
-    use storage::{AttachmentId, NOBODY};
+    use storage::{AttachmentId, NO_CLIENT};
 
     use super::{
         super::{
             fixtures::{ANN, ROOM, erased, event, message},
-            signals::Acquainted,
+            signals::PresenceAudience,
             told::Encoding,
         },
         *,
@@ -355,7 +363,7 @@ mod tests {
     }
 
     fn hub() -> Hub {
-        Hub::new((Position(0), Timestamp::UNIX_EPOCH), Capacity { events: 10, bytes: BYTES }, Link::alone())
+        Hub::new((Position(0), Timestamp::UNIX_EPOCH), Capacity { events: 10, bytes: BYTES }, BusSender::single_node())
     }
 
     /// Appends a fact about the conversation.
@@ -365,18 +373,18 @@ mod tests {
     }
 
     /// Reads events from the ring from a position on; `None` if the event log has to be read.
-    fn told_from(hub: &Hub, position: i64) -> Option<Vec<Arc<Told>>> {
+    fn told_from(hub: &Hub, position: i64) -> Option<Vec<Arc<DeliveredEvent>>> {
         let scope = Scope::Conversation(ROOM);
-        let seen = Start::Seen(SignalMark { position: Position(position - 1), count: 0 });
-        let (listener, cursor) = hub.listen(&[scope], seen, &[]);
-        match hub.recent(&[scope], &listener, cursor, None) {
-            Recent::Batch { events, .. } => Some(events),
-            Recent::Older(_) | Recent::Restarted => None,
+        let seen = SubscriptionStart::Seen(SignalMark { position: Position(position - 1), count: 0 });
+        let (listener, cursor) = hub.subscribe(&[scope], seen, &[]);
+        match hub.read(&[scope], &listener, cursor, None) {
+            RingRead::Batch { events, .. } => Some(events),
+            RingRead::Older(_) | RingRead::Restarted => None,
         }
     }
 
-    fn texts(told: &[Arc<Told>]) -> Vec<String> {
-        let text = |told: &Arc<Told>| Some(told.shared(WORDS, || told.event.fact.message().unwrap().body.clone()));
+    fn texts(told: &[Arc<DeliveredEvent>]) -> Vec<String> {
+        let text = |told: &Arc<DeliveredEvent>| Some(told.memoised(WORDS, || told.event.fact.message().unwrap().body.clone()));
         told.iter().filter(|told| told.event.fact.message().is_some()).filter_map(text).collect()
     }
 
@@ -387,7 +395,7 @@ mod tests {
         happens(&hub, Fact::MessagePosted(message(2, "hello", &[1])));
         let told = told_from(&hub, 1).expect("the ring has it");
         let by_each =
-            told.iter().map(|told| ["1", "2"].map(|reader| told.shared(WORDS, || reader.to_owned()))).collect::<Vec<_>>();
+            told.iter().map(|told| ["1", "2"].map(|reader| told.memoised(WORDS, || reader.to_owned()))).collect::<Vec<_>>();
         assert_eq!(by_each, [["1", "1"], ["1", "2"]]);
     }
 
@@ -411,16 +419,16 @@ mod tests {
         for gap in [0, 100] {
             let hub = hub();
             happens(&hub, Fact::MessagePosted(message(1, "old", &[])));
-            assert!(hub.is_news(MessageId(1)) && !hub.is_news(MessageId(1)));
+            assert!(hub.is_first_delivery(MessageId(1)) && !hub.is_first_delivery(MessageId(1)));
             let fact = match gap {
                 0 => Fact::StoreChanged,
                 _ => Fact::LogRestarted { epoch: 1, from: Position(2), to: Position(1 + gap) },
             };
-            hub.append(vec![(event(2 + gap, Topic::Partner(NOBODY), fact), Arc::from([NOBODY]))]);
+            hub.append(vec![(event(2 + gap, Topic::Partner(NO_CLIENT), fact), Arc::from([NO_CLIENT]))]);
             happens(&hub, Fact::MessagePosted(message(2, "new", &[])));
             assert!(told_from(&hub, 1).is_none(), "the log is to be read");
             assert_eq!(texts(&told_from(&hub, 2 + gap).expect("the ring has it")), ["new"]);
-            assert!(hub.is_news(MessageId(1)), "it may be another one");
+            assert!(hub.is_first_delivery(MessageId(1)), "it may be another one");
         }
         let hub = hub();
         happens(&hub, Fact::MessagePosted(message(1, "old", &[])));
@@ -432,15 +440,16 @@ mod tests {
     fn signals_of_the_erased_are_forgotten() {
         let hub = hub();
         let partners = Arc::from([ANN.1, PartnerId(99)]);
-        let audience = || Audience::of_acquainted(Acquainted { partners: Arc::clone(&partners), strangers: Arc::from([]) });
+        let audience =
+            || SignalAudience::of_presence(PresenceAudience { partners: Arc::clone(&partners), strangers: Arc::from([]) });
         let typing = |partner| Signal::Typing { conversation: ROOM, partner, typing: true, post: None };
         for partner in [ANN.1, PartnerId(99)] {
-            hub.signal(typing(partner), audience());
+            hub.publish_signal(typing(partner), audience());
         }
         let (listener, cursor) =
-            hub.listen(&[Scope::Partner(ANN.1)], Start::Seen(SignalMark::default()), &[Scope::Partner(ANN.1)]);
+            hub.subscribe(&[Scope::Partner(ANN.1)], SubscriptionStart::Seen(SignalMark::default()), &[Scope::Partner(ANN.1)]);
         hub.append(vec![(erased(ANN), Arc::from([]))]);
-        let (signals, _) = hub.recent_signals(&listener, cursor);
+        let (signals, _) = hub.read_signals(&listener, cursor);
         assert_eq!(signals.iter().map(|signalled| signalled.signal.clone()).collect::<Vec<_>>(), [typing(PartnerId(99))]);
     }
 }

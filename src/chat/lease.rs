@@ -9,16 +9,16 @@ use std::{
 
 use chrono::TimeDelta;
 use parking_lot::Mutex;
-use storage::{NOBODY, Node, Scope, Storage, Timestamp};
+use storage::{NO_CLIENT, Node, Scope, Storage, Timestamp};
 use uuid::Uuid;
 
 use super::{Chat, Error};
 use crate::{clock, lifecycle::Lifecycle, telemetry};
 
 /// Length of a lease; shorter if heartbeats end sooner.
-const LENGTH: Duration = Duration::from_secs(30);
+const LEASE_LENGTH: Duration = Duration::from_secs(30);
 /// Renewals per lease: one may fail.
-const ROUNDS: u32 = 3;
+const RENEWALS_PER_LEASE: u32 = 3;
 /// Pause before a retry after the event log could not be read.
 const PAUSE: Duration = Duration::from_secs(1);
 
@@ -29,16 +29,16 @@ pub(super) struct Lease {
     bus: &'static str,
     started_at: Timestamp,
     /// Clock offset at the last measurement: microseconds by which the store's clock is ahead of this node's.
-    ahead: AtomicI64,
+    clock_offset_micros: AtomicI64,
     /// Other nodes at the last renewal that share no bus with this one.
-    unheard: Mutex<HashMap<Uuid, Unheard>>,
+    unconnected: Mutex<HashMap<Uuid, UnconnectedNode>>,
 }
 
 /// Another node of the store that shares no bus with this one.
-struct Unheard {
+struct UnconnectedNode {
     until: Timestamp,
     /// True once its warning was logged.
-    is_told: bool,
+    is_warned: bool,
 }
 
 impl Lease {
@@ -46,12 +46,12 @@ impl Lease {
         let here = clock::now();
         let started_at = storage.now(here).await?;
         let ahead = AtomicI64::new(difference(started_at, here));
-        Ok(Self { node: Uuid::new_v4(), bus, started_at, ahead, unheard: Mutex::default() })
+        Ok(Self { node: Uuid::new_v4(), bus, started_at, clock_offset_micros: ahead, unconnected: Mutex::default() })
     }
 
     /// Logs a warning of each node that shares no bus with this one, once until it is gone.
-    fn meet(&self, nodes: &[Node]) {
-        let mut unheard = self.unheard.lock();
+    fn warn_of_unconnected(&self, nodes: &[Node]) {
+        let mut unheard = self.unconnected.lock();
         let before = std::mem::take(&mut *unheard);
         for Node { id, bus, until, .. } in nodes {
             let Some(bus) = bus.as_deref().filter(|bus| *id != self.node && (*bus != self.bus || *bus == "local")) else {
@@ -59,8 +59,8 @@ impl Lease {
             };
             let known = before.get(id);
             // A killed node keeps its lease for a while, without renewal.
-            let is_told = known.is_some_and(|known| known.is_told || known.until < *until);
-            if is_told && known.is_some_and(|known| !known.is_told) {
+            let is_told = known.is_some_and(|known| known.is_warned || known.until < *until);
+            if is_told && known.is_some_and(|known| !known.is_warned) {
                 tracing::warn!(
                     node = %id,
                     its_bus = bus,
@@ -68,7 +68,7 @@ impl Lease {
                     "another node serves this store, and the two do not hear each other: set `bus` alike on all nodes, and not to local"
                 );
             }
-            unheard.insert(*id, Unheard { until: *until, is_told });
+            unheard.insert(*id, UnconnectedNode { until: *until, is_warned: is_told });
         }
     }
 }
@@ -80,7 +80,7 @@ fn difference(there: Timestamp, here: Timestamp) -> i64 {
 impl Chat {
     /// Current time by the store's clock, computed without a query. Leases end by it.
     pub(super) fn store_time(&self) -> Timestamp {
-        let ahead = TimeDelta::microseconds(self.0.lease.ahead.load(Ordering::Relaxed));
+        let ahead = TimeDelta::microseconds(self.0.lease.clock_offset_micros.load(Ordering::Relaxed));
         clock::now().checked_add_signed(ahead).unwrap_or(Timestamp::MAX_UTC)
     }
 
@@ -90,13 +90,13 @@ impl Chat {
     }
 
     /// Time between two renewals.
-    pub(super) fn lease_round(&self) -> Duration {
-        self.lease_length() / ROUNDS
+    pub(super) fn lease_renewal_interval(&self) -> Duration {
+        self.lease_length() / RENEWALS_PER_LEASE
     }
 
     fn lease_length(&self) -> Duration {
         // Presence at a dead node must not outlast heartbeats.
-        LENGTH.min(self.0.rules.presence.poll)
+        LEASE_LENGTH.min(self.0.rules.presence.poll)
     }
 
     /// Renews the lease of this node in the store, and measures the clock offset.
@@ -107,7 +107,7 @@ impl Chat {
         let (lease, storage) = (&self.0.lease, &self.0.storage);
         let here = clock::now();
         let now = storage.now(here).await?;
-        lease.ahead.store(difference(now, here), Ordering::Relaxed);
+        lease.clock_offset_micros.store(difference(now, here), Ordering::Relaxed);
         let node = Node {
             id: lease.node,
             version: Some(env!("CARGO_PKG_VERSION").to_owned()),
@@ -117,20 +117,20 @@ impl Chat {
             until: now + self.lease_length(),
         };
         storage.renew_lease(&node).await?;
-        lease.meet(&storage.nodes(now).await?);
+        lease.warn_of_unconnected(&storage.nodes(now).await?);
         Ok(())
     }
 
     /// Ends the lease of this node, which stops, and with it the held-message leases of the node. Logs a failure.
     pub(super) async fn end_lease(&self) {
         if let Err(error) = self.0.storage.end_lease(self.0.lease.node).await.map_err(Error::from) {
-            telemetry::put_off("the lease of this node could not be ended", &error, error.is_unavailable());
+            telemetry::deferred("the lease of this node could not be ended", &error, error.is_unavailable());
         }
     }
 
     /// Starts the task that writes the state of this node to the store again after the store may have lost it.
     pub(super) fn watch_store(&self, lifecycle: &Lifecycle) {
-        let begin = |chat: &Self| chat.follow(Scope::Partner(NOBODY), None);
+        let begin = |chat: &Self| chat.subscribe(Scope::Partner(NO_CLIENT), None);
         let (mut feed, chat, stop) = (begin(self), self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
             loop {
@@ -139,11 +139,11 @@ impl Chat {
                     () = stop.stopping() => return,
                 };
                 match batch {
-                    Ok(batch) if batch.events.iter().any(|told| told.event.fact.is_about_the_store()) => chat.tell_store_again(),
+                    Ok(batch) if batch.events.iter().any(|told| told.event.fact.is_about_the_store()) => chat.resync_store(),
                     Ok(_) => {}
-                    Err(_) if feed.is_over() => {
+                    Err(_) if feed.is_restarted() => {
                         feed = begin(&chat);
-                        chat.tell_store_again();
+                        chat.resync_store();
                     }
                     // The tail logs the error.
                     Err(_) => tokio::select! {
@@ -155,8 +155,8 @@ impl Chat {
         });
     }
 
-    fn tell_store_again(&self) {
-        self.0.lives.doubt_store();
-        self.0.attendances.doubt_store();
+    fn resync_store(&self) {
+        self.0.presence.mark_unsaved();
+        self.0.held_messages.resync();
     }
 }

@@ -3,27 +3,27 @@
 //! The event log then continues after a gap, above all ids and positions that any client may know.
 
 use chrono::TimeDelta;
-use storage::{Fact, Lane, LogMark, LogState, NOBODY, Position, Result, Storage, Topic, Workspace};
+use storage::{EventMark, Fact, Lane, LogState, NO_CLIENT, Position, Result, Storage, Topic, Workspace};
 
 use crate::{clock, transaction::transaction};
 
 /// Width of the gap, in positions. Other nodes, dead ones included, may know so much more than the one that restarts the event
 /// log.
-const MARGIN: i64 = 1_000_000;
+const GAP: i64 = 1_000_000;
 
 /// Pause of the orphan sweep after a restart: rows that refer to the objects may still be restored.
-const NO_SWEEP: TimeDelta = TimeDelta::days(7);
+const SWEEP_PAUSE: TimeDelta = TimeDelta::days(7);
 
 /// Log line for the operator: the event log was restarted.
-pub(super) const LOST: &str = "the event log was restarted after a gap: the database was failed over or restored, \
+pub(super) const RESTART_MESSAGE: &str = "the event log was restarted after a gap: the database was failed over or restored, \
     and may have lost what it had confirmed last";
 
 /// The event log as this node knows it.
 #[derive(Debug, Default)]
-pub(super) struct Known {
+pub(super) struct KnownLog {
     epoch: i64,
     timeline: Option<i64>,
-    newest: Option<LogMark>,
+    newest: Option<EventMark>,
 }
 
 /// Evidence that the event log has lost events.
@@ -44,25 +44,25 @@ pub(super) enum Loss {
 ///
 /// # Cancel safety
 /// The restart is committed or not. Idempotent.
-pub async fn settle_log(storage: &dyn Storage) -> Result<()> {
-    Known::begin(storage.lane(Lane::Log).as_ref()).await.map(drop)
+pub async fn restart_log_if_lost(storage: &dyn Storage) -> Result<()> {
+    KnownLog::load(storage.lane(Lane::Log).as_ref()).await.map(drop)
 }
 
-impl Known {
+impl KnownLog {
     /// Reads the state of the event log at the start, and restarts it if the database is on another timeline than at the last
     /// check.
     ///
     /// # Errors
     /// Those of the store.
-    pub(super) async fn begin(storage: &dyn Storage) -> Result<Self> {
+    pub(super) async fn load(storage: &dyn Storage) -> Result<Self> {
         let Workspace { epoch, timeline, .. } = storage.workspace().await?;
         let mut known = Self { epoch, timeline, newest: None };
-        let state = storage.log_state(known.asked()).await?;
+        let state = storage.log_state(known.compared_position()).await?;
         if timeline != state.timeline {
             let loss = timeline.and(state.timeline).map(|_| Loss::Timeline);
             known.settle(storage, &state, loss, state.head).await?;
             if known.epoch > epoch {
-                tracing::error!(epoch = known.epoch, "{LOST}");
+                tracing::error!(epoch = known.epoch, "{RESTART_MESSAGE}");
             }
         }
         storage.accept_timeline(known.timeline);
@@ -70,17 +70,17 @@ impl Known {
     }
 
     /// The position of the event whose mark is compared.
-    pub(super) fn asked(&self) -> Position {
+    pub(super) fn compared_position(&self) -> Position {
         self.newest.map_or(Position(0), |newest| newest.position)
     }
 
     /// Compares the event log with the known state, where everything up to `head` was delivered. Without a loss, the newest mark
     /// becomes the known one.
     pub(super) fn compare(&mut self, head: Position, state: &LogState) -> Option<Loss> {
-        let is_replaced = |known: LogMark| state.asked.is_some_and(|there| there != known);
+        let is_replaced = |known: EventMark| state.requested.is_some_and(|there| there != known);
         let loss = match self.newest {
             _ if state.timeline.is_some() && state.timeline != self.timeline => Some(Loss::Timeline),
-            _ if state.head < head.max(self.asked()) => Some(Loss::Behind),
+            _ if state.head < head.max(self.compared_position()) => Some(Loss::Behind),
             Some(known) if is_replaced(known) => Some(Loss::Replaced),
             _ => None,
         };
@@ -101,7 +101,7 @@ impl Known {
     }
 
     async fn settle(&mut self, storage: &dyn Storage, state: &LogState, loss: Option<Loss>, head: Position) -> Result<()> {
-        let (epoch, known, timeline) = (self.epoch, head.max(self.asked()), state.timeline);
+        let (epoch, known, timeline) = (self.epoch, head.max(self.compared_position()), state.timeline);
         let settled: Result<_> = transaction(storage, |mut tx| async move {
             let mut workspace = tx.lock_workspace().await?;
             let is_settled = match loss {
@@ -112,11 +112,11 @@ impl Known {
                 return Ok(workspace);
             }
             if loss.is_some() {
-                let (from, to) = tx.leave_gap(known, MARGIN).await?;
+                let (from, to) = tx.skip_positions(known, GAP).await?;
                 workspace.epoch = workspace.epoch.max(epoch) + 1;
                 let now = clock::now();
-                workspace.sweep_not_before = workspace.sweep_not_before.max(Some(now + NO_SWEEP));
-                tx.record(Topic::Partner(NOBODY), Fact::LogRestarted { epoch: workspace.epoch, from, to }, now);
+                workspace.sweep_not_before = workspace.sweep_not_before.max(Some(now + SWEEP_PAUSE));
+                tx.record(Topic::Partner(NO_CLIENT), Fact::LogRestarted { epoch: workspace.epoch, from, to }, now);
             }
             workspace.timeline = timeline;
             tx.set_workspace(&workspace).await?;
@@ -129,7 +129,7 @@ impl Known {
     }
 
     /// Records a restart of the event log.
-    pub(super) fn restarted(&mut self, epoch: i64) {
+    pub(super) fn record_restart(&mut self, epoch: i64) {
         (self.epoch, self.newest) = (epoch, None);
     }
 
@@ -145,24 +145,24 @@ mod tests {
 
     use super::*;
 
-    fn mark(position: i64, mark: u128) -> LogMark {
-        LogMark { position: Position(position), mark: Some(Uuid::from_u128(mark)) }
+    fn mark(position: i64, mark: u128) -> EventMark {
+        EventMark { position: Position(position), mark: Some(Uuid::from_u128(mark)) }
     }
 
     /// Known state: event 10 with mark 1, on timeline 3.
-    fn known() -> Known {
-        Known { epoch: 4, timeline: Some(3), newest: Some(mark(10, 1)) }
+    fn known() -> KnownLog {
+        KnownLog { epoch: 4, timeline: Some(3), newest: Some(mark(10, 1)) }
     }
 
-    fn state(head: i64, asked: Option<LogMark>, timeline: Option<i64>) -> LogState {
-        LogState { head: Position(head), asked, newest: Some(mark(head, 9)), timeline }
+    fn state(head: i64, asked: Option<EventMark>, timeline: Option<i64>) -> LogState {
+        LogState { head: Position(head), requested: asked, newest: Some(mark(head, 9)), timeline }
     }
 
     #[test]
     fn a_log_that_only_grows_has_lost_nothing() {
         let mut known = known();
         assert_eq!(known.compare(Position(12), &state(12, Some(mark(10, 1)), Some(3))), None);
-        assert_eq!(known.asked(), Position(12), "the newest mark is known from now on");
+        assert_eq!(known.compared_position(), Position(12), "the newest mark is known from now on");
         assert_eq!(known.compare(Position(12), &state(15, None, Some(3))), None, "event 12 was forgotten");
         assert_eq!(known.compare(Position(15), &state(15, None, None)), None, "its timeline is not told");
     }
@@ -173,7 +173,7 @@ mod tests {
         assert_eq!(known().compare(head, &state(11, Some(mark(10, 1)), Some(3))), Some(Loss::Behind));
         assert_eq!(known().compare(Position(9), &state(9, None, Some(3))), Some(Loss::Behind), "event 10 was known");
         assert_eq!(known().compare(head, &state(20, Some(mark(10, 2)), Some(3))), Some(Loss::Replaced));
-        let unmarked = LogMark { mark: None, ..mark(10, 0) };
+        let unmarked = EventMark { mark: None, ..mark(10, 0) };
         assert_eq!(known().compare(head, &state(20, Some(unmarked), Some(3))), Some(Loss::Replaced));
         assert_eq!(known().compare(head, &state(12, Some(mark(10, 1)), Some(4))), Some(Loss::Timeline));
     }
@@ -190,7 +190,7 @@ mod tests {
         let mut nodes = [known(), known()];
         for known in &mut nodes {
             known.restart(&store, &moved, Loss::Timeline, Position(12)).await.unwrap();
-            assert_eq!((known.epoch(), known.timeline, known.asked()), (5, Some(5), Position(0)));
+            assert_eq!((known.epoch(), known.timeline, known.compared_position()), (5, Some(5), Position(0)));
         }
         let again = state(3, None, Some(5));
         for known in &mut nodes {
@@ -205,6 +205,6 @@ mod tests {
                 _ => panic!("{event:?}"),
             })
             .collect();
-        assert_eq!(epochs, [(5, 1, MARGIN + 12, MARGIN + 13), (6, MARGIN + 14, 2 * MARGIN + 13, 2 * MARGIN + 14)]);
+        assert_eq!(epochs, [(5, 1, GAP + 12, GAP + 13), (6, GAP + 14, 2 * GAP + 13, 2 * GAP + 14)]);
     }
 }

@@ -8,30 +8,30 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, Thing, conversations, rates::Act, texts::short};
+use super::{Chat, Error, ResourceKind, Result, conversations, rates::Act, texts::check_bytes};
 use crate::{auth::Caller, clock};
 
 /// Size limit of the name of a document model, in bytes. It is part of a key, and index keys of stores are limited.
-const LONGEST_MODEL: usize = 256;
+const MODEL_BYTES: usize = 256;
 
 /// Identity of a unique conversation.
-struct Meeting<'a> {
-    who: Who,
+struct UniqueConversation<'a> {
+    parties: UniqueParties,
     about: Option<&'a Document>,
 }
 
-enum Who {
+enum UniqueParties {
     /// The smaller id first.
     Pair(PartnerId, PartnerId),
     Group(GroupId),
 }
 
-impl Meeting<'_> {
+impl UniqueConversation<'_> {
     /// The unique key in the store.
     fn key(&self) -> String {
-        let mut key = match self.who {
-            Who::Pair(low, high) => format!("direct {low} {high}"),
-            Who::Group(group) => format!("group {group}"),
+        let mut key = match self.parties {
+            UniqueParties::Pair(low, high) => format!("direct {low} {high}"),
+            UniqueParties::Group(group) => format!("group {group}"),
         };
         if let Some(Document { model, id }) = self.about {
             write!(key, " {id} {model}").expect("a text can be extended");
@@ -50,19 +50,19 @@ impl Chat {
     ///
     /// # Cancel safety
     /// The conversation may be created; a repeat finds it.
-    pub async fn meet(&self, caller: &Caller, with: UserId, about: Option<&Document>) -> Result<ConversationId> {
-        let user = self.user(with).await?.filter(|user| user.active).ok_or(Error::NotFound(Thing::Partner))?;
+    pub async fn find_or_create_direct(&self, caller: &Caller, with: UserId, about: Option<&Document>) -> Result<ConversationId> {
+        let user = self.user(with).await?.filter(|user| user.active).ok_or(Error::NotFound(ResourceKind::Partner))?;
         let other = &user.partner;
-        self.about_something_storable(about)?;
+        self.check_document(about)?;
         let (low, high) = (caller.partner.min(other.id), caller.partner.max(other.id));
         let new = NewConversation {
             kind: ConversationKind::Direct,
             thread_type: ThreadType::Chat,
             name: if caller.partner == other.id { caller.name.clone() } else { format!("{}, {}", caller.name, other.name) },
             participants: vec![caller.partner, other.id],
-            ..about_this(about)
+            ..new_conversation(about)
         };
-        self.find_or_begin(caller, new, &Meeting { who: Who::Pair(low, high), about }).await
+        self.find_or_create(caller, new, &UniqueConversation { parties: UniqueParties::Pair(low, high), about }).await
     }
 
     /// Finds or creates the conversation of a group of the caller, about exactly that document or none. Adds all active members
@@ -74,9 +74,14 @@ impl Chat {
     ///
     /// # Cancel safety
     /// The conversation may be created, without new members added; a repeat completes it.
-    pub async fn meet_group(&self, caller: &Caller, group: GroupId, about: Option<&Document>) -> Result<ConversationId> {
-        let group = self.0.storage.group(group).await?.ok_or(Error::NotFound(Thing::Group))?;
-        self.about_something_storable(about)?;
+    pub async fn find_or_create_for_group(
+        &self,
+        caller: &Caller,
+        group: GroupId,
+        about: Option<&Document>,
+    ) -> Result<ConversationId> {
+        let group = self.0.storage.group(group).await?.ok_or(Error::NotFound(ResourceKind::Group))?;
+        self.check_document(about)?;
         let members = self.0.storage.group_members(group.id).await?;
         if !members.contains(&caller.user) {
             return Err(Error::Forbidden);
@@ -88,10 +93,10 @@ impl Chat {
             name: group.name.clone(),
             group: Some(group.id),
             participants: members.clone(),
-            ..about_this(about)
+            ..new_conversation(about)
         };
-        let id = self.find_or_begin(caller, new, &Meeting { who: Who::Group(group.id), about }).await?;
-        self.bring_in(id, &members).await?;
+        let id = self.find_or_create(caller, new, &UniqueConversation { parties: UniqueParties::Group(group.id), about }).await?;
+        self.add_missing_members(id, &members).await?;
         Ok(id)
     }
 
@@ -100,7 +105,12 @@ impl Chat {
         Ok(self.0.storage.groups().await?)
     }
 
-    async fn find_or_begin(&self, caller: &Caller, new: NewConversation, meeting: &Meeting<'_>) -> Result<ConversationId> {
+    async fn find_or_create(
+        &self,
+        caller: &Caller,
+        new: NewConversation,
+        meeting: &UniqueConversation<'_>,
+    ) -> Result<ConversationId> {
         if let Some(id) = self.find(meeting).await? {
             return Ok(id);
         }
@@ -116,7 +126,7 @@ impl Chat {
             }
             let id = conversation.id;
             tx.record(Topic::Conversation(id), Fact::ConversationCreated(conversation), now);
-            self.0.announce.committed(tx.commit().await?).await;
+            self.0.publisher.publish(tx.commit().await?).await;
             Ok(Some(id))
         });
         match begun.await? {
@@ -125,16 +135,16 @@ impl Chat {
         }
     }
 
-    async fn find(&self, meeting: &Meeting<'_>) -> Result<Option<ConversationId>> {
+    async fn find(&self, meeting: &UniqueConversation<'_>) -> Result<Option<ConversationId>> {
         let storage = &self.0.storage;
-        match meeting.who {
-            Who::Pair(low, high) if meeting.about.is_none() => self.meeting_of((low, high)).await,
-            Who::Pair(low, high) => Ok(storage.direct_conversation((low, high), meeting.about).await?),
-            Who::Group(group) => Ok(storage.group_conversation(group, meeting.about).await?),
+        match meeting.parties {
+            UniqueParties::Pair(low, high) if meeting.about.is_none() => self.direct_conversation_of((low, high)).await,
+            UniqueParties::Pair(low, high) => Ok(storage.direct_conversation((low, high), meeting.about).await?),
+            UniqueParties::Group(group) => Ok(storage.group_conversation(group, meeting.about).await?),
         }
     }
 
-    async fn bring_in(&self, id: ConversationId, members: &[PartnerId]) -> Result<()> {
+    async fn add_missing_members(&self, id: ConversationId, members: &[PartnerId]) -> Result<()> {
         let there = self.0.storage.participant_ids(id).await?;
         if members.iter().all(|member| there.binary_search(member).is_ok()) {
             return Ok(());
@@ -142,9 +152,9 @@ impl Chat {
         let now = clock::now();
         self.transaction(|mut tx| async {
             let locked = tx.lock_conversations(&[id]).await?;
-            let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
-            conversations::bring_in(tx.as_mut(), conversation, members, now).await?;
-            self.0.announce.committed(tx.commit().await?).await;
+            let conversation = locked.first().ok_or(Error::NotFound(ResourceKind::Conversation))?;
+            conversations::add_participants(tx.as_mut(), conversation, members, now).await?;
+            self.0.publisher.publish(tx.commit().await?).await;
             Ok(())
         })
         .await
@@ -158,13 +168,13 @@ impl Chat {
         Ok(users)
     }
 
-    fn about_something_storable(&self, about: Option<&Document>) -> Result<()> {
+    fn check_document(&self, about: Option<&Document>) -> Result<()> {
         let Some(document) = about else { return Ok(()) };
-        short("doc_model", &document.model, LONGEST_MODEL)
+        check_bytes("doc_model", &document.model, MODEL_BYTES)
     }
 }
 
-fn about_this(about: Option<&Document>) -> NewConversation {
+fn new_conversation(about: Option<&Document>) -> NewConversation {
     NewConversation {
         id: None,
         uuid: Uuid::new_v4(),

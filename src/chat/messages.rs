@@ -8,31 +8,31 @@ use std::{
 
 use sha2::{Digest, Sha256};
 use storage::{
-    Advanced, AttachmentId, Author, ContentHash, Conversation, ConversationId, Fact, Located, Message, MessageId, MessageType,
-    Metadata, NewClientKey, Page, Scope, Seen, Topic,
+    AttachmentId, Author, ContentHash, Conversation, ConversationId, Fact, Message, MessageForReader, MessageId, MessageLocation,
+    MessageType, Metadata, NewClientKey, Page, ReadAdvance, Scope, Topic,
 };
 use tokio::time::Instant;
 
 use super::{
-    Chat, Error, Result, Told,
+    Chat, DeliveredEvent, Error, Result,
     rates::Act,
-    texts::short,
-    uploads::named_in,
-    writer::{Mark, Send, Upto},
+    texts::check_bytes,
+    uploads::mentioned_uploads,
+    writer::{MarkRead, ReadMark, SendJob},
 };
 use crate::{auth::Caller, clock};
 
 /// Depth limit of metadata. JSON parsers have limits, and the event log nests it further.
-const DEEPEST: usize = 64;
+const METADATA_DEPTH: usize = 64;
 /// Size limit of metadata, in bytes of JSON.
 const METADATA_BYTES: usize = 16 * 1024;
 /// Limit of message ids in one read event, and in all read events of one mark in a conversation.
-const NAMED: usize = 100;
-pub(super) const MOST_NAMED: usize = 1_000;
+const IDS_PER_READ_EVENT: usize = 100;
+pub(super) const IDS_PER_READ_MARK: usize = 1_000;
 /// Batch size of lookups of message locations.
-const LOCATED: usize = 1_000;
+const LOCATE_BATCH: usize = 1_000;
 /// Size limit of a client key, in bytes. Stores index it, and index keys are limited.
-const LONGEST_KEY: usize = 256;
+const CLIENT_KEY_BYTES: usize = 256;
 /// Limit of attachments per message.
 pub const ATTACHMENTS: usize = 50;
 /// Page size of a poll.
@@ -82,23 +82,23 @@ impl Draft {
     }
 
     /// True if a stored message has the same type, text and attachments.
-    pub(super) fn says(&self, message: &Message) -> bool {
+    pub(super) fn has_content_of(&self, message: &Message) -> bool {
         let attachments = message.attachments.iter().map(|attachment| attachment.id);
         self.message_type == message.message_type && self.body == message.body && attachments.eq(self.attachments.iter().copied())
     }
 
     /// Checks metadata and client key.
-    fn check_rest(&self) -> Result<()> {
+    fn check_metadata_and_key(&self) -> Result<()> {
         if let Some(metadata) = &self.metadata {
             if metadata.json().len() > METADATA_BYTES {
                 return Err(Error::TooLong { field: "metadata", limit_bytes: METADATA_BYTES });
             }
-            if metadata.depth() > DEEPEST {
-                let reason = format!("must not be nested deeper than {DEEPEST} times").into();
+            if metadata.depth() > METADATA_DEPTH {
+                let reason = format!("must not be nested deeper than {METADATA_DEPTH} times").into();
                 return Err(Error::Invalid { field: "metadata", reason });
             }
         }
-        self.client_key.as_ref().map_or(Ok(()), |key| short("client key", key, LONGEST_KEY))
+        self.client_key.as_ref().map_or(Ok(()), |key| check_bytes("client key", key, CLIENT_KEY_BYTES))
     }
 }
 
@@ -107,11 +107,11 @@ pub(super) type Location = (ConversationId, i64, MessageId);
 
 /// Result of a send.
 #[derive(Clone, Debug)]
-pub struct Sent {
+pub struct SendOutcome {
     pub message: Message,
     /// True for an idempotent retry: an earlier group commit has stored the message, with the same client key and content, and
     /// there is no new event. False for both of two such sends in one group commit.
-    pub again: bool,
+    pub is_retry: bool,
 }
 
 impl Chat {
@@ -121,7 +121,7 @@ impl Chat {
     /// `TooLong` or `Invalid`.
     pub fn check_draft(&self, draft: &Draft) -> Result<()> {
         self.check_body(&draft.body)?;
-        draft.check_rest()
+        draft.check_metadata_and_key()
     }
 
     /// Sends a message, and returns it once it is stored durably. White space alone counts as no text; a message without text
@@ -136,7 +136,7 @@ impl Chat {
     ///
     /// # Ordering
     /// Messages of one conversation become visible in rising order of `seq` and id.
-    pub async fn send(&self, caller: &Caller, to: ConversationId, mut draft: Draft) -> Result<Sent> {
+    pub async fn send(&self, caller: &Caller, to: ConversationId, mut draft: Draft) -> Result<SendOutcome> {
         self.check_draft(&draft)?;
         let mut named = HashSet::new();
         draft.attachments.retain(|id| named.insert(*id));
@@ -151,16 +151,16 @@ impl Chat {
         }
         self.charge(caller, Act::Write)?;
         let author = Author { partner: caller.partner, user: Some(caller.user), name: caller.name.clone() };
-        let uploads = named_in(&draft.body, draft.metadata.as_ref(), &self.0.rules.uploads.kinds);
+        let uploads = mentioned_uploads(&draft.body, draft.metadata.as_ref(), &self.0.rules.uploads.kinds);
         draft.held = draft.held && self.may_hold(caller).await?;
         let client_key = draft.client_key.take().map(|key| NewClientKey { key, hash: draft.content_hash() });
-        let retry = self.0.rules.retry;
-        let mut sent = self.0.sends.store(Send { author, to, draft, client_key, retry, uploads }).await?;
-        if sent.message.held && !sent.again {
+        let retry = self.0.rules.idempotency_window;
+        let mut sent = self.0.sends.store(SendJob { author, to, draft, client_key, retry, uploads }).await?;
+        if sent.message.held && !sent.is_retry {
             sent.message = self.held_or_shown(sent.message).await;
         }
-        self.acts(caller);
-        self.typing_stopped(to, caller.partner).await;
+        self.record_activity(caller);
+        self.end_typing(to, caller.partner).await;
         Ok(sent)
     }
 
@@ -168,7 +168,12 @@ impl Chat {
     ///
     /// # Errors
     /// `NotFound` for the conversation, `Forbidden` unless the caller is a participant.
-    pub async fn history(&self, caller: &Caller, of: ConversationId, page: Page) -> Result<(Conversation, Vec<Seen>)> {
+    pub async fn history(
+        &self,
+        caller: &Caller,
+        of: ConversationId,
+        page: Page,
+    ) -> Result<(Conversation, Vec<MessageForReader>)> {
         let (conversation, _) = self.conversation(caller, of).await?;
         let messages = self.0.storage.messages(of, caller.partner, page).await?;
         Ok((conversation, messages))
@@ -192,8 +197,8 @@ impl Chat {
         after: Option<MessageId>,
         deadline: Instant,
         waits: impl FnOnce(),
-    ) -> Result<Vec<Seen>> {
-        let feed = self.follow(Scope::Conversation(of), None).read_by(caller);
+    ) -> Result<Vec<MessageForReader>> {
+        let feed = self.subscribe(Scope::Conversation(of), None).read_by(caller);
         let (conversation, participant) = self.conversation(caller, of).await?;
         let mut feed = feed.visible_from(&participant);
         let newest = conversation.last_message.unwrap_or(MessageId(0));
@@ -201,17 +206,17 @@ impl Chat {
         if after < newest {
             let page = Page::After { id: after, limit: POLL_PAGE };
             let messages = self.0.storage.messages(of, caller.partner, page).await?;
-            messages.iter().for_each(|seen| self.0.hub.handed(&seen.message, caller.partner));
+            messages.iter().for_each(|seen| self.0.hub.record_delivery(&seen.message, caller.partner));
             // Empty if all of them are hidden from the caller.
             if !messages.is_empty() {
                 return Ok(messages);
             }
         }
-        let _place = self.take_place_until(caller, deadline, waits)?;
+        let _place = self.take_poll_slot_until(caller, deadline, waits)?;
         loop {
-            let Some(batch) = feed.next_for(caller, &self.0.requests, deadline).await? else { return Ok(Vec::new()) };
+            let Some(batch) = feed.next_until(caller, &self.0.requests, deadline).await? else { return Ok(Vec::new()) };
             let events = batch.events;
-            let left = |told: &Arc<Told>| matches!(&told.event.fact, Fact::ParticipantLeft { partner, .. } if *partner == caller.partner);
+            let left = |told: &Arc<DeliveredEvent>| matches!(&told.event.fact, Fact::ParticipantLeft { partner, .. } if *partner == caller.partner);
             if events.iter().any(left) {
                 return Err(Error::Forbidden);
             }
@@ -222,11 +227,12 @@ impl Chat {
                     _ => None,
                 })
                 .take(POLL_PAGE)
-                .map(|message| Seen { message: message.clone(), is_read: false, reactions: Vec::new() })
+                .map(|message| MessageForReader { message: message.clone(), is_read: false, reactions: Vec::new() })
                 .collect();
             // A message may have reactions before it is delivered.
             let has_reactions = |id| {
-                let reacts = |told: &Arc<Told>| matches!(told.event.fact, Fact::MessageReacted { message, .. } if message == id);
+                let reacts =
+                    |told: &Arc<DeliveredEvent>| matches!(told.event.fact, Fact::MessageReacted { message, .. } if message == id);
                 events.iter().any(reacts)
             };
             for seen in news.iter_mut().filter(|seen| has_reactions(seen.message.id)) {
@@ -240,7 +246,7 @@ impl Chat {
 
     /// Locates messages by conversation and `seq`, without their texts. Does not check access: the caller must know each
     /// conversation.
-    pub async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Located>> {
+    pub async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<MessageLocation>> {
         Ok(self.0.storage.messages_at(places).await?)
     }
 
@@ -255,13 +261,13 @@ impl Chat {
     pub async fn mark_read(&self, caller: &Caller, messages: &[MessageId]) -> Result<i64> {
         self.charge(caller, Act::Write)?;
         let located = self.locate(messages).await?;
-        Ok(self.mark(caller, &located).await?.unread)
+        Ok(self.mark_located(caller, &located).await?.newly_read)
     }
 
     /// Locates messages, sorted by conversation and `seq`; unknown ones are absent.
     pub(super) async fn locate(&self, messages: &[MessageId]) -> Result<Vec<Location>> {
         let mut located = BTreeSet::new();
-        for messages in messages.chunks(LOCATED) {
+        for messages in messages.chunks(LOCATE_BATCH) {
             let found = self.0.storage.locate_messages(messages).await?;
             located.extend(found.iter().map(|message| (message.conversation, message.seq, message.id)));
         }
@@ -269,21 +275,21 @@ impl Chat {
     }
 
     /// Marks messages as read, as [`Chat::mark_read`], and also returns whether others receive an event of it.
-    pub(super) async fn mark(&self, caller: &Caller, located: &[Location]) -> Result<Advanced> {
+    pub(super) async fn mark_located(&self, caller: &Caller, located: &[Location]) -> Result<ReadAdvance> {
         if located.is_empty() {
-            return Ok(Advanced::default());
+            return Ok(ReadAdvance::default());
         }
         let last = |named: &[Location]| named[named.len() - 1].1;
-        let upto = |named: &[Location]| Upto {
+        let upto = |named: &[Location]| ReadMark {
             conversation: named[0].0,
             seq: last(named),
-            told: named[named.len().saturating_sub(MOST_NAMED)..]
-                .chunks(NAMED)
+            facts: named[named.len().saturating_sub(IDS_PER_READ_MARK)..]
+                .chunks(IDS_PER_READ_EVENT)
                 .map(|named| (last(named), named.iter().map(|(.., id)| *id).collect()))
                 .collect(),
         };
         let upto = located.chunk_by(|(of, ..), (next, ..)| of == next).map(upto).collect();
-        self.0.marks.store(Mark { reader: caller.partner, upto }).await
+        self.0.read_marks.store(MarkRead { reader: caller.partner, marks: upto }).await
     }
 
     /// Marks a conversation of the caller as read up to `seq`; returns how many messages of others became read.
@@ -295,8 +301,8 @@ impl Chat {
     /// As [`Chat::mark_read`].
     pub async fn mark_read_up_to(&self, caller: &Caller, of: ConversationId, seq: i64) -> Result<i64> {
         self.charge(caller, Act::Write)?;
-        let upto = vec![Upto { conversation: of, seq, told: vec![(seq, Vec::new())] }];
-        Ok(self.0.marks.store(Mark { reader: caller.partner, upto }).await?.unread)
+        let upto = vec![ReadMark { conversation: of, seq, facts: vec![(seq, Vec::new())] }];
+        Ok(self.0.read_marks.store(MarkRead { reader: caller.partner, marks: upto }).await?.newly_read)
     }
 
     /// Marks one conversation of the caller, or all of them, as read; returns how many messages of others became read.
@@ -325,7 +331,7 @@ impl Chat {
             }
             let seen: Vec<_> = read.iter().map(|(conversation, _, seq)| (*conversation, caller.partner, *seq)).collect();
             tx.mark_seen(&seen, now).await?;
-            self.0.announce.committed(tx.commit().await?).await;
+            self.0.publisher.publish(tx.commit().await?).await;
             Ok(read.iter().map(|(_, unread, _)| unread).sum())
         })
         .await

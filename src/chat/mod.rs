@@ -55,57 +55,57 @@ use storage::{Lane, Position, Scope, Storage, Tx, UserId};
 use tokio::time::Instant;
 use uuid::Uuid;
 
-pub use attachments::{FileBytes, FileName, Received, attachment_token, is_bidi_control, text_for};
-pub use attendances::Attending;
+pub use attachments::{FileBytes, FileName, ReceivedFile, attachment_token, is_bidi_control, text_for};
+pub use attendances::HeldMessageLease;
 pub use books::Acquaintance;
-pub use bus::{Bus, Since};
+pub use bus::{SubscribeSince, UserSubscription};
 pub use conversations::{InboxLine, NewThread};
-pub use edits::Right;
-pub use error::{Cause, Error, Result, Thing};
-pub use feed::{Batch, Feed};
-pub use housekeeping::Retention;
+pub use edits::EditPermission;
+pub use error::{Cause, Error, ResourceKind, Result};
+pub use feed::{Feed, FeedBatch};
+pub use housekeeping::RetentionRules;
 pub use hub::Hub;
-pub use log_restart::settle_log;
-pub use messages::{ATTACHMENTS, Draft, Sent};
-pub use pairs::Addressee;
+pub use log_restart::restart_log_if_lost;
+pub use messages::{ATTACHMENTS, Draft, SendOutcome};
+pub use pairs::Recipient;
 pub use people::{Contact, Deactivated, PreferredId};
-pub use places::KeptConversation;
-pub use presence::{PersonPresence, PresenceRules, PresentSocket, Status};
+pub use places::InboxConversation;
+pub use presence::{PersonPresence, PresenceRules, PresenceState, PresentSocket};
 pub use rates::RateRules;
-pub use reactions::{Reacted, Reacting};
-pub use search::{Found, Query};
+pub use reactions::{ReactionChange, ReactionState};
+pub use search::{MessageMatches, MessageQuery};
 pub use sent_files::SentFile;
-pub use signals::{Signal, SignalMark, Signalled, TypingPost};
-pub use sockets::Changed;
-pub use support::{Side, SupportMessage, may_change_members, side_of_message};
-pub use tail::{Announce, Commits, Observer, announcing};
+pub use signals::{RecentSignal, Signal, SignalMark, TypingPost};
+pub use sockets::ChangedMessages;
+pub use support::{CallerSide, SupportMessage, may_change_members, side_of_message};
+pub use tail::{CommitReceiver, Observer, Publisher, publisher};
 pub use texts::{LOGIN_BYTES, NAME_CHARACTERS, check_email, check_external_id, check_login, check_name, escaped};
-pub use told::{Encoding, Told};
-pub use updates::Updates;
+pub use told::{DeliveredEvent, Encoding};
+pub use updates::UnreadUpdates;
 pub use upload_quota::UploadQuota;
-pub use uploads::{Announced, Door, Leave, Permit, Shown, UploadRules};
+pub use uploads::{SignedUpload, StoredUpload, UploadAnnouncement, UploadGrant, UploadRules, UploadTarget};
 
 use crate::{
     auth::Caller,
     blobs::Blobs,
-    bus::{Bus as Bell, Link},
+    bus::{Bus as Bell, BusSender},
     lifecycle::Lifecycle,
     metrics::Metrics,
-    tally::{Taken, Tally},
+    tally::{KeyedPermit, KeyedSemaphore},
     transaction::transaction,
 };
-use hub::Start;
-use texts::storable;
-use writer::{Mark, Send, Writer};
+use hub::SubscriptionStart;
+use texts::check_storable;
+use writer::{GroupCommit, MarkRead, SendJob};
 
 /// Time for which a poll beyond the limit of waiting polls is asked to wait.
-const WAITING_PAUSE: Duration = Duration::from_secs(1);
+const POLL_RETRY_AFTER: Duration = Duration::from_secs(1);
 
 /// Settings of the chat service.
 #[derive(Clone, Debug)]
 pub struct Rules {
     /// Limit of waiting polls per user on this node.
-    pub waiting_per_user: usize,
+    pub polls_per_user: usize,
     /// Limit of open sockets per user on this node.
     pub sockets_per_user: usize,
     /// Size limit of a file, in bytes.
@@ -113,13 +113,13 @@ pub struct Rules {
     pub uploads: UploadRules,
     pub upload_quota: UploadQuota,
     pub presence: PresenceRules,
-    pub retention: Retention,
+    pub retention: RetentionRules,
     pub support: SupportRules,
     pub rates: RateRules,
     /// Limit of devices per user; beyond it, the longest unused one is deleted. 0 for no limit.
     pub devices: usize,
     /// Idempotency window: a repeat with the same client key and content within this time is a retry.
-    pub retry: TimeDelta,
+    pub idempotency_window: TimeDelta,
     /// Size limit of the text of a message, in bytes.
     pub message_bytes: usize,
     /// Capacity of the ring of recent events, in events.
@@ -129,7 +129,7 @@ pub struct Rules {
 }
 
 /// Dependencies of the chat service.
-pub struct Ground {
+pub struct Dependencies {
     pub storage: Arc<dyn Storage>,
     pub blobs: Blobs,
     /// `None` for a single node.
@@ -137,7 +137,7 @@ pub struct Ground {
     /// Observers of every event of the event log from now on.
     pub observers: Vec<Observer>,
     /// Receiver of commits made outside of the service.
-    pub announced: Commits,
+    pub commits: CommitReceiver,
     pub metrics: Metrics,
     /// Lifecycle of the background tasks.
     pub services: Lifecycle,
@@ -149,11 +149,11 @@ pub struct Ground {
 #[derive(Clone, Copy, Debug)]
 pub struct SupportRules {
     /// Time-out of a session whose initiator is inactive; then it is closed.
-    pub silence: Duration,
+    pub initiator_timeout: Duration,
     /// Time-out of an inactive device connection.
-    pub connection: Duration,
+    pub connection_timeout: Duration,
     /// Time-out of an absent agent, after which the sessions of the agent wait for another one.
-    pub absence: Duration,
+    pub agent_timeout: Duration,
     /// Limit of open sessions per initiator; 0 for no limit.
     pub open_sessions: usize,
 }
@@ -175,30 +175,30 @@ pub struct SupportRules {
 /// The caches and subscriptions of this node have the event of a change before its method returns, unless the tail is behind: the
 /// event log is unreadable, or the queue of commits is full.
 #[derive(Clone)]
-pub struct Chat(Arc<Parts>);
+pub struct Chat(Arc<ChatInner>);
 
-struct Parts {
+struct ChatInner {
     storage: Arc<dyn Storage>,
     blobs: Blobs,
     hub: Arc<Hub>,
-    audiences: Arc<audiences::Audiences>,
-    desk: Arc<desk::Desk>,
-    addresses: Arc<addresses::Addresses>,
-    attendances: attendances::Attendances,
-    pairs: Arc<pairs::Pairs>,
-    counts: Arc<counts::Counts>,
-    announce: tail::Announce,
+    members: Arc<audiences::MembersCache>,
+    support: Arc<desk::SupportCache>,
+    ids: Arc<addresses::IdCache>,
+    held_messages: attendances::HeldMessageLeases,
+    directory: Arc<pairs::DirectoryCache>,
+    unread: Arc<counts::UnreadCache>,
+    publisher: tail::Publisher,
     lease: lease::Lease,
-    link: Link<Signal>,
-    sends: Writer<Send>,
-    marks: Writer<Mark>,
-    lives: Arc<presence::Lives>,
-    news: absence::News,
-    typing: typing::Typing,
-    upload_key: uploads::Key,
-    waiting: Tally<UserId>,
-    rates: rates::Rates,
-    uploading: upload_quota::Uploading,
+    link: BusSender<Signal>,
+    sends: GroupCommit<SendJob>,
+    read_marks: GroupCommit<MarkRead>,
+    presence: Arc<presence::PresenceTracker>,
+    presence_news: absence::PresenceNews,
+    typing: typing::TypingIndicators,
+    upload_key: uploads::UploadSigningKey,
+    poll_slots: KeyedSemaphore<UserId>,
+    rates: rates::RateLimits,
+    uploading: upload_quota::UploadCounters,
     rules: Rules,
     metrics: Metrics,
     requests: Lifecycle,
@@ -213,12 +213,12 @@ impl Chat {
     ///
     /// # Cancel safety
     /// Tasks that have been started run until `ground.services` stops.
-    pub async fn start(ground: Ground, rules: Rules) -> storage::Result<Self> {
-        let Ground { storage, blobs, bus, observers, announced, metrics, services, requests } = ground;
+    pub async fn start(ground: Dependencies, rules: Rules) -> storage::Result<Self> {
+        let Dependencies { storage, blobs, bus, observers, commits: announced, metrics, services, requests } = ground;
         let services = &services;
         let log = storage.lane(Lane::Log);
-        let known = log_restart::Known::begin(log.as_ref()).await?;
-        let upload_key = uploads::Key::new(&secret(storage.as_ref(), "uploads").await?);
+        let known = log_restart::KnownLog::load(log.as_ref()).await?;
+        let upload_key = uploads::UploadSigningKey::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
         // An empty event log has no time.
         let newest = storage.events(Position(head.0 - 1), Scope::Everything, 1).await?.pop();
@@ -226,45 +226,45 @@ impl Chat {
         // Not a secret, but drawn in the same way: once, by the first node.
         let workspace = secret(storage.as_ref(), "workspace").await?;
         let lease = lease::Lease::new(storage.as_ref(), bus.as_ref().map_or("local", |bus| bus.kind())).await?;
-        let (link, outbox) = bus.map(|bus| Link::new(bus, workspace, metrics.clone())).unzip();
-        let link = link.unwrap_or_else(Link::alone);
+        let (link, outbox) = bus.map(|bus| BusSender::new(bus, workspace, metrics.clone())).unzip();
+        let link = link.unwrap_or_else(BusSender::single_node);
         let capacity = ring::Capacity { events: rules.recent_events, bytes: rules.ring_bytes };
         let hub = Arc::new(Hub::new((head, head_at), capacity, link.clone()));
-        let audiences = Arc::new(audiences::Audiences::new(Arc::clone(&log), head));
-        let pairs = Arc::<pairs::Pairs>::default();
-        let desk = Arc::<desk::Desk>::default();
-        let (addresses, counts) = (Arc::<addresses::Addresses>::default(), Arc::<counts::Counts>::default());
+        let audiences = Arc::new(audiences::MembersCache::new(Arc::clone(&log), head));
+        let pairs = Arc::<pairs::DirectoryCache>::default();
+        let desk = Arc::<desk::SupportCache>::default();
+        let (addresses, counts) = (Arc::<addresses::IdCache>::default(), Arc::<counts::UnreadCache>::default());
         // Caches come first: they drop stale entries before any other observer acts upon the event.
-        let lives = Arc::<presence::Lives>::default();
+        let lives = Arc::<presence::PresenceTracker>::default();
         let caches = [pairs.observer(), addresses.observer(), desk.observer(), counts.observer(), lives.observer()];
         let observers = caches.into_iter().chain(observers).collect();
         let (heard, told) = (Arc::clone(&hub), Arc::clone(&audiences));
         let announce = tail::start(announced, (log, known), heard, told, observers, link.clone(), services);
         let patient = || Arc::clone(&storage);
-        let sends = Writer::start(storage.lane(Lane::Sends), patient(), announce.clone(), metrics.clone(), services);
-        let marks = Writer::start(patient(), patient(), announce.clone(), metrics.clone(), services);
-        let chat = Self(Arc::new(Parts {
+        let sends = GroupCommit::start(storage.lane(Lane::Sends), patient(), announce.clone(), metrics.clone(), services);
+        let marks = GroupCommit::start(patient(), patient(), announce.clone(), metrics.clone(), services);
+        let chat = Self(Arc::new(ChatInner {
             storage,
             blobs,
             hub,
-            audiences,
-            desk,
-            addresses,
-            attendances: attendances::Attendances::default(),
-            pairs,
-            counts,
-            announce,
+            members: audiences,
+            support: desk,
+            ids: addresses,
+            held_messages: attendances::HeldMessageLeases::default(),
+            directory: pairs,
+            unread: counts,
+            publisher: announce,
             lease,
             link,
             sends,
-            marks,
-            lives,
-            news: absence::News::default(),
-            typing: typing::Typing::default(),
+            read_marks: marks,
+            presence: lives,
+            presence_news: absence::PresenceNews::default(),
+            typing: typing::TypingIndicators::default(),
             upload_key,
-            waiting: Tally::default(),
-            rates: rates::Rates::new(rules.rates),
-            uploading: upload_quota::Uploading::new(rules.upload_quota),
+            poll_slots: KeyedSemaphore::default(),
+            rates: rates::RateLimits::new(rules.rates),
+            uploading: upload_quota::UploadCounters::new(rules.upload_quota),
             rules,
             metrics,
             requests,
@@ -272,27 +272,27 @@ impl Chat {
         // The lease comes first: a migration must not meet the tasks below.
         chat.renew_lease().await?;
         if let Some(outbox) = outbox {
-            chat.hear_others(outbox, services);
+            chat.receive_from_peers(outbox, services);
         }
         chat.watch_presence(services);
-        chat.watch_absence(services);
+        chat.watch_presence_expiry(services);
         chat.watch_typing(services);
-        chat.watch_attendances(services);
+        chat.watch_held_messages(services);
         chat.watch_store(services);
-        chat.keep_house(services);
+        chat.watch_retention(services);
         chat.sweep_files(services);
         chat.watch_support(services);
         Ok(chat)
     }
 
     /// Subscribes to the events in `scope`, from after `after` or from now on. Does not check access; the callers do.
-    fn follow(&self, scope: Scope, after: Option<Position>) -> Feed {
-        let from = after.map_or(Start::Now, |position| Start::Seen(SignalMark { position, count: 0 }));
-        self.follow_hearing(&[scope], from, &[])
+    fn subscribe(&self, scope: Scope, after: Option<Position>) -> Feed {
+        let from = after.map_or(SubscriptionStart::Now, |position| SubscriptionStart::Seen(SignalMark { position, count: 0 }));
+        self.subscribe_with_signals(&[scope], from, &[])
     }
 
     /// Subscribes to events in several scopes, and to signals in the scopes of `hears`.
-    fn follow_hearing(&self, scopes: &[Scope], from: Start, hears: &[Scope]) -> Feed {
+    fn subscribe_with_signals(&self, scopes: &[Scope], from: SubscriptionStart, hears: &[Scope]) -> Feed {
         Feed::new(Arc::clone(&self.0.hub), Arc::clone(&self.0.storage), scopes, from, hears)
     }
 
@@ -302,23 +302,23 @@ impl Chat {
     }
 
     /// True if the bus to other nodes is connected, or the node has none.
-    pub fn hears_others(&self) -> bool {
+    pub fn is_bus_connected(&self) -> bool {
         self.0.link.is_connected()
     }
 
     /// Time for which the event log has been unreadable, and delivery has stopped; `None` while it is readable.
-    pub fn log_unread_for(&self) -> Option<Duration> {
-        self.0.announce.unread_for()
+    pub fn event_log_unreadable_for(&self) -> Option<Duration> {
+        self.0.publisher.failing_for()
     }
 
     /// True while the event log has lost events and is not restarted yet.
     pub fn is_log_restarting(&self) -> bool {
-        self.0.announce.is_restarting()
+        self.0.publisher.is_restarting()
     }
 
     /// Epoch of the event log: the number of its restarts after a loss of events.
     pub fn log_epoch(&self) -> i64 {
-        self.0.announce.epoch()
+        self.0.publisher.epoch()
     }
 
     /// Number of sends that wait for the next group commit.
@@ -327,8 +327,8 @@ impl Chat {
     }
 
     /// Number of read marks that wait for the next group commit.
-    pub fn marks_waiting(&self) -> usize {
-        self.0.marks.waiting()
+    pub fn read_marks_waiting(&self) -> usize {
+        self.0.read_marks.waiting()
     }
 
     /// Bytes in the ring of recent events, memoised encodings included.
@@ -337,13 +337,13 @@ impl Chat {
     }
 
     /// Number of subscriptions on this node, polls included.
-    pub fn listening(&self) -> usize {
-        self.0.hub.listening()
+    pub fn subscriptions(&self) -> usize {
+        self.0.hub.subscriptions()
     }
 
     /// Number of waiting polls on this node.
     pub fn polls_waiting(&self) -> usize {
-        self.0.waiting.taken()
+        self.0.poll_slots.taken()
     }
 
     /// Runs a transaction, which commits itself, with retry on contention; see [`transaction`].
@@ -355,19 +355,19 @@ impl Chat {
     ///
     /// # Errors
     /// `TooFast` beyond the limit of waiting polls.
-    fn take_place_until(&self, caller: &Caller, deadline: Instant, waits: impl FnOnce()) -> Result<Option<Place>> {
+    fn take_poll_slot_until(&self, caller: &Caller, deadline: Instant, waits: impl FnOnce()) -> Result<Option<PollSlot>> {
         if deadline <= Instant::now() {
             return Ok(None);
         }
-        let place = self.take_place(caller)?;
+        let place = self.take_poll_slot(caller)?;
         waits();
         Ok(Some(place))
     }
 
     /// Takes one of the caller's slots for waiting polls, until the result is dropped.
-    fn take_place(&self, caller: &Caller) -> Result<Place> {
-        let place = self.0.waiting.take(caller.user, self.0.rules.waiting_per_user);
-        place.ok_or(Error::TooFast { what: "waiting requests", retry_after: WAITING_PAUSE })
+    fn take_poll_slot(&self, caller: &Caller) -> Result<PollSlot> {
+        let place = self.0.poll_slots.take(caller.user, self.0.rules.polls_per_user);
+        place.ok_or(Error::TooFast { what: "waiting requests", retry_after: POLL_RETRY_AFTER })
     }
 }
 
@@ -403,4 +403,4 @@ async fn secret(storage: &dyn Storage, name: &str) -> storage::Result<String> {
 }
 
 /// Slot of a waiting poll of one user.
-type Place = Taken<UserId>;
+type PollSlot = KeyedPermit<UserId>;

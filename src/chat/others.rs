@@ -10,28 +10,28 @@ use std::{
 use storage::{PartnerId, Position, Scope};
 use tokio::sync::mpsc;
 
-use super::{Chat, Error, Result, Signal, Status, absence::PAGE};
+use super::{Chat, Error, PresenceState, Result, Signal, absence::PAGE};
 use crate::{
-    bus::{Heard, Outbox, Word},
+    bus::{BusMessage, BusNotification, Outbox},
     lifecycle::Lifecycle,
     telemetry,
 };
 
 /// Capacity of the queue of signals from other nodes; more are dropped.
-const WAITING: usize = 4_096;
+const SIGNAL_QUEUE: usize = 4_096;
 /// Time-out of waiting for a position that another node has delivered.
-const PATIENCE: Duration = Duration::from_secs(3);
+const CATCH_UP_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl Chat {
     /// Starts the exchange of notifications and signals with the other nodes.
-    pub(super) fn hear_others(&self, outbox: Outbox<Signal>, lifecycle: &Lifecycle) {
-        let (sender, mut signals) = mpsc::channel(WAITING);
-        let (hub, announce) = (Arc::clone(&self.0.hub), self.0.announce.clone());
+    pub(super) fn receive_from_peers(&self, outbox: Outbox<Signal>, lifecycle: &Lifecycle) {
+        let (sender, mut signals) = mpsc::channel(SIGNAL_QUEUE);
+        let (hub, announce) = (Arc::clone(&self.0.hub), self.0.publisher.clone());
         outbox.run(lifecycle, move |heard| match heard {
-            Heard::Word(Word::LogGrew(position)) if position <= hub.head() => {}
-            Heard::Word(Word::LogGrew(_)) | Heard::Gap => announce.look(),
+            BusMessage::Notification(BusNotification::LogGrown(position)) if position <= hub.head() => {}
+            BusMessage::Notification(BusNotification::LogGrown(_)) | BusMessage::Gap => announce.poll_soon(),
             // Signals beyond the capacity are dropped, as signals may be.
-            Heard::Word(Word::Signal(signal)) => drop(sender.try_send(signal)),
+            BusMessage::Notification(BusNotification::Signal(signal)) => drop(sender.try_send(signal)),
         });
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
@@ -44,7 +44,7 @@ impl Chat {
                 if heard == 0 {
                     return;
                 }
-                chat.pass_on(some.drain(..)).await;
+                chat.deliver_signals(some.drain(..)).await;
             }
         });
     }
@@ -55,54 +55,54 @@ impl Chat {
     ///
     /// # Errors
     /// `Unavailable` if this node stays behind beyond the time-out.
-    pub(super) async fn reach(&self, position: Position) -> Result<()> {
+    pub(super) async fn wait_for_position(&self, position: Position) -> Result<()> {
         if position <= self.0.hub.head() {
             return Ok(());
         }
         let end = position.min(self.0.storage.position().await?);
         let catching_up = async {
-            let mut feed = self.follow(Scope::Everything, None);
+            let mut feed = self.subscribe(Scope::Everything, None);
             while self.0.hub.head() < end {
-                self.0.announce.look();
+                self.0.publisher.poll_soon();
                 match feed.next().await {
-                    Err(_) if feed.is_over() => break,
+                    Err(_) if feed.is_restarted() => break,
                     heard => drop(heard?),
                 }
             }
             Ok(())
         };
-        let reached = tokio::time::timeout(PATIENCE, catching_up).await;
+        let reached = tokio::time::timeout(CATCH_UP_TIMEOUT, catching_up).await;
         reached.unwrap_or_else(|late| Err(Error::Unavailable(Arc::new(late))))
     }
 
     /// Delivers signals in their order. Consecutive presence changes share one lookup of their audiences.
-    async fn pass_on(&self, signals: impl Iterator<Item = Signal>) {
+    async fn deliver_signals(&self, signals: impl Iterator<Item = Signal>) {
         let mut presences = Vec::new();
         for signal in signals {
             if let Signal::Presence { partner, status } = signal {
                 presences.push((partner, status));
                 continue;
             }
-            self.pass_on_presences(&mut presences).await;
+            self.deliver_presences(&mut presences).await;
             match &signal {
-                Signal::Typing { conversation, partner, typing, .. } => self.typing_elsewhere(*conversation, *partner, *typing),
-                Signal::Delivered { message, .. } if !self.0.hub.is_news(*message) => continue,
+                Signal::Typing { conversation, partner, typing, .. } => self.on_remote_typing(*conversation, *partner, *typing),
+                Signal::Delivered { message, .. } if !self.0.hub.is_first_delivery(*message) => continue,
                 Signal::Delivered { .. } | Signal::Presence { .. } => {}
             }
             self.signal_here(signal).await;
         }
-        self.pass_on_presences(&mut presences).await;
+        self.deliver_presences(&mut presences).await;
     }
 
-    async fn pass_on_presences(&self, presences: &mut Vec<(PartnerId, Status)>) {
-        presences.retain(|(partner, said)| !self.doubt_presence(*partner, *said));
+    async fn deliver_presences(&self, presences: &mut Vec<(PartnerId, PresenceState)>) {
+        presences.retain(|(partner, said)| !self.on_remote_presence(*partner, *said));
         let partners: BTreeSet<_> = presences.iter().map(|(partner, _)| *partner).collect();
         let partners: Vec<_> = partners.into_iter().collect();
-        match self.acquainted_with(&partners).await {
+        match self.presence_audiences(&partners).await {
             Ok(acquainted) => {
                 let acquainted: HashMap<_, _> = acquainted.into_iter().collect();
                 let shown = presences.iter().map(|(partner, status)| (*partner, *status, acquainted[partner].clone()));
-                self.show_presences(shown.collect());
+                self.publish_presences(shown.collect());
             }
             Err(error) => tracing::debug!(error = %telemetry::chain(&error), "somebody could not be told of a signal"),
         }

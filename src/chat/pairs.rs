@@ -11,75 +11,75 @@
 use std::{cmp::Reverse, sync::Arc};
 
 use storage::{
-    ConversationId, ConversationKind, Fact, Message, MessageId, Page, Partner, PartnerId, Topic, User, UserId, fitting,
+    ConversationId, ConversationKind, Fact, Message, MessageId, Page, Partner, PartnerId, Topic, User, UserId, page_length,
 };
 use uuid::Uuid;
 
-use super::{Chat, Contact, Error, Observer, Result, Thing, remembered::Remembered};
+use super::{Chat, Contact, Error, Observer, ResourceKind, Result, remembered::StoreCache};
 use crate::auth::Caller;
 
 /// Capacity of the caches of conversations and of users' uuids, in entries.
-const REMEMBERED: usize = 50_000;
+const CACHED_IDS: usize = 50_000;
 /// Capacities of the caches of users and of partners, in entries and in bytes.
-const REMEMBERED_USERS: usize = 10_000;
+const CACHED_USERS: usize = 10_000;
 const USERS_BYTES: u64 = 16 * 1024 * 1024;
 
 /// The recipient of a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Addressee {
+pub enum Recipient {
     /// The other participant of a direct conversation, or the author if there is no other; `None` if that partner has no
     /// account.
     User(Option<Uuid>),
     /// All participants of a group or support conversation, by its uuid.
-    Everybody(Uuid),
+    Conversation(Uuid),
 }
 
 /// The participants of a conversation, as far as the cache needs them.
 #[derive(Clone)]
-enum Company {
-    Two(Arc<[(PartnerId, Option<UserId>)]>),
-    Any(Uuid),
+enum CachedParticipants {
+    Direct(Arc<[(PartnerId, Option<UserId>)]>),
+    Other(Uuid),
 }
 
-impl Company {
+impl CachedParticipants {
     fn is_between(&self, (low, high): (PartnerId, PartnerId)) -> bool {
         match self {
-            Self::Two(people) => {
+            Self::Direct(people) => {
                 let mut there: Vec<_> = people.iter().map(|(partner, _)| *partner).collect();
                 there.sort_unstable();
                 there.first() == Some(&low) && there.last() == Some(&high)
             }
-            Self::Any(_) => false,
+            Self::Other(_) => false,
         }
     }
 
-    fn has(&self, partner: PartnerId) -> bool {
-        matches!(self, Self::Two(people) if people.iter().any(|(there, _)| *there == partner))
+    fn contains(&self, partner: PartnerId) -> bool {
+        matches!(self, Self::Direct(people) if people.iter().any(|(there, _)| *there == partner))
     }
 }
 
 /// The directory cache. It answers without a query to whom an event is delivered and where a message goes.
-pub(super) struct Pairs {
-    companies: Remembered<ConversationId, Company>,
-    /// The direct conversation of a pair, the smaller id first, without documents. The hit is checked against `companies`: a
+pub(super) struct DirectoryCache {
+    participants: StoreCache<ConversationId, CachedParticipants>,
+    /// The direct conversation of a pair, the smaller id first, without documents. The hit is checked against `participants`: a
     /// third participant may have joined.
-    meetings: Remembered<(PartnerId, PartnerId), ConversationId>,
-    users: Remembered<UserId, Arc<User>>,
-    contacts: Remembered<PartnerId, Arc<Contact>>,
+    direct_conversations: StoreCache<(PartnerId, PartnerId), ConversationId>,
+    users: StoreCache<UserId, Arc<User>>,
+    contacts: StoreCache<PartnerId, Arc<Contact>>,
     /// Immutable, except when the store is replaced.
-    uuids: Remembered<UserId, Uuid>,
-    ids: Remembered<Uuid, UserId>,
+    uuids: StoreCache<UserId, Uuid>,
+    ids: StoreCache<Uuid, UserId>,
 }
 
-impl Default for Pairs {
+impl Default for DirectoryCache {
     fn default() -> Self {
         Self {
-            companies: Remembered::new(REMEMBERED),
-            meetings: Remembered::new(REMEMBERED),
-            users: Remembered::weighed(REMEMBERED_USERS, USERS_BYTES, |user| user_bytes(user)),
-            contacts: Remembered::weighed(REMEMBERED_USERS, USERS_BYTES, |contact| contact_bytes(contact)),
-            uuids: Remembered::new(REMEMBERED),
-            ids: Remembered::new(REMEMBERED),
+            participants: StoreCache::new(CACHED_IDS),
+            direct_conversations: StoreCache::new(CACHED_IDS),
+            users: StoreCache::weighed(CACHED_USERS, USERS_BYTES, |user| user_bytes(user)),
+            contacts: StoreCache::weighed(CACHED_USERS, USERS_BYTES, |contact| contact_bytes(contact)),
+            uuids: StoreCache::new(CACHED_IDS),
+            ids: StoreCache::new(CACHED_IDS),
         }
     }
 }
@@ -100,7 +100,7 @@ fn contact_bytes(contact: &Contact) -> usize {
     size_of::<Contact>() + partner_bytes(&contact.partner) + contact.user.as_ref().map_or(0, user_bytes)
 }
 
-impl Pairs {
+impl DirectoryCache {
     /// Observer of the event log that invalidates changed entries. It runs before any listener receives the event.
     pub(super) fn observer(self: &Arc<Self>) -> Observer {
         let pairs = Arc::clone(self);
@@ -109,36 +109,36 @@ impl Pairs {
                 Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. } | Fact::ConversationChanged(_),
                 Topic::Conversation(id),
             ) => {
-                pairs.companies.forget(&id);
+                pairs.participants.invalidate(&id);
                 // A change of membership may make this the pair's oldest conversation, in place of the cached one.
                 if let (Some(low), Some(high), 1..=2) = (audience.first(), audience.last(), audience.len()) {
-                    pairs.meetings.forget(&(*low, *high));
+                    pairs.direct_conversations.invalidate(&(*low, *high));
                 }
             }
-            (Fact::UserChanged { user }, _) => pairs.forget_user(*user),
+            (Fact::UserChanged { user }, _) => pairs.invalidate_user(*user),
             (Fact::UserErased { user, partner }, _) => {
-                pairs.forget_user(*user);
-                pairs.contacts.forget(partner);
-                pairs.uuids.forget(user);
-                pairs.ids.forget_where(|_, id| id == user);
-                pairs.companies.forget_where(|_, company| company.has(*partner));
-                pairs.meetings.forget_where(|(low, high), _| [low, high].contains(&partner));
+                pairs.invalidate_user(*user);
+                pairs.contacts.invalidate(partner);
+                pairs.uuids.invalidate(user);
+                pairs.ids.invalidate_where(|_, id| id == user);
+                pairs.participants.invalidate_where(|_, company| company.contains(*partner));
+                pairs.direct_conversations.invalidate_where(|(low, high), _| [low, high].contains(&partner));
             }
             (fact, _) if fact.is_about_the_store() => {
-                pairs.companies.forget_all();
-                pairs.meetings.forget_all();
-                pairs.users.forget_all();
-                pairs.contacts.forget_all();
-                pairs.uuids.forget_all();
-                pairs.ids.forget_all();
+                pairs.participants.invalidate_all();
+                pairs.direct_conversations.invalidate_all();
+                pairs.users.invalidate_all();
+                pairs.contacts.invalidate_all();
+                pairs.uuids.invalidate_all();
+                pairs.ids.invalidate_all();
             }
             _ => {}
         })
     }
 
-    fn forget_user(&self, user: UserId) {
-        self.users.forget(&user);
-        self.contacts.forget_where(|_, contact| contact.user.as_ref().is_some_and(|known| known.id == user));
+    fn invalidate_user(&self, user: UserId) {
+        self.users.invalidate(&user);
+        self.contacts.invalidate_where(|_, contact| contact.user.as_ref().is_some_and(|known| known.id == user));
     }
 }
 
@@ -147,27 +147,27 @@ impl Chat {
     ///
     /// # Errors
     /// `NotFound` if the conversation is gone.
-    pub async fn addressee(&self, of: &Message) -> Result<Addressee> {
-        let people = match self.company(of.conversation).await? {
-            Company::Any(uuid) => return Ok(Addressee::Everybody(uuid)),
-            Company::Two(people) => people,
+    pub async fn recipient(&self, of: &Message) -> Result<Recipient> {
+        let people = match self.cached_participants(of.conversation).await? {
+            CachedParticipants::Other(uuid) => return Ok(Recipient::Conversation(uuid)),
+            CachedParticipants::Direct(people) => people,
         };
         let other = people.iter().find(|(partner, _)| *partner != of.author.partner);
         let user = other.map_or(of.author.user, |(_, user)| *user);
-        Ok(Addressee::User(self.uuid_of(user).await?))
+        Ok(Recipient::User(self.uuid_of(user).await?))
     }
 
     /// The uuid of a user, or `None` without a user. Access is not checked.
     pub async fn uuid_of(&self, user: Option<UserId>) -> Result<Option<Uuid>> {
         let Some(user) = user else { return Ok(None) };
         let read = async { Ok(self.user(user).await?.map(|user| user.uuid)) };
-        self.0.pairs.uuids.get(user, read).await
+        self.0.directory.uuids.get(user, read).await
     }
 
     /// A partner with its account and settings. Access is not checked.
     pub async fn contact(&self, id: PartnerId) -> Result<Option<Arc<Contact>>> {
         let read = async { Ok(self.contacts_by_id(&[id]).await?.pop().map(Arc::new)) };
-        self.0.pairs.contacts.get(id, read).await
+        self.0.directory.contacts.get(id, read).await
     }
 
     /// Finds a user by uuid; deactivated users are included.
@@ -176,7 +176,7 @@ impl Chat {
     /// `NotFound` if no user has the uuid.
     pub async fn user_by_uuid(&self, uuid: Uuid) -> Result<Arc<User>> {
         let read = async {
-            let users = &self.0.pairs.users;
+            let users = &self.0.directory.users;
             let generation = users.generation();
             let found = self.0.storage.user_by_uuid(uuid).await?;
             Ok(found.map(|user| {
@@ -185,8 +185,8 @@ impl Chat {
                 id
             }))
         };
-        let id = self.0.pairs.ids.get(uuid, read).await?.ok_or(Error::NotFound(Thing::Partner))?;
-        self.user(id).await?.ok_or(Error::NotFound(Thing::Partner))
+        let id = self.0.directory.ids.get(uuid, read).await?.ok_or(Error::NotFound(ResourceKind::Partner))?;
+        self.user(id).await?.ok_or(Error::NotFound(ResourceKind::Partner))
     }
 
     /// Finds a user by id; deactivated users are included.
@@ -195,18 +195,18 @@ impl Chat {
             let mut found = self.0.storage.users_by_id(&[id]).await?;
             Ok(found.pop().map(Arc::new))
         };
-        self.0.pairs.users.get(id, read).await
+        self.0.directory.users.get(id, read).await
     }
 
     /// Finds the oldest direct conversation of a pair, the smaller id first, without documents.
-    pub(super) async fn meeting_of(&self, pair: (PartnerId, PartnerId)) -> Result<Option<ConversationId>> {
+    pub(super) async fn direct_conversation_of(&self, pair: (PartnerId, PartnerId)) -> Result<Option<ConversationId>> {
         let find = async || Ok(self.0.storage.direct_conversation(pair, None).await?);
-        let Some(id) = self.0.pairs.meetings.get(pair, find()).await? else { return Ok(None) };
-        if self.company(id).await?.is_between(pair) {
+        let Some(id) = self.0.directory.direct_conversations.get(pair, find()).await? else { return Ok(None) };
+        if self.cached_participants(id).await?.is_between(pair) {
             return Ok(Some(id));
         }
         // A third participant has joined since.
-        self.0.pairs.meetings.forget(&pair);
+        self.0.directory.direct_conversations.invalidate(&pair);
         find().await
     }
 
@@ -228,7 +228,7 @@ impl Chat {
             // Truncation is final: later messages only push these further beyond the end of the page.
             messages.sort_unstable_by_key(|message: &Message| Reverse(message.id));
             messages.truncate(limit);
-            messages.truncate(fitting(messages.iter().map(|message| message.body.len())));
+            messages.truncate(page_length(messages.iter().map(|message| message.body.len())));
         }
         Ok(messages)
     }
@@ -249,19 +249,19 @@ impl Chat {
         Ok(self.0.storage.messages_with_files(of, caller.partner, before, limit).await?)
     }
 
-    async fn company(&self, id: ConversationId) -> Result<Company> {
+    async fn cached_participants(&self, id: ConversationId) -> Result<CachedParticipants> {
         let read = async {
             let conversation = self.0.storage.conversation(id).await?;
             let Some(conversation) = conversation else { return Ok(None) };
             Ok(Some(match conversation.kind {
                 ConversationKind::Direct => {
                     let people = self.0.storage.people_in(&[id]).await?;
-                    Company::Two(people.into_iter().map(|(_, person)| (person.partner.id, person.user)).collect())
+                    CachedParticipants::Direct(people.into_iter().map(|(_, person)| (person.partner.id, person.user)).collect())
                 }
-                ConversationKind::Group | ConversationKind::Support => Company::Any(conversation.uuid),
+                ConversationKind::Group | ConversationKind::Support => CachedParticipants::Other(conversation.uuid),
             }))
         };
-        self.0.pairs.companies.get(id, read).await?.ok_or(Error::NotFound(Thing::Conversation))
+        self.0.directory.participants.get(id, read).await?.ok_or(Error::NotFound(ResourceKind::Conversation))
     }
 }
 
@@ -270,14 +270,14 @@ mod tests {
     use storage::Event;
 
     use super::{
-        super::fixtures::{ANN, BEN, ROOM, erased, event, of_the_store, user},
+        super::fixtures::{ANN, BEN, ROOM, erased, event, store_wide_events, user},
         *,
     };
 
     const OTHERS: ConversationId = ConversationId(2);
 
-    fn pairs() -> Arc<Pairs> {
-        let pairs = Arc::<Pairs>::default();
+    fn pairs() -> Arc<DirectoryCache> {
+        let pairs = Arc::<DirectoryCache>::default();
         for who in [ANN, BEN] {
             let user = user(who);
             let contact = Contact { partner: user.partner.clone(), user: Some(user.clone()) };
@@ -288,13 +288,13 @@ mod tests {
         }
         for (id, two) in [(ROOM, [ANN, BEN]), (OTHERS, [BEN, BEN])] {
             let people = two.map(|(user, partner)| (partner, Some(user)));
-            pairs.companies.put(id, Company::Two(Arc::from(people)), pairs.companies.generation());
-            pairs.meetings.put((two[0].1, two[1].1), id, pairs.meetings.generation());
+            pairs.participants.put(id, CachedParticipants::Direct(Arc::from(people)), pairs.participants.generation());
+            pairs.direct_conversations.put((two[0].1, two[1].1), id, pairs.direct_conversations.generation());
         }
         pairs
     }
 
-    async fn knows<K: Copy + Eq + std::hash::Hash, V: Clone>(cache: &Remembered<K, V>, key: K) -> bool {
+    async fn knows<K: Copy + Eq + std::hash::Hash, V: Clone>(cache: &StoreCache<K, V>, key: K) -> bool {
         cache.get(key, async { Ok(None) }).await.expect("nothing can fail").is_some()
     }
 
@@ -309,8 +309,8 @@ mod tests {
             [whole, uuid]
         };
         let between = async |id, pair| {
-            let known = knows(&pairs.companies, id).await;
-            assert_eq!(knows(&pairs.meetings, pair).await, known);
+            let known = knows(&pairs.participants, id).await;
+            assert_eq!(knows(&pairs.direct_conversations, pair).await, known);
             known
         };
         let conversations = [between(ROOM, (ANN.1, BEN.1)).await, between(OTHERS, (BEN.1, BEN.1)).await];
@@ -322,7 +322,7 @@ mod tests {
         let changed = event(1, Topic::Partner(ANN.1), Fact::UserChanged { user: ANN.0 });
         assert_eq!(known_after(&changed).await, ([[false, true], [true, true]], [true, true]));
         assert_eq!(known_after(&erased(ANN)).await, ([[false, false], [true, true]], [false, true]));
-        for event in of_the_store() {
+        for event in store_wide_events() {
             assert_eq!(known_after(&event).await, ([[false; 2]; 2], [false; 2]), "{event:?}");
         }
     }

@@ -14,7 +14,7 @@ use storage::{Partner, PartnerId, Person, User, UserId};
 use super::{
     Chat, Result,
     rates::Act,
-    texts::{QUERY_BYTES, short},
+    texts::{QUERY_BYTES, check_bytes},
 };
 use crate::auth::Caller;
 
@@ -146,7 +146,7 @@ impl Chat {
     /// # Errors
     /// `Invalid` for a query that is too long.
     pub async fn search_people(&self, caller: &Caller, query: &str, limit: usize) -> Result<Vec<Person>> {
-        short("query", query, QUERY_BYTES)?;
+        check_bytes("query", query, QUERY_BYTES)?;
         self.charge(caller, Act::Search)?;
         Ok(self.0.storage.search_people(query, limit).await?)
     }

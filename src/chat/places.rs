@@ -3,7 +3,7 @@
 //!
 //! # Errors
 //! All async methods: `Unavailable` if the store cannot be reached. Those on one conversation: `NotFound` or `Forbidden` as for
-//! [`Chat::conversation`]. Those that change something, except [`Chat::fold`]: `TooFast` beyond the caller's rate limit.
+//! [`Chat::conversation`]. Those that change something, except [`Chat::fold_window`]: `TooFast` beyond the caller's rate limit.
 //!
 //! # Cancel safety
 //! A future dropped before its commit changes nothing. One dropped during its commit changes all or nothing, and the tail
@@ -11,14 +11,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use storage::{Conversation, ConversationId, Fact, InboxEntry, InboxFilter, Message, Person, Shelf, Topic, Window};
+use storage::{Conversation, ConversationId, Fact, Folder, InboxEntry, InboxFilter, Message, Person, Topic, WindowState};
 
-use super::{Chat, Error, Result, Thing, conversations::take_out, rates::Act, support};
+use super::{Chat, Error, ResourceKind, Result, conversations::remove_participant, rates::Act, support};
 use crate::{auth::Caller, clock};
 
 /// A conversation with one participant's settings for it.
 #[derive(Clone, Debug)]
-pub struct KeptConversation {
+pub struct InboxConversation {
     pub entry: InboxEntry,
     /// Ordered by time of joining.
     pub people: Vec<Arc<Person>>,
@@ -26,7 +26,7 @@ pub struct KeptConversation {
     pub last_messages: Vec<Message>,
 }
 
-impl KeptConversation {
+impl InboxConversation {
     pub fn conversation(&self) -> &Conversation {
         &self.entry.conversation
     }
@@ -38,37 +38,37 @@ impl KeptConversation {
 
 impl Chat {
     /// Sets the caller's window and folder of a conversation; `None` keeps a setting.
-    pub async fn set_place(
+    pub async fn set_conversation_settings(
         &self,
         caller: &Caller,
         of: ConversationId,
-        window: Option<Window>,
-        shelf: Option<Shelf>,
+        window: Option<WindowState>,
+        shelf: Option<Folder>,
     ) -> Result<()> {
         self.charge(caller, Act::Write)?;
-        self.change_place(caller, of, window, shelf).await
+        self.change_settings(caller, of, window, shelf).await
     }
 
     /// Folds the window of a conversation before it is first shown to the caller. Part of a session's start: no rate limit
     /// applies.
-    pub async fn fold(&self, caller: &Caller, of: ConversationId) -> Result<()> {
-        self.change_place(caller, of, Some(Window::Folded), None).await
+    pub async fn fold_window(&self, caller: &Caller, of: ConversationId) -> Result<()> {
+        self.change_settings(caller, of, Some(WindowState::Folded), None).await
     }
 
-    async fn change_place(
+    async fn change_settings(
         &self,
         caller: &Caller,
         of: ConversationId,
-        window: Option<Window>,
-        shelf: Option<Shelf>,
+        window: Option<WindowState>,
+        shelf: Option<Folder>,
     ) -> Result<()> {
         let (_, place) = self.conversation(caller, of).await?;
         self.transaction(|mut tx| async {
-            if tx.set_place(of, caller.partner, window, shelf).await? {
-                let (window, shelf) = (window.unwrap_or(place.window), shelf.unwrap_or(place.shelf));
+            if tx.set_conversation_settings(of, caller.partner, window, shelf).await? {
+                let (window, shelf) = (window.unwrap_or(place.window), shelf.unwrap_or(place.folder));
                 let fact = Fact::PlaceChanged { conversation: of, window, shelf };
                 tx.record(Topic::Partner(caller.partner), fact, clock::now());
-                self.0.announce.committed(tx.commit().await?).await;
+                self.0.publisher.publish(tx.commit().await?).await;
             }
             Ok(())
         })
@@ -83,8 +83,8 @@ impl Chat {
         self.charge(caller, Act::Write)?;
         self.transaction(|mut tx| async {
             let locked = tx.lock_conversations(&[of]).await?;
-            let conversation = locked.first().ok_or(Error::NotFound(Thing::Conversation))?;
-            if !take_out(tx.as_mut(), conversation, caller.partner, clock::now()).await? {
+            let conversation = locked.first().ok_or(Error::NotFound(ResourceKind::Conversation))?;
+            if !remove_participant(tx.as_mut(), conversation, caller.partner, clock::now()).await? {
                 return Err(Error::Forbidden);
             }
             support::may_change_members(conversation)?;
@@ -95,15 +95,15 @@ impl Chat {
                 // The conversation is no longer the direct one of a pair.
                 tx.set_key(of, None).await?;
             }
-            self.0.announce.committed(tx.commit().await?).await;
-            self.typing_stopped(of, caller.partner).await;
+            self.0.publisher.publish(tx.commit().await?).await;
+            self.end_typing(of, caller.partner).await;
             Ok(())
         })
         .await
     }
 
     /// The caller's inbox with all that a list shows, most recent message first; `only` restricts it to these conversations.
-    pub async fn places(&self, caller: &Caller, only: Option<&[ConversationId]>) -> Result<Vec<KeptConversation>> {
+    pub async fn inbox_conversations(&self, caller: &Caller, only: Option<&[ConversationId]>) -> Result<Vec<InboxConversation>> {
         let filter = InboxFilter { only, ..InboxFilter::default() };
         let entries = self.0.storage.inbox(caller.partner, filter).await?;
         let ids: Vec<_> = entries.iter().map(|entry| entry.conversation.id).collect();
@@ -117,7 +117,7 @@ impl Chat {
         }
         Ok(entries
             .into_iter()
-            .map(|entry| KeptConversation {
+            .map(|entry| InboxConversation {
                 people: people.remove(&entry.conversation.id).unwrap_or_default(),
                 last_messages: last.remove(&entry.conversation.id).unwrap_or_default(),
                 entry,

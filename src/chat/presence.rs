@@ -11,33 +11,33 @@ use std::{
 };
 
 use serde::{Deserialize, Serialize};
-use storage::{PartnerId, Person, Presence, SetStatus, Shortened, Timestamp};
+use storage::{ChosenStatus, PartnerId, Person, Presence, ShortenedLease, Timestamp};
 use tokio::time::Instant;
 
-pub(super) use self::life::Lives;
-use self::life::{Life, delta};
+pub(super) use self::life::PresenceTracker;
+use self::life::{Activity, delta};
 use super::{
     Chat, Error, Result, Signal,
     absence::{GRACE, PAGE},
     rates::Act,
 };
-use crate::{auth::Caller, bus::Word, clock, lifecycle::Lifecycle, telemetry};
+use crate::{auth::Caller, bus::BusNotification, clock, lifecycle::Lifecycle, telemetry};
 
 /// Interval between two flushes of heartbeats to the store, and between two looks for expired presences.
 pub(super) const TICK: Duration = Duration::from_secs(5);
 /// Batch size: partners per statement.
-const FLUSHED: usize = 1_000;
+const FLUSH_BATCH: usize = 1_000;
 /// Upper bound of the idle time that a client may claim.
 const LONGEST_IDLE: Duration = Duration::from_secs(7 * 86_400);
 /// Debounce: the pause between two publications, so that many arrivals at once share one query.
-const GATHER: Duration = Duration::from_millis(250);
+const DEBOUNCE: Duration = Duration::from_millis(250);
 /// Lateness of a heartbeat in the store after which other nodes may have published the partner as offline.
 const LATE: Duration = GRACE.saturating_sub(Duration::from_secs(1));
 
 /// Presence status of a partner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum PresenceState {
     Online,
     Away,
     Offline,
@@ -47,7 +47,7 @@ pub enum Status {
 #[derive(Clone, Debug)]
 pub struct PersonPresence {
     pub person: Person,
-    pub status: Status,
+    pub status: PresenceState,
     /// Time of the last heartbeat; `None` if there was none.
     pub last_seen: Option<Timestamp>,
 }
@@ -67,7 +67,7 @@ pub struct PresenceRules {
 
 impl PresenceRules {
     /// Longest delay of a heartbeat on its way to the store, provided that the store can be reached.
-    pub(super) fn lag(&self) -> Duration {
+    pub(super) fn longest_delay(&self) -> Duration {
         self.poll / 2 + 2 * TICK
     }
 }
@@ -90,9 +90,9 @@ impl PresentSocket {
 impl Drop for PresentSocket {
     fn drop(&mut self) {
         let now = clock::now();
-        self.chat.lives(self.partner, now, |life| life.socket_gone(self.is_closed, now));
+        self.chat.record_heartbeat(self.partner, now, |life| life.socket_gone(self.is_closed, now));
         if self.is_closed {
-            self.chat.0.lives.look_again_in(self.chat.0.rules.presence.clean_close);
+            self.chat.0.presence.schedule_look(self.chat.0.rules.presence.clean_close);
         }
     }
 }
@@ -104,10 +104,10 @@ impl Chat {
         lifecycle.spawn(async move {
             let mut tick = tokio::time::interval(TICK);
             loop {
-                let next_look = chat.0.lives.next_look();
+                let next_look = chat.0.presence.next_look();
                 let stopping = tokio::select! {
                     _ = tick.tick() => false,
-                    () = chat.0.lives.news.notified() => false,
+                    () = chat.0.presence.wake.notified() => false,
                     () = tokio::time::sleep_until(next_look.unwrap_or_else(Instant::now)), if next_look.is_some() => false,
                     () = stop.stopping() => true,
                 };
@@ -120,27 +120,27 @@ impl Chat {
                 if stopping {
                     return;
                 }
-                chat.tell_presence().await;
-                tokio::time::sleep(GATHER).await;
+                chat.publish_changed_presences().await;
+                tokio::time::sleep(DEBOUNCE).await;
             }
         });
     }
 
     /// Records a heartbeat.
-    fn lives<T>(&self, partner: PartnerId, now: Timestamp, change: impl FnOnce(&mut Life) -> T) -> T {
-        self.0.lives.change(partner, &self.0.rules.presence, now, change)
+    fn record_heartbeat<T>(&self, partner: PartnerId, now: Timestamp, change: impl FnOnce(&mut Activity) -> T) -> T {
+        self.0.presence.change(partner, &self.0.rules.presence, now, change)
     }
 
     /// Records a request of the caller.
-    pub fn seen(&self, caller: &Caller) {
+    pub fn record_request(&self, caller: &Caller) {
         let now = clock::now();
-        self.lives(caller.partner, now, |life| life.request = Some(now));
+        self.record_heartbeat(caller.partner, now, |life| life.request = Some(now));
     }
 
     /// Records a poll of the bus. `idle`: inactivity of the user, as the client reports it.
-    pub fn polls(&self, caller: &Caller, idle: Option<Duration>) {
+    pub fn record_poll(&self, caller: &Caller, idle: Option<Duration>) {
         let now = clock::now();
-        self.lives(caller.partner, now, |life| {
+        self.record_heartbeat(caller.partner, now, |life| {
             life.poll = Some(now);
             if let Some(idle) = idle {
                 // Longer inactivity than [`LONGEST_IDLE`] changes no status.
@@ -150,18 +150,18 @@ impl Chat {
     }
 
     /// Records activity of the caller itself. It overrides the idle time that the caller's clients have reported.
-    pub(super) fn acts(&self, caller: &Caller) {
+    pub(super) fn record_activity(&self, caller: &Caller) {
         let now = clock::now();
-        self.lives(caller.partner, now, |life| life.active = life.active.map(|_| now));
+        self.record_heartbeat(caller.partner, now, |life| life.active = life.active.map(|_| now));
     }
 
     /// Records an open socket of the caller, until the result is dropped.
     ///
     /// # Errors
     /// `TooMany` beyond the sockets of one user on this node.
-    pub fn connects(&self, caller: &Caller) -> Result<PresentSocket> {
+    pub fn record_socket(&self, caller: &Caller) -> Result<PresentSocket> {
         let most = self.0.rules.sockets_per_user;
-        let has_room = self.lives(caller.partner, clock::now(), |life| {
+        let has_room = self.record_heartbeat(caller.partner, clock::now(), |life| {
             let has_room = life.sockets < most;
             life.sockets += usize::from(has_room);
             has_room
@@ -180,15 +180,15 @@ impl Chat {
     /// # Cancel safety
     /// A dropped future may have stored the status without publishing it here; the next change of the caller's presence
     /// publishes it.
-    pub async fn set_status(&self, caller: &Caller, status: Status) -> Result<()> {
+    pub async fn set_status(&self, caller: &Caller, status: PresenceState) -> Result<()> {
         self.charge(caller, Act::Write)?;
         let set = match status {
-            Status::Online => None,
-            Status::Away => Some(SetStatus::Away),
-            Status::Offline => Some(SetStatus::Offline),
+            PresenceState::Online => None,
+            PresenceState::Away => Some(ChosenStatus::Away),
+            PresenceState::Offline => Some(ChosenStatus::Offline),
         };
         self.0.storage.set_presence(caller.partner, set, clock::now()).await?;
-        self.lives(caller.partner, clock::now(), |life| life.doubtful = true);
+        self.record_heartbeat(caller.partner, clock::now(), |life| life.is_doubtful = true);
         Ok(())
     }
 
@@ -203,7 +203,7 @@ impl Chat {
         let ids: Vec<_> = people.iter().map(|person| person.partner.id).collect();
         let stored = self.0.storage.presences(&ids).await?;
         let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence)).collect();
-        let lives = self.0.lives.lives.lock();
+        let lives = self.0.presence.activities.lock();
         let now = clock::now();
         let presence = |person: Person| {
             let id = person.partner.id;
@@ -222,7 +222,7 @@ impl Chat {
         let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence.last_seen)).collect();
         let now = clock::now();
         {
-            let lives = self.0.lives.lives.lock();
+            let lives = self.0.presence.activities.lock();
             let seen =
                 |partner: &PartnerId| lives.get(partner).and_then(|life| life.last_seen(now)).max(stored.get(partner).copied());
             partners.sort_by_cached_key(|partner| Reverse(seen(partner)));
@@ -233,96 +233,100 @@ impl Chat {
 
     /// Derives a status: the one that the user has set, else the one of heartbeats on this node, else the one of other nodes'
     /// heartbeats in the store.
-    fn status(&self, stored: Option<&Presence>, life: Option<&Life>, now: Timestamp) -> (Status, Option<Timestamp>) {
+    fn status(&self, stored: Option<&Presence>, life: Option<&Activity>, now: Timestamp) -> (PresenceState, Option<Timestamp>) {
         let rules = &self.0.rules.presence;
-        let here = life.map_or(Status::Offline, |life| life.status(rules, now));
+        let here = life.map_or(PresenceState::Offline, |life| life.status(rules, now));
         let seen_here = life.and_then(|life| life.last_seen(now));
         let seen_elsewhere = stored.map(|stored| stored.last_seen);
         let signs = match (here, stored) {
-            (Status::Offline, Some(stored)) if stored.there_until.is_some_and(|until| until >= now) => {
-                if stored.idle_from.is_some_and(|idle| idle < now) { Status::Away } else { Status::Online }
+            (PresenceState::Offline, Some(stored)) if stored.lease_expires_at.is_some_and(|until| until >= now) => {
+                if stored.idle_since.is_some_and(|idle| idle < now) { PresenceState::Away } else { PresenceState::Online }
             }
             _ => here,
         };
-        let status = match stored.and_then(|stored| stored.set) {
-            Some(SetStatus::Away) => Status::Away,
-            Some(SetStatus::Offline) => Status::Offline,
+        let status = match stored.and_then(|stored| stored.chosen) {
+            Some(ChosenStatus::Away) => PresenceState::Away,
+            Some(ChosenStatus::Offline) => PresenceState::Offline,
             None => signs,
         };
         (status, seen_here.max(seen_elsewhere))
     }
 
-    async fn tell_presence(&self) {
+    async fn publish_changed_presences(&self) {
         let now = clock::now();
         let changed: Vec<PartnerId> = {
-            let lives = self.0.lives.lives.lock();
+            let lives = self.0.presence.activities.lock();
             let rules = &self.0.rules.presence;
-            let differs = |life: &Life| {
-                let is_over = !life.dirty && life.is_over(rules, now);
-                life.doubtful || life.unheard || life.denied || life.status(rules, now) != life.told || is_over
+            let differs = |life: &Activity| {
+                let is_over = !life.dirty && life.is_expired(rules, now);
+                life.is_doubtful
+                    || life.must_republish
+                    || life.is_denied_elsewhere
+                    || life.status(rules, now) != life.published
+                    || is_over
             };
             lives.iter().filter(|(_, life)| differs(life)).map(|(partner, _)| *partner).collect()
         };
         for changed in changed.chunks(PAGE) {
-            if let Err(error) = self.tell_presence_of(changed, now).await {
+            if let Err(error) = self.publish_presences_of(changed, now).await {
                 // The next tick retries.
-                let mut lives = self.0.lives.lives.lock();
+                let mut lives = self.0.presence.activities.lock();
                 for partner in changed {
-                    lives.entry(*partner).and_modify(|life| life.doubtful = true);
+                    lives.entry(*partner).and_modify(|life| life.is_doubtful = true);
                 }
                 return tracing::debug!(error = %telemetry::chain(&error), "presence could not be told");
             }
         }
     }
 
-    async fn tell_presence_of(&self, partners: &[PartnerId], now: Timestamp) -> Result<()> {
+    async fn publish_presences_of(&self, partners: &[PartnerId], now: Timestamp) -> Result<()> {
         let stored = self.0.storage.presences(partners).await?;
         let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence)).collect();
         let rules = &self.0.rules.presence;
         let is_news = |partner: &PartnerId| {
-            let mut lives = self.0.lives.lives.lock();
+            let mut lives = self.0.presence.activities.lock();
             let Some(life) = lives.get_mut(partner) else { return false };
             let (status, _) = self.status(stored.get(partner), Some(life), now);
-            life.doubtful = false;
-            let was_denied = std::mem::take(&mut life.denied) && status != Status::Offline;
-            let is_news = life.unheard || was_denied || life.told != status;
-            if !is_news && status == Status::Offline && !life.dirty && life.is_over(rules, now) {
+            life.is_doubtful = false;
+            let was_denied = std::mem::take(&mut life.is_denied_elsewhere) && status != PresenceState::Offline;
+            let is_news = life.must_republish || was_denied || life.published != status;
+            if !is_news && status == PresenceState::Offline && !life.dirty && life.is_expired(rules, now) {
                 lives.remove(partner);
             }
             is_news
         };
         let news: Vec<_> = partners.iter().copied().filter(is_news).collect();
         let mut shown = Vec::with_capacity(news.len());
-        for (partner, acquainted) in self.acquainted_with(&news).await? {
+        for (partner, acquainted) in self.presence_audiences(&news).await? {
             let status = {
-                let mut lives = self.0.lives.lives.lock();
+                let mut lives = self.0.presence.activities.lock();
                 let Some(life) = lives.get_mut(&partner) else { continue };
                 let (status, _) = self.status(stored.get(&partner), Some(life), now);
-                (life.told, life.unheard) = (status, false);
-                if status == Status::Offline && !life.dirty && life.is_over(rules, now) {
+                (life.published, life.must_republish) = (status, false);
+                if status == PresenceState::Offline && !life.dirty && life.is_expired(rules, now) {
                     lives.remove(&partner);
                 }
                 status
             };
-            self.0.link.say(Word::Signal(Signal::Presence { partner, status }));
+            self.0.link.notify(BusNotification::Signal(Signal::Presence { partner, status }));
             shown.push((partner, status, acquainted));
         }
-        self.show_presences(shown);
+        self.publish_presences(shown);
         Ok(())
     }
 
     /// Handles a status that another node has published. If the partner has heartbeats here, this node derives the status anew
     /// and stores its heartbeats again: the other node may have shortened the shared lease. Returns false if the partner has
     /// none here.
-    pub(super) fn doubt_presence(&self, partner: PartnerId, said: Status) -> bool {
-        let mut lives = self.0.lives.lives.lock();
+    pub(super) fn on_remote_presence(&self, partner: PartnerId, said: PresenceState) -> bool {
+        let mut lives = self.0.presence.activities.lock();
         let Some(life) = lives.get_mut(&partner) else { return false };
-        life.doubtful = true;
-        life.denied |= said == Status::Offline;
+        life.is_doubtful = true;
+        life.is_denied_elsewhere |= said == PresenceState::Offline;
         if life.sockets > 0 {
             (life.dirty, life.stored) = (true, None);
         }
-        self.0.lives.news.notify_one();
+        self.0.presence.wake.notify_one();
         true
     }
 
@@ -330,8 +334,8 @@ impl Chat {
     async fn bar_deactivated(&self) -> Result<()> {
         let changed: Vec<_> = {
             // Removed before the query: an account that changes meanwhile is inserted again, and the next round reads it.
-            let mut waiting = self.0.lives.changed.lock();
-            let changed: Vec<_> = waiting.iter().copied().take(FLUSHED).collect();
+            let mut waiting = self.0.presence.changed.lock();
+            let changed: Vec<_> = waiting.iter().copied().take(FLUSH_BATCH).collect();
             waiting.retain(|partner| !changed.contains(partner));
             changed
         };
@@ -340,7 +344,7 @@ impl Chat {
         }
         let outcome = self.bar(&changed).await;
         if outcome.is_err() {
-            self.0.lives.changed.lock().extend(changed);
+            self.0.presence.changed.lock().extend(changed);
         }
         outcome
     }
@@ -351,12 +355,12 @@ impl Chat {
             contacts.iter().filter(|contact| !contact.is_active()).map(|contact| contact.partner.id).collect();
         let now = clock::now();
         let ends: Vec<_> =
-            inactive.iter().map(|partner| Shortened { partner: *partner, known: None, there_until: now }).collect();
-        self.0.storage.shorten_presences(&ends).await?;
-        let mut lives = self.0.lives.lives.lock();
+            inactive.iter().map(|partner| ShortenedLease { partner: *partner, expected: None, there_until: now }).collect();
+        self.0.storage.shorten_leases(&ends).await?;
+        let mut lives = self.0.presence.activities.lock();
         for partner in changed {
             if let Some(life) = lives.get_mut(partner) {
-                life.barred = inactive.contains(partner);
+                life.is_barred = inactive.contains(partner);
             }
         }
         Ok(())
@@ -367,26 +371,26 @@ impl Chat {
     async fn shorten_presence(&self) {
         let (now, rules) = (clock::now(), &self.0.rules.presence);
         let ends: Vec<_> = {
-            let mut lives = self.0.lives.lives.lock();
-            lives.iter_mut().filter_map(|(partner, life)| life.shortened(*partner, rules, now)).collect()
+            let mut lives = self.0.presence.activities.lock();
+            lives.iter_mut().filter_map(|(partner, life)| life.take_shortened(*partner, rules, now)).collect()
         };
-        for ends in ends.chunks(FLUSHED) {
-            match self.0.storage.shorten_presences(ends).await {
+        for ends in ends.chunks(FLUSH_BATCH) {
+            match self.0.storage.shorten_leases(ends).await {
                 Ok(()) => {
-                    let lives = self.0.lives.lives.lock();
+                    let lives = self.0.presence.activities.lock();
                     for partner in ends.iter().map(|end| end.partner) {
-                        let status = lives.get(&partner).map_or(Status::Offline, |life| life.told);
-                        if status != Status::Offline {
-                            self.0.link.say(Word::Signal(Signal::Presence { partner, status }));
+                        let status = lives.get(&partner).map_or(PresenceState::Offline, |life| life.published);
+                        if status != PresenceState::Offline {
+                            self.0.link.notify(BusNotification::Signal(Signal::Presence { partner, status }));
                         }
                     }
                 }
                 Err(error) => {
                     let error = Error::from(error);
-                    telemetry::put_off("the end of a presence could not be stored", &error, error.is_unavailable());
-                    let mut lives = self.0.lives.lives.lock();
+                    telemetry::deferred("the end of a presence could not be stored", &error, error.is_unavailable());
+                    let mut lives = self.0.presence.activities.lock();
                     for end in ends {
-                        lives.entry(end.partner).and_modify(|life| life.keep_shortened(end));
+                        lives.entry(end.partner).and_modify(|life| life.restore_shortened(end));
                     }
                 }
             }
@@ -397,22 +401,22 @@ impl Chat {
     async fn flush_presence(&self, all: bool) {
         let (now, rules) = (clock::now(), &self.0.rules.presence);
         let (signs, known): (Vec<_>, Vec<_>) = {
-            let mut lives = self.0.lives.lives.lock();
-            let due = |(partner, life): (&PartnerId, &mut Life)| {
-                let sign = life.due(*partner, rules, now, all)?;
+            let mut lives = self.0.presence.activities.lock();
+            let due = |(partner, life): (&PartnerId, &mut Activity)| {
+                let sign = life.due_heartbeat(*partner, rules, now, all)?;
                 let known = life.stored;
                 life.dirty = false;
                 let was_late = life.stored.is_some_and(|stored| now - stored.there_until >= delta(LATE));
-                life.unheard |= was_late && life.told != Status::Offline;
+                life.must_republish |= was_late && life.published != PresenceState::Offline;
                 life.stored = Some(sign);
                 Some((sign, known))
             };
             lives.iter_mut().filter_map(due).unzip()
         };
-        for (signs, known) in signs.chunks(FLUSHED).zip(known.chunks(FLUSHED)) {
-            if let Err(error) = self.0.storage.touch_presences(signs).await.map_err(Error::from) {
-                telemetry::put_off("when partners were last seen could not be stored", &error, error.is_unavailable());
-                let mut lives = self.0.lives.lives.lock();
+        for (signs, known) in signs.chunks(FLUSH_BATCH).zip(known.chunks(FLUSH_BATCH)) {
+            if let Err(error) = self.0.storage.record_heartbeats(signs).await.map_err(Error::from) {
+                telemetry::deferred("when partners were last seen could not be stored", &error, error.is_unavailable());
+                let mut lives = self.0.presence.activities.lock();
                 for (sign, known) in signs.iter().zip(known) {
                     let life = lives.entry(sign.partner).or_default();
                     (life.dirty, life.stored) = (true, *known);

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Chat, Error, Result};
 use crate::{
     auth::{self, Caller},
-    pruned::Pruned,
+    pruned::PruningMap,
     token_bucket::{Rate, TokenBucket},
 };
 
@@ -38,7 +38,7 @@ pub(super) enum Act {
 const OPENINGS: Rate = Rate { burst: 60.0, per_second: 20.0 };
 
 /// Longest delay of a socket opening.
-const PACE: Duration = Duration::from_secs(3);
+const LONGEST_OPENING_DELAY: Duration = Duration::from_secs(3);
 
 impl Act {
     /// Actions whose debt holds a user's sockets back.
@@ -57,12 +57,12 @@ impl Act {
 
 /// The token buckets of recently active users. Full buckets are evicted, since a new one is equal; so the activity within the
 /// time that a bucket takes to refill bounds their number.
-pub(super) struct Rates {
+pub(super) struct RateLimits {
     rules: RateRules,
-    buckets: Mutex<Pruned<(UserId, Act), TokenBucket>>,
+    buckets: Mutex<PruningMap<(UserId, Act), TokenBucket>>,
 }
 
-impl Rates {
+impl RateLimits {
     pub(super) fn new(rules: RateRules) -> Self {
         Self { rules, buckets: Mutex::default() }
     }
@@ -82,13 +82,13 @@ impl Rates {
     }
 
     /// Takes a token, into debt if there is none.
-    fn owe(&self, user: UserId, act: Act, now: Instant) {
+    fn charge(&self, user: UserId, act: Act, now: Instant) {
         self.with(user, act, now, |bucket, rate| bucket.charge(rate, 1.0, now));
     }
 
     /// Takes a token, into debt if there is none, and gives the time until the debt is paid.
     fn pace(&self, user: UserId, act: Act, now: Instant) -> Duration {
-        self.with(user, act, now, |bucket, rate| bucket.pace(rate, PACE, now)).unwrap_or_default()
+        self.with(user, act, now, |bucket, rate| bucket.take_delayed(rate, LONGEST_OPENING_DELAY, now)).unwrap_or_default()
     }
 
     fn debt(&self, user: UserId, now: Instant) -> Duration {
@@ -112,8 +112,8 @@ impl Chat {
     /// # Errors
     /// [`Error::TooFast`] beyond the rate. A caller on a socket goes into debt instead.
     pub(super) fn charge(&self, caller: &Caller, act: Act) -> Result<()> {
-        if caller.is_held_back {
-            self.0.rates.owe(caller.user, act, Instant::now());
+        if caller.has_back_pressure {
+            self.0.rates.charge(caller.user, act, Instant::now());
             return Ok(());
         }
         self.take(caller.user, act).map_err(|retry_after| Error::TooFast { what: act.names().1, retry_after })
@@ -139,12 +139,12 @@ impl Chat {
     ///
     /// # Cancel safety
     /// A dropped future has taken its token.
-    pub async fn pace_opening(&self, caller: &Caller) {
+    pub async fn wait_for_opening(&self, caller: &Caller) {
         tokio::time::sleep(self.0.rates.pace(caller.user, Act::Opening, Instant::now())).await;
     }
 
     /// The time for which the caller's sockets are held back, until the debt is paid.
-    pub fn owes(&self, caller: &Caller) -> Duration {
+    pub fn debt(&self, caller: &Caller) -> Duration {
         self.0.rates.debt(caller.user, Instant::now())
     }
 }
@@ -155,8 +155,8 @@ mod tests {
 
     const RATE: Rate = Rate { burst: 2.0, per_second: 1.0 };
 
-    fn rates() -> Rates {
-        Rates::new(RateRules { writes: Some(RATE), conversations: Some(RATE), searches: None })
+    fn rates() -> RateLimits {
+        RateLimits::new(RateRules { writes: Some(RATE), conversations: Some(RATE), searches: None })
     }
 
     #[test]
@@ -175,9 +175,9 @@ mod tests {
     fn a_debt_is_the_users_whoever_makes_it() {
         let (rates, now) = (rates(), Instant::now());
         for _ in 0..5 {
-            rates.owe(UserId(1), Act::Write, now);
+            rates.charge(UserId(1), Act::Write, now);
         }
-        rates.owe(UserId(1), Act::Search, now);
+        rates.charge(UserId(1), Act::Search, now);
         assert_eq!([1, 2].map(|user| rates.debt(UserId(user), now).as_secs()), [3, 0]);
         assert_eq!(rates.take(UserId(1), Act::Write, now), Err(Duration::from_secs(4)));
         assert_eq!(rates.take(UserId(1), Act::Conversation, now), Ok(()));
@@ -196,12 +196,12 @@ mod tests {
     fn nothing_is_kept_of_those_who_do_nothing() {
         let (rates, now) = (rates(), Instant::now());
         for user in 0..10_000 {
-            rates.owe(UserId(user), Act::Write, now);
+            rates.charge(UserId(user), Act::Write, now);
         }
         assert_eq!(rates.buckets.lock().len(), 10_000, "all of them count");
         for user in 10_000..100_000 {
             let later = now + Duration::from_secs(user as u64 / 1_000);
-            rates.owe(UserId(user), Act::Write, later);
+            rates.charge(UserId(user), Act::Write, later);
         }
         // A bucket refills within two seconds.
         assert!(rates.buckets.lock().len() <= 20_000);

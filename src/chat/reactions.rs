@@ -3,17 +3,17 @@
 
 use storage::{ConversationId, Fact, MessageId, ReactionCount, Topic};
 
-use super::{Chat, Error, Result, Thing, rates::Act, storable};
+use super::{Chat, Error, ResourceKind, Result, check_storable, rates::Act};
 use crate::{auth::Caller, clock};
 
 /// The longest content of a reaction, in bytes.
 const CONTENT_BYTES: usize = 64;
 /// The most different contents of the reactions to one message.
-const KINDS: usize = 20;
+const MAX_CONTENTS: usize = 20;
 
 /// The requested change of a reaction.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reacting {
+pub enum ReactionChange {
     /// Adds the reaction, or removes an existing one.
     Toggle,
     Add,
@@ -22,9 +22,9 @@ pub enum Reacting {
 
 /// The state after a request.
 #[derive(Clone, Debug)]
-pub struct Reacted {
+pub struct ReactionState {
     /// True if the caller's reaction exists now.
-    pub is_there: bool,
+    pub exists: bool,
     /// True if the request changed something. Without a change no event is published.
     pub changed: bool,
     /// All reactions to the message, from the caller's view.
@@ -41,7 +41,7 @@ impl Chat {
     /// A dropped future leaves nothing behind.
     pub async fn conversation_of(&self, message: MessageId) -> Result<ConversationId> {
         let found = self.0.storage.locate_messages(&[message]).await?;
-        Ok(found.first().ok_or(Error::NotFound(Thing::Message))?.conversation)
+        Ok(found.first().ok_or(Error::NotFound(ResourceKind::Message))?.conversation)
     }
 
     /// Adds or removes a reaction of the caller to a message.
@@ -60,9 +60,9 @@ impl Chat {
         of: ConversationId,
         id: MessageId,
         content: &str,
-        reacting: Reacting,
-    ) -> Result<Reacted> {
-        storable("content", content)?;
+        reacting: ReactionChange,
+    ) -> Result<ReactionState> {
+        check_storable("content", content)?;
         if content.trim().is_empty() || content.len() > CONTENT_BYTES || content.chars().any(char::is_control) {
             let reason = format!("must have between 1 and {CONTENT_BYTES} bytes, none of them a control character").into();
             return Err(Error::Invalid { field: "content", reason });
@@ -71,10 +71,12 @@ impl Chat {
         let now = clock::now();
         let (changed, removed) = self
             .transaction(|mut tx| async {
-                let conversation = tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;
-                let standing = tx.participating(&[(of, caller.partner)]).await?.into_values().next().ok_or(Error::Forbidden)?;
+                let conversation =
+                    tx.lock_conversations(&[of]).await?.pop().ok_or(Error::NotFound(ResourceKind::Conversation))?;
+                let standing =
+                    tx.participant_statuses(&[(of, caller.partner)]).await?.into_values().next().ok_or(Error::Forbidden)?;
                 let message = tx.message_of(&conversation, id).await?.filter(|message| message.seq > standing.visible_from_seq);
-                let message = message.ok_or(Error::NotFound(Thing::Message))?;
+                let message = message.ok_or(Error::NotFound(ResourceKind::Message))?;
                 if message.deleted_at.is_some() {
                     return Err(Error::Conflict("the message was deleted"));
                 }
@@ -82,12 +84,14 @@ impl Chat {
                     return Err(Error::Conflict("the conversation is closed"));
                 }
                 let removed = match reacting {
-                    Reacting::Add => false,
-                    Reacting::Toggle | Reacting::Remove => tx.delete_reaction(&conversation, id, caller.partner, content).await?,
+                    ReactionChange::Add => false,
+                    ReactionChange::Toggle | ReactionChange::Remove => {
+                        tx.delete_reaction(&conversation, id, caller.partner, content).await?
+                    }
                 };
-                let added = !removed && reacting != Reacting::Remove && {
+                let added = !removed && reacting != ReactionChange::Remove && {
                     let contents = tx.reaction_contents(&conversation, id).await?;
-                    if contents.len() >= KINDS && !contents.iter().any(|known| known == content) {
+                    if contents.len() >= MAX_CONTENTS && !contents.iter().any(|known| known == content) {
                         return Err(Error::TooMany("kinds of reactions"));
                     }
                     tx.insert_reaction(&conversation, id, caller.partner, content, now).await?
@@ -100,12 +104,12 @@ impl Chat {
                         Fact::MessageReacted { message: id, seq: message.seq, partner, content, removed },
                         now,
                     );
-                    self.0.announce.committed(tx.commit().await?).await;
+                    self.0.publisher.publish(tx.commit().await?).await;
                 }
                 Ok((changed, removed))
             })
             .await?;
         let reactions = self.0.storage.reactions(id, caller.partner).await?;
-        Ok(Reacted { is_there: !removed && reacting != Reacting::Remove, changed, reactions })
+        Ok(ReactionState { exists: !removed && reacting != ReactionChange::Remove, changed, reactions })
     }
 }

@@ -11,16 +11,16 @@ use std::collections::BTreeSet;
 
 use storage::{ConversationId, MessageId, PartnerId, ReadRange, UnreadByOthers};
 
-use super::{Chat, Error, Result, Thing, Told, messages::MOST_NAMED, rates::Act, told::Encoding};
+use super::{Chat, DeliveredEvent, Error, ResourceKind, Result, messages::IDS_PER_READ_MARK, rates::Act, told::Encoding};
 use crate::auth::Caller;
 
 /// Name of the memoised `seq` up to which messages were hidden from the reader of a `ReadUpTo` event.
 const HIDDEN: &str = "hidden from the reader";
 
 #[derive(Clone, Copy)]
-struct Hidden(i64);
+struct HiddenUpTo(i64);
 
-impl Encoding for Hidden {
+impl Encoding for HiddenUpTo {
     fn bytes(&self) -> usize {
         size_of::<Self>()
     }
@@ -39,8 +39,8 @@ impl Chat {
 
     /// The `seq` up to which messages were hidden from a reader at the time of its `ReadUpTo` event, and so were not read; 0 if
     /// none were. All listeners of the event share one query.
-    pub async fn hidden_from(&self, partner: PartnerId, of: ConversationId, told: &Told) -> Result<i64> {
-        let members = self.0.audiences.of(of).await?;
+    pub async fn hidden_from(&self, partner: PartnerId, of: ConversationId, told: &DeliveredEvent) -> Result<i64> {
+        let members = self.0.members.of(of).await?;
         if members.partners.binary_search(&partner).is_ok() && members.hidden_from(partner) == 0 {
             return Ok(0);
         }
@@ -48,9 +48,9 @@ impl Chat {
         let read = async {
             let members = self.0.storage.members_at(of, told.event.position).await?;
             let member = members.iter().find(|member| member.partner == partner);
-            Ok::<_, Error>(Hidden(member.map_or(0, |member| member.visible_from_seq)))
+            Ok::<_, Error>(HiddenUpTo(member.map_or(0, |member| member.visible_from_seq)))
         };
-        told.shared_read(HIDDEN, read).await.map(|Hidden(seq)| seq)
+        told.memoised_query(HIDDEN, read).await.map(|HiddenUpTo(seq)| seq)
     }
 
     /// Marks messages of one conversation, and all before them, as read. Messages of other conversations are ignored. Gives the
@@ -72,13 +72,13 @@ impl Chat {
         self.charge(caller, Act::Write)?;
         let (_, participant) = self.conversation(caller, of).await?;
         let named: BTreeSet<_> = messages.iter().copied().collect();
-        let newest: Vec<_> = named.into_iter().rev().take(MOST_NAMED).collect();
+        let newest: Vec<_> = named.into_iter().rev().take(IDS_PER_READ_MARK).collect();
         let mut there = self.locate(&newest).await?;
-        there.retain(|(conversation, seq, _)| *conversation == of && *seq > participant.standing.visible_from_seq);
+        there.retain(|(conversation, seq, _)| *conversation == of && *seq > participant.status.visible_from_seq);
         if there.is_empty() {
-            return Err(Error::NotFound(Thing::Message));
+            return Err(Error::NotFound(ResourceKind::Message));
         }
-        let advanced = self.mark(caller, &there).await?;
+        let advanced = self.mark_located(caller, &there).await?;
         Ok((there.into_iter().map(|(.., id)| id).collect(), advanced.has_seen))
     }
 }

@@ -14,24 +14,24 @@ use crate::weighed::{self, Weighed, WeighedCache};
 pub(super) struct Generation(u64);
 
 /// A read-through cache. An entry is valid until the event log invalidates it.
-pub(super) struct Remembered<K, V> {
+pub(super) struct StoreCache<K, V> {
     entries: WeighedCache<K, V>,
     /// Heap bytes of a value, beside the value itself.
-    beside: fn(&V) -> usize,
+    heap_bytes: fn(&V) -> usize,
     /// Counts invalidations, so that an overtaken read is not cached.
     generation: AtomicU64,
 }
 
-impl<K: Copy + Eq + Hash, V: Clone> Remembered<K, V> {
+impl<K: Copy + Eq + Hash, V: Clone> StoreCache<K, V> {
     /// A cache with this capacity in entries, for values without heap memory.
     pub(super) fn new(capacity: usize) -> Self {
         let bytes = capacity * Weighed::<V>::size_of_plain();
         Self::weighed(capacity, bytes as u64, |_| 0)
     }
 
-    /// A cache with this capacity in bytes, for about `values` values whose heap bytes `beside` gives.
-    pub(super) fn weighed(values: usize, bytes: u64, beside: fn(&V) -> usize) -> Self {
-        Self { entries: weighed::cache(values, bytes), beside, generation: AtomicU64::new(0) }
+    /// A cache with this capacity in bytes, for about `values` values whose heap bytes `heap_bytes` gives.
+    pub(super) fn weighed(values: usize, bytes: u64, heap_bytes: fn(&V) -> usize) -> Self {
+        Self { entries: weighed::cache(values, bytes), heap_bytes, generation: AtomicU64::new(0) }
     }
 
     /// Gives the cached value, or else reads and caches it. Absence is not cached.
@@ -51,14 +51,14 @@ impl<K: Copy + Eq + Hash, V: Clone> Remembered<K, V> {
         Ok(Some(value))
     }
 
-    /// The generation to pass to [`Remembered::put`] after the read that begins now.
+    /// The generation to pass to [`StoreCache::put`] after the read that begins now.
     pub(super) fn generation(&self) -> Generation {
         Generation(self.generation.load(Ordering::Acquire))
     }
 
     /// Caches a value, unless an invalidation came after the generation `read`.
     pub(super) fn put(&self, key: K, value: V, read: Generation) {
-        let beside = (self.beside)(&value);
+        let beside = (self.heap_bytes)(&value);
         self.entries.insert(key, Weighed::new(value, beside));
         if self.generation() != read {
             self.entries.remove(&key);
@@ -66,19 +66,19 @@ impl<K: Copy + Eq + Hash, V: Clone> Remembered<K, V> {
     }
 
     /// Invalidates an entry. To be called before any listener receives the event of the change.
-    pub(super) fn forget(&self, key: &K) {
+    pub(super) fn invalidate(&self, key: &K) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.entries.remove(key);
     }
 
-    /// Invalidates all entries for which `is_stale` holds; see [`Remembered::forget`].
-    pub(super) fn forget_where(&self, is_stale: impl Fn(&K, &V) -> bool) {
+    /// Invalidates all entries for which `is_stale` holds; see [`StoreCache::invalidate`].
+    pub(super) fn invalidate_where(&self, is_stale: impl Fn(&K, &V) -> bool) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.entries.retain(|key, value| !is_stale(key, &value.value));
     }
 
-    /// Invalidates all entries; see [`Remembered::forget`].
-    pub(super) fn forget_all(&self) {
+    /// Invalidates all entries; see [`StoreCache::invalidate`].
+    pub(super) fn invalidate_all(&self) {
         self.generation.fetch_add(1, Ordering::AcqRel);
         self.entries.clear();
     }
@@ -86,13 +86,13 @@ impl<K: Copy + Eq + Hash, V: Clone> Remembered<K, V> {
 
 #[cfg(test)]
 mod tests {
-    use super::Remembered;
+    use super::StoreCache;
 
     #[tokio::test]
     async fn a_read_that_was_overtaken_is_not_cached() {
-        let cache = Remembered::new(10);
+        let cache = StoreCache::new(10);
         let overtaken = async {
-            cache.forget(&1);
+            cache.invalidate(&1);
             Ok(Some("old"))
         };
         assert_eq!(cache.get(1, overtaken).await.expect("it is read"), Some("old"));
@@ -100,14 +100,14 @@ mod tests {
         assert_eq!(cache.get(1, async { Ok(Some("newer")) }).await.expect("it is cached"), Some("new"));
 
         let generation = cache.generation();
-        cache.forget_all();
+        cache.invalidate_all();
         cache.put(2, "old", generation);
         assert_eq!(cache.get(2, async { Ok(None) }).await.expect("it is read"), None);
     }
 
     #[tokio::test]
     async fn all_that_is_stale_is_forgotten() {
-        let cache = Remembered::new(10);
+        let cache = StoreCache::new(10);
         let fill = || (1..=3).for_each(|key| cache.put(key, "old", cache.generation()));
         let known = async || {
             let mut known = Vec::new();
@@ -117,10 +117,10 @@ mod tests {
             known
         };
         fill();
-        cache.forget_where(|key, _| *key == 2);
+        cache.invalidate_where(|key, _| *key == 2);
         assert_eq!(known().await, [1, 3]);
         fill();
-        cache.forget_all();
+        cache.invalidate_all();
         assert_eq!(known().await, [0; 0]);
     }
 }

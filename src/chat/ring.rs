@@ -10,12 +10,12 @@ use std::{
 
 use storage::{AttachmentId, Event, Fact, Message, PartnerId, Position, Scope};
 
-use super::told::{Meter, Told};
+use super::told::{DeliveredEvent, Meter};
 
 /// Size of a batch in bytes, exceeded only by a batch of one event. It bounds the memory of a listener.
 pub(super) const BATCH_BYTES: usize = 256 * 1024;
 /// Divisor of the ring's bytes that an append keeps free for encodings of the newest events.
-const ROOM: usize = 8;
+const ENCODING_SHARE: usize = 8;
 
 /// Capacity of a ring.
 #[derive(Clone, Copy, Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Capacity {
 
 /// The ring: events without a gap, up to the newest one delivered on this node.
 pub(super) struct Ring {
-    events: VecDeque<Arc<Told>>,
+    events: VecDeque<Arc<DeliveredEvent>>,
     capacity: Capacity,
     meter: Arc<Meter>,
     /// Reference count of each audience, by its address in memory: shared audiences count once.
@@ -36,8 +36,8 @@ pub(super) struct Ring {
 
 /// A batch of events, in order of position.
 #[derive(Default)]
-pub(super) struct Batch {
-    pub(super) events: Vec<Arc<Told>>,
+pub(super) struct RingBatch {
+    pub(super) events: Vec<Arc<DeliveredEvent>>,
     /// Position of the first matching event that does not fit.
     pub(super) rest: Option<Position>,
 }
@@ -58,29 +58,29 @@ impl Ring {
 
     /// Appends an event, with eviction of the oldest ones.
     pub(super) fn push(&mut self, event: Event, audience: Arc<[PartnerId]>) {
-        let told = Arc::new(Told::new(event, audience));
+        let told = Arc::new(DeliveredEvent::new(event, audience));
         self.count(&told);
         self.events.push_back(told);
-        let bytes = self.capacity.bytes - self.capacity.bytes / ROOM;
+        let bytes = self.capacity.bytes - self.capacity.bytes / ENCODING_SHARE;
         while self.len() > self.capacity.events || (self.bytes() > bytes && !self.events.is_empty()) {
-            self.forget_oldest();
+            self.evict_oldest();
         }
     }
 
     pub(super) fn clear(&mut self) {
         while !self.events.is_empty() {
-            self.forget_oldest();
+            self.evict_oldest();
         }
     }
 
-    fn forget_oldest(&mut self) {
+    fn evict_oldest(&mut self) {
         let oldest = self.events.pop_front();
         oldest.into_iter().for_each(|told| self.discount(&told));
     }
 
     /// A batch of the events in these scopes, without the oldest `passed` of the ring.
-    pub(super) fn batch(&self, passed: usize, scopes: &[Scope]) -> Batch {
-        let (mut batch, mut bytes) = (Batch::default(), 0);
+    pub(super) fn batch(&self, passed: usize, scopes: &[Scope]) -> RingBatch {
+        let (mut batch, mut bytes) = (RingBatch::default(), 0);
         for told in self.events.range(passed.min(self.len())..).filter(|told| told.concerns(scopes)) {
             bytes += told.bytes();
             if bytes > BATCH_BYTES && !batch.events.is_empty() {
@@ -102,7 +102,7 @@ impl Ring {
                 self.rewrite(place, |copy| copy.clone_from(now));
                 // A message with many edits has many copies, which grow together.
                 if self.bytes() > self.capacity.bytes {
-                    return (0..place).for_each(|_| self.forget_oldest());
+                    return (0..place).for_each(|_| self.evict_oldest());
                 }
             }
             let fact = &self.events[place].event.fact;
@@ -127,22 +127,22 @@ impl Ring {
         let before = Arc::clone(&self.events[place]);
         let mut event = before.event.clone();
         event.fact.message_mut().into_iter().for_each(rewrite);
-        let told = Arc::new(Told::new(event, Arc::clone(&before.audience)));
+        let told = Arc::new(DeliveredEvent::new(event, Arc::clone(&before.audience)));
         self.count(&told);
         self.discount(&before);
         self.events[place] = told;
     }
 
-    fn count(&mut self, told: &Told) {
-        told.count_by(Some(Arc::clone(&self.meter)));
+    fn count(&mut self, told: &DeliveredEvent) {
+        told.set_meter(Some(Arc::clone(&self.meter)));
         let shared = self.audiences.entry(told.audience.as_ptr().addr()).or_default();
         *shared += 1;
         let audience = if *shared == 1 { size_of_val(&*told.audience) } else { 0 };
         self.meter.held.fetch_add(told.bytes() + audience, Ordering::Relaxed);
     }
 
-    fn discount(&mut self, told: &Told) {
-        told.count_by(None);
+    fn discount(&mut self, told: &DeliveredEvent) {
+        told.set_meter(None);
         let address = told.audience.as_ptr().addr();
         let shared = self.audiences.get_mut(&address).expect("what is in the ring was counted");
         *shared -= 1;
@@ -218,13 +218,13 @@ mod tests {
         }
         let (first, second) = (Arc::clone(&ring.events[0]), Arc::clone(&ring.events[1]));
         let before = ring.bytes();
-        let encode = |told: &Told, bytes| told.shared("test", || Encoded(bytes)).0;
+        let encode = |told: &DeliveredEvent, bytes| told.memoised("test", || Encoded(bytes)).0;
         assert_eq!((encode(&first, 70 * KIB), encode(&first, 1)), (70 * KIB, 70 * KIB));
         assert_eq!(ring.bytes(), before + 70 * KIB);
         assert_eq!((encode(&second, 1), encode(&second, 2)), (1, 2), "there is no room");
         push(&mut ring, 3, posted(3, KIB), &audience);
         assert_eq!((ring.len(), ring.bytes()), (2, before));
-        assert_eq!(first.shared("other", || Encoded(KIB)).0, KIB);
+        assert_eq!(first.memoised("other", || Encoded(KIB)).0, KIB);
         assert_eq!(ring.bytes(), before, "what has left the ring does not count");
         ring.clear();
         assert_eq!(ring.bytes(), 0);

@@ -2,28 +2,28 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use storage::{ConversationId, MessageId, PAGE_BYTES, Seen, Walk, fitting};
+use storage::{ConversationId, MessageForReader, MessageId, PAGE_BYTES, SearchScan, page_length};
 
 use super::{
     Chat, Error, Result,
     rates::Act,
-    texts::{QUERY_BYTES, short},
+    texts::{QUERY_BYTES, check_bytes},
 };
 use crate::auth::Caller;
 
 /// Minimum length of a query, in characters: shorter ones match every other message.
 const SHORTEST: usize = 3;
 /// Budget of one search: messages that it reads.
-const BUDGET: usize = 50_000;
+const MESSAGE_BUDGET: usize = 50_000;
 /// Batch size: messages of one conversation per read.
-const STRETCH: usize = 250;
+const BATCH: usize = 250;
 /// Budget of one search: bytes of message bodies, and batches.
-const BYTES: usize = 64 * 1024 * 1024;
-const STRETCHES: usize = 2_000;
+const BYTE_BUDGET: usize = 64 * 1024 * 1024;
+const BATCH_BUDGET: usize = 2_000;
 
 /// A search query.
 #[derive(Clone, Debug)]
-pub struct Query {
+pub struct MessageQuery {
     /// The text that a message must contain, case-insensitively.
     pub text: String,
     /// One of the caller's conversations; `None` for all of them.
@@ -36,11 +36,11 @@ pub struct Query {
 
 /// A page of search results.
 #[derive(Clone, Debug, Default)]
-pub struct Found {
+pub struct MessageMatches {
     /// Newest first. The page contains every match that is newer than its last one.
-    pub messages: Vec<Seen>,
+    pub messages: Vec<MessageForReader>,
     /// True if the search reached the end of the page or of the conversations within its budget.
-    pub complete: bool,
+    pub is_complete: bool,
 }
 
 impl Chat {
@@ -56,8 +56,8 @@ impl Chat {
     ///
     /// # Cancel safety
     /// A dropped future leaves nothing behind but the token that it took from the rate limit.
-    pub async fn search_messages(&self, caller: &Caller, query: Query) -> Result<Found> {
-        short("query", &query.text, QUERY_BYTES)?;
+    pub async fn search_messages(&self, caller: &Caller, query: MessageQuery) -> Result<MessageMatches> {
+        check_bytes("query", &query.text, QUERY_BYTES)?;
         if query.text.chars().nth(SHORTEST - 1).is_none() {
             return Err(Error::Invalid { field: "query", reason: format!("must have {SHORTEST} characters or more").into() });
         }
@@ -67,16 +67,16 @@ impl Chat {
         }
         let newest = self.0.storage.newest_messages(caller.partner, query.of, query.before);
         let mut unread = BinaryHeap::from(newest.await?);
-        let (mut page, mut left, mut bytes, mut stretches) = (Page::new(query.limit), BUDGET, 0, 0);
+        let (mut page, mut left, mut bytes, mut stretches) = (MatchPage::new(query.limit), MESSAGE_BUDGET, 0, 0);
         while let Some(newest) = unread.pop() {
             if page.ends_before(newest.message) {
                 break;
             }
-            if left == 0 || bytes >= BYTES || stretches == STRETCHES {
+            if left == 0 || bytes >= BYTE_BUDGET || stretches == BATCH_BUDGET {
                 page.messages.retain(|seen| seen.message.id > newest.message);
-                return Ok(Found { messages: page.messages, complete: false });
+                return Ok(MessageMatches { messages: page.messages, is_complete: false });
             }
-            let walk = Walk { messages: STRETCH.min(left), query: &query.text, limit: query.limit, bytes: PAGE_BYTES };
+            let walk = SearchScan { messages: BATCH.min(left), query: &query.text, limit: query.limit, bytes: PAGE_BYTES };
             let walked = self.0.storage.search_messages(newest, caller.partner, walk).await?;
             left -= walked.messages;
             bytes += walked.bytes;
@@ -86,19 +86,19 @@ impl Chat {
             // A store in memory never yields: without this, other tasks would starve, and a cancelled search would run on.
             tokio::task::yield_now().await;
         }
-        Ok(Found { messages: page.messages, complete: true })
+        Ok(MessageMatches { messages: page.messages, is_complete: true })
     }
 }
 
 /// The newest matches so far.
-struct Page {
+struct MatchPage {
     /// Newest first.
-    messages: Vec<Seen>,
+    messages: Vec<MessageForReader>,
     limit: usize,
     is_full: bool,
 }
 
-impl Page {
+impl MatchPage {
     fn new(limit: usize) -> Self {
         Self { messages: Vec::new(), limit, is_full: false }
     }
@@ -109,11 +109,11 @@ impl Page {
     }
 
     /// Merges matches. Truncation is final: later matches only push these further beyond the end.
-    fn merge(&mut self, matches: Vec<Seen>) {
+    fn merge(&mut self, matches: Vec<MessageForReader>) {
         self.messages.extend(matches);
         self.messages.sort_unstable_by_key(|seen| Reverse(seen.message.id));
         self.messages.truncate(self.limit);
-        self.messages.truncate(fitting(self.messages.iter().map(|seen| seen.message.bytes())));
+        self.messages.truncate(page_length(self.messages.iter().map(|seen| seen.message.bytes())));
         let bytes: usize = self.messages.iter().map(|seen| seen.message.bytes()).sum();
         self.is_full = bytes >= PAGE_BYTES || self.messages.len() == self.limit;
     }

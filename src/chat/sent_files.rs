@@ -9,7 +9,7 @@ use storage::{Attachment, Message, MessageId, MessageType, Upload};
 use super::{
     Chat, Result,
     attachments::safe_name,
-    uploads::{mimetype_by_name, named_in},
+    uploads::{mentioned_uploads, mimetype_by_name},
 };
 
 /// The description of a file in a message.
@@ -76,7 +76,7 @@ impl Chat {
                 files.insert(message.id, SentFile::of_attachment(file));
             } else if matches!(message.message_type, MessageType::File | MessageType::Image | MessageType::Video) {
                 files.insert(message.id, SentFile::at(&message.body));
-                let named = named_in(&message.body, None, &self.0.rules.uploads.kinds);
+                let named = mentioned_uploads(&message.body, None, &self.0.rules.uploads.kinds);
                 if let Some(name) = named.into_iter().next() {
                     uploads.entry(name).or_default().push(message.id);
                 }

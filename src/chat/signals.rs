@@ -7,8 +7,8 @@ use chrono::TimeDelta;
 use serde::{Deserialize, Serialize};
 use storage::{ConversationId, MessageId, PartnerId, Position, Scope, Timestamp};
 
-use super::{Chat, Result, Status};
-use crate::{bus::Word, clock, telemetry};
+use super::{Chat, PresenceState, Result};
+use crate::{bus::BusNotification, clock, telemetry};
 
 /// A signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,7 +33,7 @@ pub enum Signal {
         at: Timestamp,
     },
     /// A partner's presence has changed.
-    Presence { partner: PartnerId, status: Status },
+    Presence { partner: PartnerId, status: PresenceState },
 }
 
 /// An ephemeral message of an im_chat client that says only that its author is typing. It is delivered, and stored nowhere.
@@ -64,17 +64,17 @@ fn steps(since: TimeDelta) -> i64 {
 
 /// A signal in the ring, with its time and audience.
 #[derive(Debug)]
-pub struct Signalled {
+pub struct RecentSignal {
     pub signal: Signal,
     /// The cursor of the signal: the same for all listeners on this node, and larger than that of any earlier signal.
     pub mark: SignalMark,
     at: Timestamp,
-    audience: Audience,
+    audience: SignalAudience,
 }
 
 /// The audience of a signal.
 #[derive(Debug)]
-pub(super) struct Audience {
+pub(super) struct SignalAudience {
     pub(super) conversation: Option<ConversationId>,
     /// In rising order.
     pub(super) partners: Arc<[PartnerId]>,
@@ -84,21 +84,21 @@ pub(super) struct Audience {
 
 /// The audience of a partner's presence.
 #[derive(Clone, Debug)]
-pub(super) struct Acquainted {
+pub(super) struct PresenceAudience {
     /// In rising order.
     pub(super) partners: Arc<[PartnerId]>,
-    /// As in [`Audience`].
+    /// As in [`SignalAudience`].
     pub(super) strangers: Arc<[PartnerId]>,
 }
 
-impl Audience {
+impl SignalAudience {
     /// The audience of a delivery: the author of the message alone.
     pub(super) fn of_author(author: PartnerId) -> Self {
         Self { conversation: None, partners: Arc::from([author]), strangers: Arc::from([]) }
     }
 
     /// The audience of a presence.
-    pub(super) fn of_acquainted(Acquainted { partners, strangers }: Acquainted) -> Self {
+    pub(super) fn of_presence(PresenceAudience { partners, strangers }: PresenceAudience) -> Self {
         Self { conversation: None, partners, strangers }
     }
 
@@ -108,11 +108,11 @@ impl Audience {
     }
 
     /// The number of partner ids that the audience holds.
-    fn names(&self) -> usize {
+    fn partner_ids(&self) -> usize {
         self.partners.len() + self.strangers.len()
     }
 
-    fn has(&self, scope: Scope) -> bool {
+    fn contains(&self, scope: Scope) -> bool {
         match scope {
             Scope::Everything => false,
             Scope::Conversation(id) => self.conversation == Some(id),
@@ -121,63 +121,63 @@ impl Audience {
     }
 }
 
-impl Signalled {
+impl RecentSignal {
     /// True if the partner shares a conversation with the signal's subject; false if it only has the subject in its address
     /// book.
-    pub fn is_for_company(&self, partner: PartnerId) -> bool {
+    pub fn shares_conversation(&self, partner: PartnerId) -> bool {
         self.audience.strangers.binary_search(&partner).is_err()
     }
 }
 
 /// Capacity of the ring in signals.
-const REMEMBERED: usize = 16_384;
+const MAX_SIGNALS: usize = 16_384;
 /// Capacity of the ring in partner ids of all audiences: the presence of a participant of a large conversation concerns
 /// thousands.
-const NAMED: usize = 4_000_000;
+const MAX_PARTNER_IDS: usize = 4_000_000;
 /// TTL of a signal in the ring: it covers the gap between two polls.
-const KEPT: TimeDelta = TimeDelta::seconds(60);
+const TTL: TimeDelta = TimeDelta::seconds(60);
 /// Largest clock skew between two nodes.
-const AHEAD: TimeDelta = TimeDelta::seconds(1);
+const CLOCK_SKEW: TimeDelta = TimeDelta::seconds(1);
 
 /// The ring of recent signals, bounded by count, size and TTL.
 #[derive(Default)]
-pub(super) struct Recently {
-    ring: VecDeque<Arc<Signalled>>,
+pub(super) struct SignalRing {
+    ring: VecDeque<Arc<RecentSignal>>,
     /// Partner ids in all audiences of the ring.
-    named: usize,
+    partner_ids: usize,
     newest: SignalMark,
 }
 
-impl Recently {
+impl SignalRing {
     /// Appends a signal, with eviction of the oldest ones. `head` and `since`: position and time of the newest event.
-    pub(super) fn tell(&mut self, signal: Signal, audience: Audience, (head, since): (Position, Timestamp), at: Timestamp) {
-        self.named += audience.names();
+    pub(super) fn push(&mut self, signal: Signal, audience: SignalAudience, (head, since): (Position, Timestamp), at: Timestamp) {
+        self.partner_ids += audience.partner_ids();
         while let Some(oldest) = self.ring.front()
-            && (at - oldest.at > KEPT || self.ring.len() >= REMEMBERED || self.named > NAMED)
+            && (at - oldest.at > TTL || self.ring.len() >= MAX_SIGNALS || self.partner_ids > MAX_PARTNER_IDS)
         {
-            self.named -= oldest.audience.names();
+            self.partner_ids -= oldest.audience.partner_ids();
             self.ring.pop_front();
         }
         self.newest = self.newest_at(head);
         self.newest.count = steps(at - since).max(self.newest.count + 1);
-        self.ring.push_back(Arc::new(Signalled { signal, mark: self.newest, at, audience }));
+        self.ring.push_back(Arc::new(RecentSignal { signal, mark: self.newest, at, audience }));
     }
 
     /// Removes all signals of a partner as subject; for a delivery, as the author.
-    pub(super) fn forget(&mut self, partner: PartnerId) {
-        let names = |signalled: &Signalled| match &signalled.signal {
+    pub(super) fn remove_partner(&mut self, partner: PartnerId) {
+        let names = |signalled: &RecentSignal| match &signalled.signal {
             Signal::Typing { partner: typist, .. } => *typist == partner,
             Signal::Delivered { author, .. } => *author == partner,
             Signal::Presence { partner: present, .. } => *present == partner,
         };
         self.ring.retain(|signalled| !names(signalled));
-        self.named = self.ring.iter().map(|signalled| signalled.audience.names()).sum();
+        self.partner_ids = self.ring.iter().map(|signalled| signalled.audience.partner_ids()).sum();
     }
 
     /// Removes all signals. The counter does not restart.
     pub(super) fn clear(&mut self) {
         self.ring.clear();
-        self.named = 0;
+        self.partner_ids = 0;
     }
 
     /// The cursor behind all signals so far, with `head` as the newest event.
@@ -185,9 +185,9 @@ impl Recently {
         self.newest.max(SignalMark { position: head, count: 0 })
     }
 
-    /// The cursor behind all signals that any node may have published since the newest event, within [`AHEAD`].
+    /// The cursor behind all signals that any node may have published since the newest event, within [`CLOCK_SKEW`].
     pub(super) fn newest_anywhere(&self, (head, since): (Position, Timestamp), now: Timestamp) -> SignalMark {
-        self.newest_at(head).max(SignalMark { position: head, count: steps(now + AHEAD - since) })
+        self.newest_at(head).max(SignalMark { position: head, count: steps(now + CLOCK_SKEW - since) })
     }
 
     /// The cursor behind all signals up to `time`.
@@ -197,15 +197,15 @@ impl Recently {
     }
 
     /// The signals after `mark`, in the scopes and within their TTL, up to the first one after an event behind `upto`.
-    pub(super) fn after(&self, mark: SignalMark, upto: Position, scopes: &[Scope]) -> Vec<Arc<Signalled>> {
+    pub(super) fn after(&self, mark: SignalMark, upto: Position, scopes: &[Scope]) -> Vec<Arc<RecentSignal>> {
         if scopes.is_empty() {
             return Vec::new();
         }
         let now = clock::now();
         let known = self.ring.partition_point(|signalled| signalled.mark <= mark);
         let rest = self.ring.range(known..).take_while(|signalled| signalled.mark.position <= upto);
-        let concerns = |signalled: &Signalled| scopes.iter().any(|scope| signalled.audience.has(*scope));
-        rest.filter(|signalled| concerns(signalled) && now - signalled.at <= KEPT).cloned().collect()
+        let concerns = |signalled: &RecentSignal| scopes.iter().any(|scope| signalled.audience.contains(*scope));
+        rest.filter(|signalled| concerns(signalled) && now - signalled.at <= TTL).cloned().collect()
     }
 }
 
@@ -215,28 +215,31 @@ impl Chat {
     /// # Cancel safety
     /// Dropped, it may have reached the other nodes and not the listeners on this one.
     pub(super) async fn signal(&self, signal: Signal) {
-        self.0.link.say(Word::Signal(signal.clone()));
+        self.0.link.notify(BusNotification::Signal(signal.clone()));
         self.signal_here(signal).await;
     }
 
     /// Publishes a signal to the listeners on this node. Best effort: failures are only logged.
     pub(super) async fn signal_here(&self, signal: Signal) {
         match self.audience(&signal).await {
-            Ok(audience) => self.0.hub.signal(signal, audience),
+            Ok(audience) => self.0.hub.publish_signal(signal, audience),
             Err(error) => tracing::debug!(error = %telemetry::chain(&error), "somebody could not be told of a signal"),
         }
     }
 
-    async fn audience(&self, signal: &Signal) -> Result<Audience> {
+    async fn audience(&self, signal: &Signal) -> Result<SignalAudience> {
         Ok(match signal {
             Signal::Typing { conversation, .. } => {
-                let members = self.0.audiences.of(*conversation).await?;
-                Audience { conversation: Some(*conversation), partners: members.partners, strangers: Arc::from([]) }
+                let members = self.0.members.of(*conversation).await?;
+                SignalAudience { conversation: Some(*conversation), partners: members.partners, strangers: Arc::from([]) }
             }
-            Signal::Delivered { author, .. } => Audience::of_author(*author),
+            Signal::Delivered { author, .. } => SignalAudience::of_author(*author),
             Signal::Presence { partner, .. } => {
-                let acquainted = self.acquainted_with(&[*partner]).await?.pop();
-                acquainted.map_or_else(|| Audience::of_author(*partner), |(_, acquainted)| Audience::of_acquainted(acquainted))
+                let acquainted = self.presence_audiences(&[*partner]).await?.pop();
+                acquainted.map_or_else(
+                    || SignalAudience::of_author(*partner),
+                    |(_, acquainted)| SignalAudience::of_presence(acquainted),
+                )
             }
         })
     }

@@ -7,49 +7,52 @@
 //! # Cancel safety
 //! All async methods only read: a dropped future leaves nothing behind.
 
-use storage::{ChangePlace, Conversation, ConversationId, DESK, Message, MessageId, PAGE_BYTES, Page, PartnerId, Scope, Seen};
+use storage::{
+    ChangeKey, Conversation, ConversationId, Message, MessageForReader, MessageId, PAGE_BYTES, Page, PartnerId, SUPPORT_AGENTS,
+    Scope,
+};
 
-use super::{Chat, Feed, PersonPresence, Result, hub::Start, support};
+use super::{Chat, Feed, PersonPresence, Result, hub::SubscriptionStart, support};
 use crate::auth::Caller;
 
 /// Batch size of a read of changes, and the page size of changed messages.
-const CHANGES_SOUGHT: usize = 1_000;
-const CHANGES_TOLD: usize = 100;
+const CHANGES_READ: usize = 1_000;
+const CHANGES_PAGE: usize = 100;
 
 /// A page of changed messages.
-pub struct Changed {
+pub struct ChangedMessages {
     /// Ordered by their last change.
     pub messages: Vec<Message>,
     /// Keyset cursor of the next page; `None` if the caller can have no changed messages.
-    pub place: Option<ChangePlace>,
+    pub cursor: Option<ChangeKey>,
     /// True if no change follows yet.
-    pub is_all: bool,
+    pub is_complete: bool,
 }
 
 impl Chat {
     /// Subscribes to the caller's events and signals from now on. The connection reports each delivered message itself, by
-    /// [`Chat::hands_over`].
-    pub fn hear_all(&self, caller: &Caller) -> Feed {
+    /// [`Chat::record_delivery`].
+    pub fn subscribe_caller(&self, caller: &Caller) -> Feed {
         let own = Scope::Partner(caller.partner);
-        self.follow_hearing(&[own], Start::Now, &[own])
+        self.subscribe_with_signals(&[own], SubscriptionStart::Now, &[own])
     }
 
-    /// Subscribes as [`Chat::hear_all`] and, for support agents, to the events of all support sessions.
-    pub fn hear_desk(&self, caller: &Caller) -> Feed {
-        let (own, desk) = (Scope::Partner(caller.partner), Scope::Partner(DESK));
+    /// Subscribes as [`Chat::subscribe_caller`] and, for support agents, to the events of all support sessions.
+    pub fn subscribe_with_support(&self, caller: &Caller) -> Feed {
+        let (own, desk) = (Scope::Partner(caller.partner), Scope::Partner(SUPPORT_AGENTS));
         let scopes = [own, desk];
-        let scopes = if support::answers(caller.role) { &scopes[..] } else { &scopes[..1] };
-        self.follow_hearing(scopes, Start::Now, &[own])
+        let scopes = if support::is_agent_role(caller.role) { &scopes[..] } else { &scopes[..1] };
+        self.subscribe_with_signals(scopes, SubscriptionStart::Now, &[own])
     }
 
-    /// Subscribes as [`Chat::hear_all`]; every event that the feed gives counts as delivered.
-    pub fn hear_conversations(&self, caller: &Caller) -> Feed {
-        self.hear_all(caller).read_by(caller)
+    /// Subscribes as [`Chat::subscribe_caller`]; every event that the feed gives counts as delivered.
+    pub fn subscribe_delivering(&self, caller: &Caller) -> Feed {
+        self.subscribe_caller(caller).read_by(caller)
     }
 
     /// Records the delivery of a message from a feed to the caller.
-    pub fn hands_over(&self, caller: &Caller, message: &Message) {
-        self.0.hub.handed(message, caller.partner);
+    pub fn record_delivery(&self, caller: &Caller, message: &Message) {
+        self.0.hub.record_delivery(message, caller.partner);
     }
 
     /// Subscribes to a conversation of the caller: its events and signals, and the presence signals for the caller.
@@ -59,10 +62,10 @@ impl Chat {
     ///
     /// # Ordering
     /// The subscription begins before the conversation is read: a caller that reads the history afterwards misses no event.
-    pub async fn hear_conversation(&self, caller: &Caller, id: ConversationId) -> Result<(Feed, Conversation)> {
+    pub async fn subscribe_conversation(&self, caller: &Caller, id: ConversationId) -> Result<(Feed, Conversation)> {
         let scope = Scope::Conversation(id);
         let hears = [scope, Scope::Partner(caller.partner)];
-        let feed = self.follow_hearing(&[scope], Start::Now, &hears).read_by(caller);
+        let feed = self.subscribe_with_signals(&[scope], SubscriptionStart::Now, &hears).read_by(caller);
         let (conversation, participant) = self.conversation(caller, id).await?;
         Ok((feed.visible_from(&participant), conversation))
     }
@@ -76,13 +79,13 @@ impl Chat {
     /// A feed that is read afterwards contains every event that any node has confirmed before the call.
     pub async fn catch_up(&self) -> Result<()> {
         let end = self.0.storage.position().await?;
-        self.reach(end).await
+        self.wait_for_position(end).await
     }
 
     /// Records the delivery of messages of the history to the caller. Only unread ones count: read ones were delivered before.
-    pub fn hands(&self, caller: &Caller, messages: &[Seen]) {
+    pub fn record_history_delivery(&self, caller: &Caller, messages: &[MessageForReader]) {
         let unread = messages.iter().filter(|seen| !seen.is_read);
-        unread.for_each(|seen| self.0.hub.handed(&seen.message, caller.partner));
+        unread.for_each(|seen| self.0.hub.record_delivery(&seen.message, caller.partner));
     }
 
     /// A page of the messages of a conversation, up to the id `upto`, that were edited or deleted after `upto` was posted or
@@ -95,8 +98,8 @@ impl Chat {
         caller: &Caller,
         of: ConversationId,
         upto: MessageId,
-        after: Option<ChangePlace>,
-    ) -> Result<Changed> {
+        after: Option<ChangeKey>,
+    ) -> Result<ChangedMessages> {
         let (_, participant) = self.conversation(caller, of).await?;
         let storage = &self.0.storage;
         let mut place = match after {
@@ -105,33 +108,33 @@ impl Chat {
                 // A client may name a message of another conversation: the newest one here before that id takes its place.
                 let newest = Page::Before { id: MessageId(upto.0.saturating_add(1)), limit: 1 };
                 let Some(known) = storage.messages(of, caller.partner, newest).await?.pop() else {
-                    return Ok(Changed { messages: Vec::new(), place: None, is_all: true });
+                    return Ok(ChangedMessages { messages: Vec::new(), cursor: None, is_complete: true });
                 };
-                ChangePlace::since(known.message.id)
+                ChangeKey::since(known.message.id)
             }
         };
-        let changes = storage.changes(of, place, CHANGES_SOUGHT).await?;
-        let (mut told, mut bytes, mut is_all) = (Vec::new(), 0, changes.len() < CHANGES_SOUGHT);
+        let changes = storage.changes(of, place, CHANGES_READ).await?;
+        let (mut told, mut bytes, mut is_all) = (Vec::new(), 0, changes.len() < CHANGES_READ);
         for change in changes {
-            if told.len() == CHANGES_TOLD || bytes >= PAGE_BYTES {
+            if told.len() == CHANGES_PAGE || bytes >= PAGE_BYTES {
                 is_all = false;
                 break;
             }
-            place = change.place;
+            place = change.key;
             if place.message <= upto {
                 told.push(place.message);
                 bytes += change.bytes;
             }
         }
         let mut messages = storage.messages_by_id(&told).await?;
-        messages.retain(|message| message.seq > participant.standing.visible_from_seq);
+        messages.retain(|message| message.seq > participant.status.visible_from_seq);
         messages.sort_by_key(|message| told.iter().position(|id| *id == message.id));
-        Ok(Changed { messages, place: Some(place), is_all })
+        Ok(ChangedMessages { messages, cursor: Some(place), is_complete: is_all })
     }
 
     /// True if the partner is a participant of the conversation.
-    pub async fn is_in(&self, partner: PartnerId, id: ConversationId) -> Result<bool> {
-        Ok(self.0.audiences.of(id).await?.partners.binary_search(&partner).is_ok())
+    pub async fn is_participant(&self, partner: PartnerId, id: ConversationId) -> Result<bool> {
+        Ok(self.0.members.of(id).await?.partners.binary_search(&partner).is_ok())
     }
 
     /// The presence of the caller and of the partners that share a conversation with it: the caller first, then by rising id.

@@ -23,16 +23,16 @@ use std::{
 
 use chrono::TimeDelta;
 use storage::{
-    Conversation, ConversationKind, DESK, Fact, Locked, Message, MessageId, MessageSide, NewConversation, Page, PartnerId, Role,
-    SupportSession, SupportStatus, ThreadType, Timestamp, Topic, Tx, UserId,
+    Conversation, ConversationKind, Fact, Locked, Message, MessageId, MessageSide, NewConversation, Page, PartnerId, Role,
+    SUPPORT_AGENTS, SupportSession, SupportStatus, ThreadType, Timestamp, Topic, Tx, UserId,
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, Result, SentFile, Thing, conversations, rates::Act};
+use super::{Chat, Error, ResourceKind, Result, SentFile, conversations, rates::Act};
 use crate::{auth::Caller, clock};
 
 /// Roles of agents.
-const ANSWERING: [Role; 2] = [Role::Agent, Role::Admin];
+const AGENT_ROLES: [Role; 2] = [Role::Agent, Role::Admin];
 /// Deduplication window of [`Chat::begin_support`]: a retry gets the same empty session.
 const RETRY: TimeDelta = TimeDelta::seconds(10);
 
@@ -43,7 +43,7 @@ const CLOSED: Error = Error::Conflict("the session is closed");
 
 /// The caller's side in a support session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
+pub enum CallerSide {
     /// The user that began the session.
     Initiator,
     /// A user that answers sessions.
@@ -61,8 +61,8 @@ pub struct SupportMessage {
 }
 
 /// True for the roles of agents, which may read all support sessions.
-pub(super) fn answers(role: Role) -> bool {
-    ANSWERING.contains(&role)
+pub(super) fn is_agent_role(role: Role) -> bool {
+    AGENT_ROLES.contains(&role)
 }
 
 /// Guards the membership of support sessions: only [`Chat::join_support`], [`Chat::leave_support`] and the like change it.
@@ -97,9 +97,9 @@ pub fn side_of_message(session: &SupportSession, message: &Message) -> MessageSi
     })
 }
 
-impl Side {
+impl CallerSide {
     /// The side whose messages a caller of this side writes.
-    fn writes(self) -> MessageSide {
+    fn message_side(self) -> MessageSide {
         match self {
             Self::Initiator => MessageSide::Initiator,
             Self::Agent => MessageSide::Agent,
@@ -107,24 +107,24 @@ impl Side {
     }
 
     /// Checks the role: only agents may act as `Agent`.
-    fn admit(self, caller: &Caller) -> Result<()> {
+    fn check_role(self, caller: &Caller) -> Result<()> {
         match self {
-            Self::Agent if !answers(caller.role) => Err(Error::Forbidden),
+            Self::Agent if !is_agent_role(caller.role) => Err(Error::Forbidden),
             Self::Initiator | Self::Agent => Ok(()),
         }
     }
 
     /// Checks read access: an initiator sees its own sessions, an agent all.
-    fn sees(self, caller: &Caller, session: &SupportSession) -> Result<()> {
+    fn check_read(self, caller: &Caller, session: &SupportSession) -> Result<()> {
         match self {
-            Self::Initiator if session.initiator.partner != caller.partner => Err(Error::NotFound(Thing::Conversation)),
+            Self::Initiator if session.initiator.partner != caller.partner => Err(Error::NotFound(ResourceKind::Conversation)),
             Self::Initiator | Self::Agent => Ok(()),
         }
     }
 
     /// Checks write access: an agent must have joined the session.
-    fn takes_part(self, caller: &Caller, session: &SupportSession) -> Result<()> {
-        self.sees(caller, session)?;
+    fn check_write(self, caller: &Caller, session: &SupportSession) -> Result<()> {
+        self.check_read(caller, session)?;
         match self {
             Self::Agent if session.joiner.is_none_or(|joiner| joiner.partner != caller.partner) => Err(Error::Forbidden),
             Self::Initiator | Self::Agent => Ok(()),
@@ -145,7 +145,7 @@ impl Chat {
             // The row lock serializes concurrent requests on all nodes.
             tx.lock_user(caller.user).await?.filter(|user| user.active).ok_or(Error::Ended)?;
             let now = clock::now();
-            let open = tx.open_support(caller.partner, most.max(1)).await?;
+            let open = tx.open_support_sessions(caller.partner, most.max(1)).await?;
             if let Some(newest) = open.first().filter(|newest| newest.messages == 0 && now - newest.begun_at < RETRY) {
                 return Ok(newest.session);
             }
@@ -174,7 +174,7 @@ impl Chat {
             let session = tx.insert_support_session(conversation.id, caller.partner, now).await?;
             tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation), now);
             record_waiting(tx.as_mut(), session, now).await?;
-            self.0.announce.committed(tx.commit().await?).await;
+            self.0.publisher.publish(tx.commit().await?).await;
             Ok(session)
         })
         .await
@@ -182,23 +182,23 @@ impl Chat {
 
     /// Reads a session that the caller may see. As a heartbeat, it updates the time of the caller's last request, if the
     /// session is open and the caller on one of its sides.
-    pub async fn support(&self, caller: &Caller, side: Side, uuid: Uuid) -> Result<SupportSession> {
-        side.admit(caller)?;
+    pub async fn support_session(&self, caller: &Caller, side: CallerSide, uuid: Uuid) -> Result<SupportSession> {
+        side.check_role(caller)?;
         let id = self.conversation_id(uuid).await?;
         let storage = &self.0.storage;
         let touched = storage.touch_support_session(id, caller.partner, clock::now()).await?;
         let session = match touched {
             Some(session) => session,
-            None => storage.support_session(id).await?.ok_or(Error::NotFound(Thing::Conversation))?,
+            None => storage.support_session(id).await?.ok_or(Error::NotFound(ResourceKind::Conversation))?,
         };
-        side.sees(caller, &session)?;
+        side.check_read(caller, &session)?;
         Ok(session)
     }
 
-    /// Reads a session in which the caller takes part; see [`Chat::support`].
-    pub async fn own_support(&self, caller: &Caller, side: Side, uuid: Uuid) -> Result<SupportSession> {
-        let session = self.support(caller, side, uuid).await?;
-        side.takes_part(caller, &session)?;
+    /// Reads a session in which the caller takes part; see [`Chat::support_session`].
+    pub async fn own_support_session(&self, caller: &Caller, side: CallerSide, uuid: Uuid) -> Result<SupportSession> {
+        let session = self.support_session(caller, side, uuid).await?;
+        side.check_write(caller, &session)?;
         Ok(session)
     }
 
@@ -206,8 +206,8 @@ impl Chat {
     ///
     /// # Errors
     /// `Conflict` if the session is closed.
-    pub async fn open_support(&self, caller: &Caller, side: Side, uuid: Uuid) -> Result<SupportSession> {
-        let session = self.own_support(caller, side, uuid).await?;
+    pub async fn open_support_session(&self, caller: &Caller, side: CallerSide, uuid: Uuid) -> Result<SupportSession> {
+        let session = self.own_support_session(caller, side, uuid).await?;
         if session.closed_at.is_some() { Err(CLOSED) } else { Ok(session) }
     }
 
@@ -219,7 +219,7 @@ impl Chat {
         offset: u64,
         limit: usize,
     ) -> Result<Vec<SupportSession>> {
-        Side::Agent.admit(caller)?;
+        CallerSide::Agent.check_role(caller)?;
         Ok(self.0.storage.support_sessions(status, offset, limit).await?)
     }
 
@@ -229,7 +229,7 @@ impl Chat {
     /// # Errors
     /// `Conflict` if the session is closed, is the caller's own, or has another agent.
     pub async fn join_support(&self, caller: &Caller, uuid: Uuid, take_over: bool) -> Result<(SupportSession, bool)> {
-        Side::Agent.admit(caller)?;
+        CallerSide::Agent.check_role(caller)?;
         self.charge(caller, Act::Write)?;
         let id = self.conversation_id(uuid).await?;
         let now = clock::now();
@@ -246,16 +246,16 @@ impl Chat {
                 return Err(Error::Conflict("another agent has joined the session"));
             }
             if let Some(former) = former {
-                conversations::take_out(tx.as_mut(), &of, former.partner, now).await?;
+                conversations::remove_participant(tx.as_mut(), &of, former.partner, now).await?;
             }
-            let joined = conversations::bring_in(tx.as_mut(), &of, &[caller.partner], now).await?;
+            let joined = conversations::add_participants(tx.as_mut(), &of, &[caller.partner], now).await?;
             tx.set_support_joiner(&of, Some(caller.partner), now).await?;
-            let session = tx.support_session_of(&of).await?.ok_or(Error::NotFound(Thing::Conversation))?;
+            let session = tx.support_session_of(&of).await?.ok_or(Error::NotFound(ResourceKind::Conversation))?;
             let is_new = joined || before.joiner.is_none_or(|joiner| joiner.partner != caller.partner);
             if is_new {
                 record_change(tx.as_mut(), session, Some(caller.user), former.map(|former| former.partner), now);
             }
-            self.0.announce.committed(tx.commit().await?).await;
+            self.0.publisher.publish(tx.commit().await?).await;
             Ok((session, is_new))
         })
         .await
@@ -269,40 +269,40 @@ impl Chat {
     /// # Cancel safety
     /// As for all; the end of the caller's typing may be missing.
     pub async fn leave_support(&self, caller: &Caller, uuid: Uuid) -> Result<SupportSession> {
-        Side::Agent.admit(caller)?;
+        CallerSide::Agent.check_role(caller)?;
         self.charge(caller, Act::Write)?;
         let id = self.conversation_id(uuid).await?;
         let now = clock::now();
         self.transaction(|mut tx| async {
             let (of, session) = locked(tx.as_mut(), id).await?;
-            Side::Agent.takes_part(caller, &session)?;
+            CallerSide::Agent.check_write(caller, &session)?;
             if session.closed_at.is_some() {
                 return Err(CLOSED);
             }
-            let waiting = give_back(tx.as_mut(), &of, session, Some(caller.user), now).await?;
-            self.0.announce.committed(tx.commit().await?).await;
-            self.typing_stopped(id, caller.partner).await;
+            let waiting = requeue(tx.as_mut(), &of, session, Some(caller.user), now).await?;
+            self.0.publisher.publish(tx.commit().await?).await;
+            self.end_typing(id, caller.partner).await;
             Ok(waiting)
         })
         .await
     }
 
     /// Closes a session of the caller. Idempotent: the result is true if the session was open.
-    pub async fn end_support(&self, caller: &Caller, side: Side, uuid: Uuid) -> Result<(SupportSession, bool)> {
+    pub async fn end_support(&self, caller: &Caller, side: CallerSide, uuid: Uuid) -> Result<(SupportSession, bool)> {
         self.charge(caller, Act::Write)?;
-        let session = self.own_support(caller, side, uuid).await?;
+        let session = self.own_support_session(caller, side, uuid).await?;
         if session.closed_at.is_some() {
             return Ok((session, false));
         }
         let now = clock::now();
         self.transaction(|mut tx| async {
             let (of, session) = locked(tx.as_mut(), session.conversation).await?;
-            side.takes_part(caller, &session)?;
+            side.check_write(caller, &session)?;
             if session.closed_at.is_some() {
                 return Ok((session, false));
             }
             let closed = close(tx.as_mut(), &of, session, Some(caller.user), now).await?;
-            self.0.announce.committed(tx.commit().await?).await;
+            self.0.publisher.publish(tx.commit().await?).await;
             Ok((closed, true))
         })
         .await
@@ -312,11 +312,11 @@ impl Chat {
     pub async fn support_history(
         &self,
         caller: &Caller,
-        side: Side,
+        side: CallerSide,
         uuid: Uuid,
         page: Page,
     ) -> Result<(SupportSession, Vec<SupportMessage>)> {
-        let session = self.support(caller, side, uuid).await?;
+        let session = self.support_session(caller, side, uuid).await?;
         let id = session.conversation;
         let messages = self.0.storage.messages(id, caller.partner, page).await?;
         let messages: Vec<_> = messages.into_iter().map(|seen| seen.message).collect();
@@ -335,19 +335,19 @@ impl Chat {
     ///
     /// # Errors
     /// `NotFound` for a message of another conversation, `Invalid` for one of the caller's own side.
-    pub async fn see_support(
+    pub async fn mark_support_seen(
         &self,
         caller: &Caller,
-        side: Side,
+        side: CallerSide,
         uuid: Uuid,
         message: MessageId,
     ) -> Result<(SupportSession, SupportMessage)> {
         self.charge(caller, Act::Write)?;
-        let session = self.own_support(caller, side, uuid).await?;
+        let session = self.own_support_session(caller, side, uuid).await?;
         let id = session.conversation;
         let found = self.0.storage.messages_by_id(&[message]).await?;
-        let message = found.into_iter().find(|found| found.conversation == id).ok_or(Error::NotFound(Thing::Message))?;
-        if side_of_message(&session, &message) == side.writes() {
+        let message = found.into_iter().find(|found| found.conversation == id).ok_or(Error::NotFound(ResourceKind::Message))?;
+        if side_of_message(&session, &message) == side.message_side() {
             return Err(Error::Invalid { field: "message", reason: "must be one of the other side".into() });
         }
         let (seq, now) = (message.seq, clock::now());
@@ -357,12 +357,12 @@ impl Chat {
             if advanced.has_seen || !marked.is_empty() {
                 let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: vec![message.id] };
                 tx.record(Topic::Conversation(id), fact, now);
-                self.0.announce.committed(tx.commit().await?).await;
+                self.0.publisher.publish(tx.commit().await?).await;
             }
             Ok(())
         })
         .await?;
-        let (seen_at, file) = (self.support_seen(&session, &message).await?, self.sent_file(&message).await?);
+        let (seen_at, file) = (self.support_seen_at(&session, &message).await?, self.sent_file(&message).await?);
         Ok((session, SupportMessage { message, seen_at, file }))
     }
 
@@ -391,7 +391,7 @@ impl Chat {
     }
 
     /// The time at which the other side first saw a message of the session.
-    pub async fn support_seen(&self, session: &SupportSession, message: &Message) -> Result<Option<Timestamp>> {
+    pub async fn support_seen_at(&self, session: &SupportSession, message: &Message) -> Result<Option<Timestamp>> {
         let place = (message.seq, side_of_message(session, message));
         let seen = self.0.storage.seen_at(session.conversation, &[place]).await?;
         Ok(seen.get(&message.seq).copied())
@@ -409,13 +409,13 @@ impl Chat {
             let session = self.0.storage.support_session(id).await?;
             Ok(Some(session.map(Arc::new)))
         };
-        Ok(self.0.desk.sessions.get(id, read).await?.flatten())
+        Ok(self.0.support.sessions.get(id, read).await?.flatten())
     }
 }
 
 async fn locked(tx: &mut dyn Tx, id: storage::ConversationId) -> Result<(Locked<Conversation>, SupportSession)> {
-    let of = tx.lock_conversations(&[id]).await?.pop().ok_or(Error::NotFound(Thing::Conversation))?;
-    let session = tx.support_session_of(&of).await?.ok_or(Error::NotFound(Thing::Conversation))?;
+    let of = tx.lock_conversations(&[id]).await?.pop().ok_or(Error::NotFound(ResourceKind::Conversation))?;
+    let session = tx.support_session_of(&of).await?.ok_or(Error::NotFound(ResourceKind::Conversation))?;
     Ok((of, session))
 }
 
@@ -436,7 +436,7 @@ async fn close(
 }
 
 /// Returns an open session to the queue of waiting sessions, without an agent.
-async fn give_back(
+async fn requeue(
     tx: &mut dyn Tx,
     of: &Locked<Conversation>,
     session: SupportSession,
@@ -445,7 +445,7 @@ async fn give_back(
 ) -> Result<SupportSession> {
     let former = session.joiner.map(|joiner| joiner.partner);
     if let Some(former) = former {
-        conversations::take_out(tx, of, former, now).await?;
+        conversations::remove_participant(tx, of, former, now).await?;
     }
     tx.set_support_joiner(of, None, now).await?;
     let session = SupportSession { joiner: None, ..session };
@@ -458,7 +458,7 @@ async fn give_back(
 fn record_change(tx: &mut dyn Tx, session: SupportSession, by: Option<UserId>, former: Option<PartnerId>, now: Timestamp) {
     let changed = Fact::SupportChanged { session, by };
     tx.record(Topic::Conversation(session.conversation), changed.clone(), now);
-    tx.record(Topic::Partner(DESK), changed.clone(), now);
+    tx.record(Topic::Partner(SUPPORT_AGENTS), changed.clone(), now);
     // The former agent is no longer a participant; a node of the first release delivers only its own topic, as in
     // `record_waiting`.
     if let Some(former) = former {
@@ -468,10 +468,10 @@ fn record_change(tx: &mut dyn Tx, session: SupportSession, by: Option<UserId>, f
 
 /// Records for all agents that a session waits.
 async fn record_waiting(tx: &mut dyn Tx, session: SupportSession, now: Timestamp) -> Result<()> {
-    tx.record(Topic::Partner(DESK), Fact::SupportWaits(session), now);
+    tx.record(Topic::Partner(SUPPORT_AGENTS), Fact::SupportWaits(session), now);
     // Compatibility: nodes of the first release, which may still run during an upgrade, deliver to an agent only its own topic.
     // The copies go with the next release. Readers of this release skip them.
-    for partner in tx.partners_with_role(&ANSWERING).await? {
+    for partner in tx.partners_with_role(&AGENT_ROLES).await? {
         if partner != session.initiator.partner {
             tx.record(Topic::Partner(partner), Fact::SupportWaits(session), now);
         }

@@ -14,13 +14,13 @@ use super::{Chat, Result, uploads};
 use crate::{blobs::Folders, clock, lifecycle::Lifecycle, telemetry, transaction::transaction};
 
 /// Limit of orphans per sweep. More of them indicate a mismatch of store and files, or lost rows.
-const MOST: usize = 1_000;
+const MAX_ORPHANS: usize = 1_000;
 /// Limit of orphans without regard to the number of objects. From here on, at most one in [`RARE`] objects may be an orphan.
 const FEW: usize = 50;
 const RARE: usize = 20;
 
 /// The outcome of a sweep.
-enum Outcome {
+enum SweepOutcome {
     /// Not due, or another node has the lease.
     NotNow,
     Done,
@@ -48,39 +48,39 @@ impl Chat {
                     () = stop.stopping() => return,
                 };
                 match outcome {
-                    Ok(Outcome::NotNow) => {}
-                    Ok(Outcome::Done) => chat.0.metrics.orphan_sweep("done"),
-                    Ok(Outcome::Refused) => chat.0.metrics.orphan_sweep("refused"),
+                    Ok(SweepOutcome::NotNow) => {}
+                    Ok(SweepOutcome::Done) => chat.0.metrics.orphan_sweep("done"),
+                    Ok(SweepOutcome::Refused) => chat.0.metrics.orphan_sweep("refused"),
                     Err(error) => {
                         chat.0.metrics.orphan_sweep("failed");
-                        telemetry::put_off("orphan sweep failed", &error, error.is_unavailable());
+                        telemetry::deferred("orphan sweep failed", &error, error.is_unavailable());
                     }
                 }
             }
         });
     }
 
-    async fn sweep(&self, every: Duration, kept: Duration) -> Result<Outcome> {
+    async fn sweep(&self, every: Duration, kept: Duration) -> Result<SweepOutcome> {
         let storage = &self.0.storage;
         // The store's clock, as for all retention.
         let now = storage.now(clock::now()).await?;
         // The lease of this sweep ends when the next one is due, on any node.
         let next = now.checked_add_signed(delta(every)).unwrap_or(DateTime::<Utc>::MAX_UTC);
-        let Some(workspace) = self.begin_sweep(now, next).await? else { return Ok(Outcome::NotNow) };
+        let Some(workspace) = self.begin_sweep(now, next).await? else { return Ok(SweepOutcome::NotNow) };
         let owner = self.0.blobs.claim(workspace).await?;
         if owner != Some(workspace) {
             tracing::error!(%workspace, ?owner, "orphan sweep refused: the files belong to another workspace");
-            return Ok(Outcome::Refused);
+            return Ok(SweepOutcome::Refused);
         }
         let before = now.checked_sub_signed(delta(kept)).unwrap_or(DateTime::UNIX_EPOCH);
-        let folders = Folders { names: self.0.rules.uploads.kinds.clone(), is_file: uploads::is_file };
+        let folders = Folders { names: self.0.rules.uploads.kinds.clone(), is_file: uploads::is_generated_name };
         let (mut objects, mut orphans) = (0, Vec::new());
         let mut chunks = self.0.blobs.list(folders, before);
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk?;
             objects += chunk.all;
             orphans.extend(self.unused(chunk.old).await?);
-            if orphans.len() > MOST {
+            if orphans.len() > MAX_ORPHANS {
                 break;
             }
         }
@@ -91,12 +91,12 @@ impl Chat {
                 "orphan sweep refused: so many objects are named by nothing in the store that none of them is deleted; \
                  look whether the settings storage and files belong together"
             );
-            return Ok(Outcome::Refused);
+            return Ok(SweepOutcome::Refused);
         }
         // A listing takes long: repeat the query right before the deletion, and check that the lease is still the same.
         let orphans = self.unused(orphans).await?;
         if storage.workspace().await?.sweep_not_before != Some(next) {
-            return Ok(Outcome::NotNow);
+            return Ok(SweepOutcome::NotNow);
         }
         let found = orphans.len();
         let deleted = self.0.blobs.delete_listed(orphans).await;
@@ -104,7 +104,7 @@ impl Chat {
         if found > 0 {
             tracing::info!(deleted, objects, "orphan sweep: objects that nothing in the store names were deleted");
         }
-        Ok(Outcome::Done)
+        Ok(SweepOutcome::Done)
     }
 
     /// Acquires the lease of a sweep until `next`, and gives the workspace's uuid; `None` if no sweep is due. One of several
@@ -140,5 +140,5 @@ fn delta(duration: Duration) -> TimeDelta {
 
 /// True if there are more orphans than killed processes leave.
 fn are_too_many(orphans: usize, objects: usize) -> bool {
-    orphans > MOST || (orphans >= FEW && orphans * RARE > objects)
+    orphans > MAX_ORPHANS || (orphans >= FEW && orphans * RARE > objects)
 }

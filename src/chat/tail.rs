@@ -18,19 +18,19 @@ use tokio::{
 };
 
 use super::{
-    audiences::Audiences,
+    audiences::MembersCache,
     hub::Hub,
-    log_restart::{Known, LOST},
+    log_restart::{KnownLog, RESTART_MESSAGE},
     signals::Signal,
 };
 use crate::{
-    bus::{Link, Word},
+    bus::{BusNotification, BusSender},
     lifecycle::Lifecycle,
     telemetry,
 };
 
 /// Polling interval: the longest delay of an event of another node whose notification is lost.
-const SAFETY_NET: Duration = Duration::from_secs(1);
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// Page size of a read of the event log, in events.
 const LOG_PAGE: usize = 1_000;
 /// Page size of a read of the event log, in bytes of facts.
@@ -42,19 +42,19 @@ pub type Observer = Box<dyn Fn(&Event, &[PartnerId]) + Send + Sync>;
 
 /// Publisher: hands committed events to this node's tail. Clones are handles to the same.
 #[derive(Clone)]
-pub struct Announce {
+pub struct Publisher {
     commits: mpsc::Sender<Commit>,
-    look: Arc<Notify>,
+    wake: Arc<Notify>,
     /// Position of the newest event that this node has committed.
     newest: Arc<AtomicI64>,
-    health: Arc<Health>,
+    health: Arc<LogHealth>,
 }
 
 /// Health of the event log, as the tail sees it.
 #[derive(Default)]
-struct Health {
+struct LogHealth {
     /// Begin of the current read failure; `None` if reads succeed.
-    unread_since: Mutex<Option<Instant>>,
+    failing_since: Mutex<Option<Instant>>,
     /// True from the detection of lost events until listeners have received the restart.
     restarting: AtomicBool,
     /// Number of restarts of the event log.
@@ -62,29 +62,29 @@ struct Health {
 }
 
 /// The receiving end of the publisher, for the tail.
-pub struct Commits {
+pub struct CommitReceiver {
     commits: mpsc::Receiver<Commit>,
-    announce: Announce,
+    announce: Publisher,
 }
 
 /// The events of one transaction of this node.
 struct Commit {
     events: Vec<Event>,
     /// Dropped once this node's listeners have received the events.
-    _untold: oneshot::Sender<()>,
+    _acknowledgement: oneshot::Sender<()>,
 }
 
 /// Creates a publisher and its receiver.
-pub fn announcing() -> (Announce, Commits) {
+pub fn publisher() -> (Publisher, CommitReceiver) {
     let (sender, commits) = mpsc::channel(1_024);
-    let announce = Announce { commits: sender, look: Arc::default(), newest: Arc::default(), health: Arc::default() };
-    (announce.clone(), Commits { commits, announce })
+    let announce = Publisher { commits: sender, wake: Arc::default(), newest: Arc::default(), health: Arc::default() };
+    (announce.clone(), CommitReceiver { commits, announce })
 }
 
-impl Announce {
+impl Publisher {
     /// Duration of the current read failure of the event log, if there is one.
-    pub(super) fn unread_for(&self) -> Option<Duration> {
-        self.health.unread_since.lock().map(|since| since.elapsed())
+    pub(super) fn failing_for(&self) -> Option<Duration> {
+        self.health.failing_since.lock().map(|since| since.elapsed())
     }
 
     /// True while the event log has lost events and is not restarted yet.
@@ -104,8 +104,8 @@ impl Announce {
     }
 
     /// Makes the tail read the event log for events of other nodes.
-    pub(super) fn look(&self) {
-        self.look.notify_one();
+    pub(super) fn poll_soon(&self) {
+        self.wake.notify_one();
     }
 
     /// Publishes the events of a committed transaction on this node, and waits until the tail has delivered them. If the event
@@ -117,86 +117,86 @@ impl Announce {
     /// # Ordering
     /// After it returns, listeners and caches of this node have the events, except in the two cases above: a caller reads its
     /// own writes.
-    pub async fn committed(&self, events: Vec<Event>) {
+    pub async fn publish(&self, events: Vec<Event>) {
         let Some(newest) = events.last() else { return };
         self.newest.fetch_max(newest.position.0, Ordering::AcqRel);
         let (untold, told) = oneshot::channel();
-        match self.commits.try_send(Commit { events, _untold: untold }) {
+        match self.commits.try_send(Commit { events, _acknowledgement: untold }) {
             // The sender is only ever dropped: that is the acknowledgement.
             Ok(()) => drop(told.await),
-            Err(_) => self.look.notify_one(),
+            Err(_) => self.wake.notify_one(),
         }
     }
 }
 
 /// Starts the tail of `storage` in front of `hub`. It runs until the lifecycle stops.
 pub(super) fn start(
-    announced: Commits,
-    (storage, known): (Arc<dyn Storage>, Known),
+    announced: CommitReceiver,
+    (storage, known): (Arc<dyn Storage>, KnownLog),
     hub: Arc<Hub>,
-    audiences: Arc<Audiences>,
+    audiences: Arc<MembersCache>,
     observers: Vec<Observer>,
-    link: Link<Signal>,
+    link: BusSender<Signal>,
     lifecycle: &Lifecycle,
-) -> Announce {
-    let Commits { commits: committed, announce } = announced;
-    let (look, health) = (Arc::clone(&announce.look), Arc::clone(&announce.health));
+) -> Publisher {
+    let CommitReceiver { commits: committed, announce } = announced;
+    let (look, health) = (Arc::clone(&announce.wake), Arc::clone(&announce.health));
     health.epoch.store(known.epoch(), Ordering::Relaxed);
-    let tail = Tail { storage, known, hub, observers, audiences, link, committed, look, health, puzzled: false };
+    let tail = Tail { storage, known, hub, observers, audiences, link, committed, look, health, has_warned: false };
     lifecycle.spawn(tail.run(lifecycle.clone()));
     announce
 }
 
 struct Tail {
     storage: Arc<dyn Storage>,
-    known: Known,
+    known: KnownLog,
     hub: Arc<Hub>,
     observers: Vec<Observer>,
-    audiences: Arc<Audiences>,
-    link: Link<Signal>,
+    audiences: Arc<MembersCache>,
+    link: BusSender<Signal>,
     committed: mpsc::Receiver<Commit>,
     look: Arc<Notify>,
-    health: Arc<Health>,
+    health: Arc<LogHealth>,
     /// True once the warning about unknown facts was logged.
-    puzzled: bool,
+    has_warned: bool,
 }
 
 impl Tail {
     async fn run(mut self, lifecycle: Lifecycle) {
-        let mut looks_at = Instant::now() + SAFETY_NET;
+        let mut looks_at = Instant::now() + POLL_INTERVAL;
         loop {
             let step = tokio::select! {
                 commit = self.committed.recv() => match commit {
-                    Some(Commit { events, _untold }) => self.follow(events).await,
+                    Some(Commit { events, _acknowledgement }) => self.follow(events).await,
                     None => return,
                 },
                 () = self.look.notified() => self.catch_up().await,
                 // Also under load: commits of this node do not show lost events.
                 () = tokio::time::sleep_until(looks_at) => {
-                    let found = self.find().await;
-                    looks_at = Instant::now() + SAFETY_NET;
+                    let found = self.poll().await;
+                    looks_at = Instant::now() + POLL_INTERVAL;
                     found
                 }
                 () = lifecycle.stopping() => return,
             };
-            self.note(&step);
+            self.record_health(&step);
         }
     }
 
-    fn note(&self, step: &storage::Result<()>) {
-        let mut unread_since = self.health.unread_since.lock();
+    fn record_health(&self, step: &storage::Result<()>) {
+        let mut unread_since = self.health.failing_since.lock();
         match step {
             Ok(()) => {
                 if unread_since.take().is_some() {
                     tracing::info!("the log can be read again");
                 }
-                telemetry::reached();
+                telemetry::store_reached();
             }
             Err(error) if unread_since.is_none() => {
                 *unread_since = Some(Instant::now());
                 let what = "the log cannot be read";
                 match error {
-                    storage::Error::Unavailable(_) => telemetry::put_off(what, error, true),
+                    storage::Error::Unavailable(_) => telemetry::deferred(what, error, true),
                     _ => tracing::error!(error = %telemetry::chain(error), "{what}"),
                 }
             }
@@ -209,12 +209,12 @@ impl Tail {
         match (events.first(), events.last()) {
             (Some(first), Some(last)) if first.position.0 == head.0 + 1 => {
                 let grown = last.position;
-                self.tell(events).await?;
-                self.link.say(Word::LogGrew(grown));
+                self.deliver(events).await?;
+                self.link.notify(BusNotification::LogGrown(grown));
                 Ok(())
             }
             (_, Some(last)) => {
-                self.link.say(Word::LogGrew(last.position));
+                self.link.notify(BusNotification::LogGrown(last.position));
                 if last.position > head { self.catch_up().await } else { Ok(()) }
             }
             _ => Ok(()),
@@ -223,9 +223,9 @@ impl Tail {
 
     /// Polls the event log for events without a notification, and for lost events. Notifies the other nodes of growth, which
     /// would find it only at their next poll.
-    async fn find(&mut self) -> storage::Result<()> {
+    async fn poll(&mut self) -> storage::Result<()> {
         let before = self.hub.head();
-        let state = self.storage.log_state(self.known.asked()).await?;
+        let state = self.storage.log_state(self.known.compared_position()).await?;
         let loss = self.known.compare(before, &state);
         self.health.restarting.store(loss.is_some(), Ordering::Relaxed);
         if let Some(loss) = loss {
@@ -239,7 +239,7 @@ impl Tail {
         }
         let head = self.hub.head();
         if head > before {
-            self.link.say(Word::LogGrew(head));
+            self.link.notify(BusNotification::LogGrown(head));
         }
         found
     }
@@ -248,7 +248,7 @@ impl Tail {
         loop {
             let page = self.storage.log(self.hub.head(), Scope::Everything, LOG_PAGE, LOG_BYTES).await?;
             if !page.events.is_empty() {
-                self.tell(page.events).await?;
+                self.deliver(page.events).await?;
             }
             if !page.more {
                 return Ok(());
@@ -256,16 +256,16 @@ impl Tail {
         }
     }
 
-    async fn tell(&mut self, events: Vec<Event>) -> storage::Result<()> {
+    async fn deliver(&mut self, events: Vec<Event>) -> storage::Result<()> {
         let mut told = Vec::with_capacity(events.len());
         for event in events {
-            if event.fact == Fact::Unknown && !std::mem::replace(&mut self.puzzled, true) {
+            if event.fact == Fact::Unknown && !std::mem::replace(&mut self.has_warned, true) {
                 tracing::warn!(position = event.position.0, "the log holds what only a newer version knows; it is passed over");
             }
             match self.audience(&event).await {
                 Ok(audience) => told.push((event, audience)),
                 Err(error) => {
-                    self.audiences.start_over(self.hub.head());
+                    self.audiences.reset(self.hub.head());
                     return Err(error);
                 }
             }
@@ -273,14 +273,14 @@ impl Tail {
         let mut restarted = None;
         for (event, audience) in &told {
             if let Fact::LogRestarted { epoch, from, to } = event.fact {
-                tracing::error!(epoch, from = from.0, to = to.0, "{LOST}");
+                tracing::error!(epoch, from = from.0, to = to.0, "{RESTART_MESSAGE}");
                 restarted = Some(epoch);
             }
             self.observers.iter().for_each(|observe| observe(event, audience));
         }
         self.hub.append(told);
         if let Some(epoch) = restarted {
-            self.known.restarted(epoch);
+            self.known.record_restart(epoch);
             self.health.epoch.store(epoch, Ordering::Relaxed);
             self.health.restarting.store(false, Ordering::Relaxed);
         }
@@ -291,21 +291,21 @@ impl Tail {
     /// join; a former one receives a separate event on its own topic.
     async fn audience(&mut self, event: &Event) -> storage::Result<Arc<[PartnerId]>> {
         if event.fact.is_about_the_store() {
-            self.audiences.start_over(event.position);
+            self.audiences.reset(event.position);
         }
         match event.topic {
             Topic::Partner(partner) => Ok(Arc::from([partner])),
             Topic::Conversation(conversation) => {
-                if brings_or_takes(&event.fact) {
-                    self.audiences.change(conversation, event.position);
+                if changes_membership(&event.fact) {
+                    self.audiences.invalidate(conversation, event.position);
                 }
-                Ok(self.audiences.of(conversation).await?.concerned(event.fact.seq()))
+                Ok(self.audiences.of(conversation).await?.audience(event.fact.seq()))
             }
         }
     }
 }
 
 /// True if the fact changes a membership, or may do so.
-fn brings_or_takes(fact: &Fact) -> bool {
+fn changes_membership(fact: &Fact) -> bool {
     matches!(fact, Fact::ConversationCreated(_) | Fact::ParticipantJoined { .. } | Fact::ParticipantLeft { .. } | Fact::Unknown)
 }

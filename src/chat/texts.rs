@@ -16,7 +16,7 @@ const EXTERNAL_ID_BYTES: usize = 255;
 pub(super) const QUERY_BYTES: usize = 256;
 
 /// Refuses a text with a NUL character, which PostgreSQL cannot store.
-pub(super) fn storable(field: &'static str, text: &str) -> Result<()> {
+pub(super) fn check_storable(field: &'static str, text: &str) -> Result<()> {
     if text.contains('\0') {
         return Err(Error::Invalid { field, reason: "must not contain the NUL character".into() });
     }
@@ -24,19 +24,19 @@ pub(super) fn storable(field: &'static str, text: &str) -> Result<()> {
 }
 
 /// Refuses a text that is longer than `limit_bytes`, or has a NUL character.
-pub(super) fn short(field: &'static str, text: &str, limit_bytes: usize) -> Result<()> {
+pub(super) fn check_bytes(field: &'static str, text: &str, limit_bytes: usize) -> Result<()> {
     if text.len() > limit_bytes {
         return Err(Error::Invalid { field, reason: format!("must not be longer than {limit_bytes} bytes").into() });
     }
-    storable(field, text)
+    check_storable(field, text)
 }
 
 /// Refuses a name that is longer than [`NAME_CHARACTERS`], or has a NUL character.
-pub(super) fn name(field: &'static str, text: &str) -> Result<()> {
+pub(super) fn check_name_length(field: &'static str, text: &str) -> Result<()> {
     if is_longer(text, NAME_CHARACTERS) {
         return Err(Error::Invalid { field, reason: format!("must not be longer than {NAME_CHARACTERS} characters").into() });
     }
-    storable(field, text)
+    check_storable(field, text)
 }
 
 /// Checks the login of a new account: at most [`LOGIN_BYTES`] long, on one line, without surrounding white space.
@@ -44,8 +44,8 @@ pub(super) fn name(field: &'static str, text: &str) -> Result<()> {
 /// # Errors
 /// [`Error::Invalid`] for `login`.
 pub fn check_login(login: &str) -> Result<()> {
-    short("login", login, LOGIN_BYTES)?;
-    plain("login", login)
+    check_bytes("login", login, LOGIN_BYTES)?;
+    check_line("login", login)
 }
 
 /// Checks the name of a new account or group: at most [`NAME_CHARACTERS`] long, on one line, without surrounding white space.
@@ -53,8 +53,8 @@ pub fn check_login(login: &str) -> Result<()> {
 /// # Errors
 /// [`Error::Invalid`] for `name`.
 pub fn check_name(text: &str) -> Result<()> {
-    name("name", text)?;
-    plain("name", text)
+    check_name_length("name", text)?;
+    check_line("name", text)
 }
 
 /// Checks the e-mail address of a new account: at most 254 bytes long, on one line, without surrounding white space. The server
@@ -63,8 +63,8 @@ pub fn check_name(text: &str) -> Result<()> {
 /// # Errors
 /// [`Error::Invalid`] for `email`.
 pub fn check_email(email: &str) -> Result<()> {
-    short("email", email, EMAIL_BYTES)?;
-    plain("email", email)
+    check_bytes("email", email, EMAIL_BYTES)?;
+    check_line("email", email)
 }
 
 /// Checks an id of the host application: 1 to 255 bytes, no control characters, no leading `@`, which marks the server's own
@@ -74,7 +74,7 @@ pub fn check_email(email: &str) -> Result<()> {
 /// [`Error::Invalid`] for `external_id`.
 pub fn check_external_id(id: &str) -> Result<()> {
     let field = "external_id";
-    short(field, id, EXTERNAL_ID_BYTES)?;
+    check_bytes(field, id, EXTERNAL_ID_BYTES)?;
     let reason = if id.is_empty() {
         "must not be empty"
     } else if id.contains(is_control) {
@@ -89,7 +89,7 @@ pub fn check_external_id(id: &str) -> Result<()> {
 
 /// Refuses a text that is empty, has surrounding white space, or control characters: two such texts may look alike, and forge
 /// lines of a list.
-fn plain(field: &'static str, text: &str) -> Result<()> {
+fn check_line(field: &'static str, text: &str) -> Result<()> {
     let reason = if text.is_empty() {
         "must not be empty"
     } else if text.contains(is_control) {
@@ -153,7 +153,7 @@ impl Chat {
             self.0.metrics.refused("message_bytes");
             return Err(Error::TooLong { field: "body", limit_bytes });
         }
-        storable("body", body)
+        check_storable("body", body)
     }
 }
 

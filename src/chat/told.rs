@@ -14,19 +14,19 @@ use tokio::sync::OnceCell;
 
 /// A delivered event, with its audience.
 #[derive(Debug)]
-pub struct Told {
+pub struct DeliveredEvent {
     pub event: Event,
     /// In rising order.
     pub(super) audience: Arc<[PartnerId]>,
     /// True once a reader other than the author has received the event.
-    handed: AtomicBool,
+    is_delivered: AtomicBool,
     encodings: Mutex<Encodings>,
 }
 
 /// Memoised encodings, by name.
 #[derive(Debug, Default)]
 struct Encodings {
-    made: Vec<(&'static str, Box<dyn Any + Send + Sync>)>,
+    entries: Vec<(&'static str, Box<dyn Any + Send + Sync>)>,
     bytes: usize,
     /// The meter of the ring, while the ring holds the event.
     meter: Option<Arc<Meter>>,
@@ -64,24 +64,24 @@ impl Encodings {
     }
 
     fn find<T: Clone + 'static>(&self, encoding: &'static str) -> Option<T> {
-        self.made.iter().find(|(name, _)| *name == encoding).and_then(|(_, made)| made.downcast_ref::<T>()).cloned()
+        self.entries.iter().find(|(name, _)| *name == encoding).and_then(|(_, made)| made.downcast_ref::<T>()).cloned()
     }
 }
 
-impl Told {
+impl DeliveredEvent {
     /// A delivered event for a reader of the event log itself: it needs no audience.
     pub(super) fn from_log(event: Event) -> Self {
         Self::new(event, Arc::from([]))
     }
 
     pub(super) fn new(event: Event, audience: Arc<[PartnerId]>) -> Self {
-        Self { event, audience, handed: AtomicBool::new(false), encodings: Mutex::default() }
+        Self { event, audience, is_delivered: AtomicBool::new(false), encodings: Mutex::default() }
     }
 
     /// The memoised encoding of this name, made by its first reader. A message with files is encoded for each reader, because
     /// the URLs of files hold a token of the reader.
-    pub fn shared<T: Encoding>(&self, encoding: &'static str, make: impl FnOnce() -> T) -> T {
-        if self.is_of_each_reader() {
+    pub fn memoised<T: Encoding>(&self, encoding: &'static str, make: impl FnOnce() -> T) -> T {
+        if self.is_reader_specific() {
             return make();
         }
         let mut encodings = self.encodings.lock();
@@ -90,25 +90,25 @@ impl Told {
         }
         let made = make();
         if encodings.may_grow() {
-            encodings.made.push((encoding, Box::new(made.clone())));
+            encodings.entries.push((encoding, Box::new(made.clone())));
             encodings.grow(made.bytes());
         }
         made
     }
 
-    /// As [`Told::shared`], for an encoding that takes a query. Concurrent readers share one query.
+    /// As [`DeliveredEvent::memoised`], for an encoding that takes a query. Concurrent readers share one query.
     ///
     /// # Errors
     /// Those of `read`; nothing is memoised then.
     ///
     /// # Cancel safety
     /// A dropped reader leaves the query to the next one.
-    pub async fn shared_read<T: Encoding, E>(
+    pub async fn memoised_query<T: Encoding, E>(
         &self,
         encoding: &'static str,
         read: impl Future<Output = Result<T, E>>,
     ) -> Result<T, E> {
-        if self.is_of_each_reader() {
+        if self.is_reader_specific() {
             return read.await;
         }
         let cell = {
@@ -116,7 +116,7 @@ impl Told {
             encodings.find(encoding).unwrap_or_else(|| {
                 let cell = Arc::<OnceCell<T>>::default();
                 if encodings.may_grow() {
-                    encodings.made.push((encoding, Box::new(Arc::clone(&cell))));
+                    encodings.entries.push((encoding, Box::new(Arc::clone(&cell))));
                 }
                 cell
             })
@@ -130,13 +130,13 @@ impl Told {
         cell.get_or_try_init(|| reading).await.cloned()
     }
 
-    fn is_of_each_reader(&self) -> bool {
+    fn is_reader_specific(&self) -> bool {
         self.event.fact.message().is_some_and(|message| !message.attachments.is_empty())
     }
 
     /// Records a delivery to a reader other than the author; true for the first one.
-    pub(super) fn is_first_handed(&self) -> bool {
-        !self.handed.swap(true, Ordering::AcqRel)
+    pub(super) fn is_first_delivery(&self) -> bool {
+        !self.is_delivered.swap(true, Ordering::AcqRel)
     }
 
     pub(super) fn concerns(&self, scopes: &[Scope]) -> bool {
@@ -156,7 +156,7 @@ impl Told {
     }
 
     /// Sets the meter that counts the encodings; `None` for no meter.
-    pub(super) fn count_by(&self, meter: Option<Arc<Meter>>) {
+    pub(super) fn set_meter(&self, meter: Option<Arc<Meter>>) {
         let mut encodings = self.encodings.lock();
         let bytes = encodings.bytes;
         if let Some(before) = std::mem::replace(&mut encodings.meter, meter) {

@@ -13,14 +13,14 @@ use parking_lot::Mutex;
 use storage::{ConversationId, ConversationKind, MessageId, PartnerId, Person};
 use tokio::time::Instant;
 
-use super::{Chat, Result, Signal, TypingPost, conversations::must_be_open, rates::Act, support, texts::short};
+use super::{Chat, Result, Signal, TypingPost, conversations::must_be_open, rates::Act, support, texts::check_bytes};
 use crate::{auth::Caller, clock, lifecycle::Lifecycle};
 
 /// TTL of a typing indicator.
-const RUNS_OUT: Duration = Duration::from_secs(10);
+const TTL: Duration = Duration::from_secs(10);
 /// Debounce: the least interval between two signals of one typist. It is shorter than the few seconds after which clients and
 /// other nodes drop an indicator.
-const AGAIN: Duration = Duration::from_secs(2);
+const DEBOUNCE: Duration = Duration::from_secs(2);
 /// Maximum length of the text of [`TypingPost`], in bytes: the ring keeps it for a while, and the bus carries it.
 const LONGEST_POST: usize = 1_024;
 /// Interval between two looks for expired indicators.
@@ -28,24 +28,24 @@ const SWEEP: Duration = Duration::from_secs(1);
 
 /// The typing indicators that this node knows.
 #[derive(Default)]
-pub(super) struct Typing(Mutex<HashMap<ConversationId, Vec<Typist>>>);
+pub(super) struct TypingIndicators(Mutex<HashMap<ConversationId, Vec<TypingIndicator>>>);
 
-struct Typist {
+struct TypingIndicator {
     partner: PartnerId,
-    until: Instant,
+    expires_at: Instant,
     /// Time of the last signal.
-    told: Instant,
+    signalled_at: Instant,
 }
 
-impl Typing {
+impl TypingIndicators {
     /// Starts or renews an indicator. True if a signal is due: the first, or one after the debounce interval.
     fn start(&self, conversation: ConversationId, partner: PartnerId) -> bool {
         let now = Instant::now();
         let mut typing = self.0.lock();
         let typists = typing.entry(conversation).or_default();
-        let before = typists.iter().position(|typist| typist.partner == partner).map(|index| typists.remove(index).told);
-        let told = before.filter(|told| now - *told < AGAIN);
-        typists.push(Typist { partner, until: now + RUNS_OUT, told: told.unwrap_or(now) });
+        let before = typists.iter().position(|typist| typist.partner == partner).map(|index| typists.remove(index).signalled_at);
+        let told = before.filter(|told| now - *told < DEBOUNCE);
+        typists.push(TypingIndicator { partner, expires_at: now + TTL, signalled_at: told.unwrap_or(now) });
         told.is_none()
     }
 
@@ -62,28 +62,31 @@ impl Typing {
         stopped
     }
 
-    fn now(&self, conversation: ConversationId) -> Vec<PartnerId> {
+    fn current(&self, conversation: ConversationId) -> Vec<PartnerId> {
         let now = Instant::now();
         let typing = self.0.lock();
         let typists = typing.get(&conversation).into_iter().flatten();
-        typists.filter(|typist| typist.until > now).map(|typist| typist.partner).collect()
+        typists.filter(|typist| typist.expires_at > now).map(|typist| typist.partner).collect()
     }
 
     /// All live indicators.
-    fn everywhere(&self) -> Vec<(ConversationId, PartnerId)> {
+    fn all(&self) -> Vec<(ConversationId, PartnerId)> {
         let now = Instant::now();
         let typing = self.0.lock();
         let typists = typing.iter().flat_map(|(conversation, typists)| typists.iter().map(|typist| (*conversation, typist)));
-        typists.filter(|(_, typist)| typist.until > now).map(|(conversation, typist)| (conversation, typist.partner)).collect()
+        typists
+            .filter(|(_, typist)| typist.expires_at > now)
+            .map(|(conversation, typist)| (conversation, typist.partner))
+            .collect()
     }
 
     /// Removes expired indicators, and gives them.
-    fn ran_out(&self) -> Vec<(ConversationId, PartnerId)> {
+    fn take_expired(&self) -> Vec<(ConversationId, PartnerId)> {
         let now = Instant::now();
         let mut gone = Vec::new();
         self.0.lock().retain(|conversation, typists| {
             typists.retain(|typist| {
-                let on = typist.until > now;
+                let on = typist.expires_at > now;
                 if !on {
                     gone.push((*conversation, typist.partner));
                 }
@@ -105,9 +108,9 @@ impl Chat {
                     () = tokio::time::sleep(SWEEP) => {}
                     () = stop.stopping() => return,
                 }
-                for (conversation, partner) in chat.0.typing.ran_out() {
+                for (conversation, partner) in chat.0.typing.take_expired() {
                     // Every node has its own expiry, so the signal is local.
-                    chat.signal_here(ended(conversation, partner)).await;
+                    chat.signal_here(end_signal(conversation, partner)).await;
                 }
             }
         });
@@ -120,7 +123,7 @@ impl Chat {
     pub async fn start_typing(&self, caller: &Caller, conversation: ConversationId) -> Result<()> {
         self.charge(caller, Act::Write)?;
         self.may_type(caller, conversation).await?;
-        self.acts(caller);
+        self.record_activity(caller);
         if self.0.typing.start(conversation, caller.partner) {
             self.signal(Signal::Typing { conversation, partner: caller.partner, typing: true, post: None }).await;
         }
@@ -132,10 +135,10 @@ impl Chat {
     /// # Errors
     /// As [`Chat::start_typing`], and `Invalid` for a text that is too long.
     pub async fn post_typing(&self, caller: &Caller, conversation: ConversationId, body: String) -> Result<MessageId> {
-        short("body", &body, LONGEST_POST)?;
+        check_bytes("body", &body, LONGEST_POST)?;
         self.charge(caller, Act::Write)?;
         self.may_type(caller, conversation).await?;
-        self.acts(caller);
+        self.record_activity(caller);
         let id = self.0.storage.draw_message_id().await?;
         self.0.typing.start(conversation, caller.partner);
         let post = TypingPost { id, body, at: clock::now() };
@@ -159,19 +162,19 @@ impl Chat {
     pub async fn stop_typing(&self, caller: &Caller, conversation: ConversationId) -> Result<()> {
         self.charge(caller, Act::Write)?;
         self.conversation(caller, conversation).await?;
-        self.typing_stopped(conversation, caller.partner).await;
+        self.end_typing(conversation, caller.partner).await;
         Ok(())
     }
 
     /// Ends the typing indicator of a partner, if there is one.
-    pub(super) async fn typing_stopped(&self, conversation: ConversationId, partner: PartnerId) {
+    pub(super) async fn end_typing(&self, conversation: ConversationId, partner: PartnerId) {
         if self.0.typing.stop(conversation, partner) {
-            self.signal(ended(conversation, partner)).await;
+            self.signal(end_signal(conversation, partner)).await;
         }
     }
 
     /// Applies a typing signal of another node.
-    pub(super) fn typing_elsewhere(&self, conversation: ConversationId, partner: PartnerId, typing: bool) {
+    pub(super) fn on_remote_typing(&self, conversation: ConversationId, partner: PartnerId, typing: bool) {
         if typing {
             self.0.typing.start(conversation, partner);
         } else {
@@ -187,7 +190,8 @@ impl Chat {
 
     /// Lists them without a check of the caller's membership.
     pub async fn typists(&self, caller: &Caller, conversation: ConversationId) -> Result<Vec<Person>> {
-        let typists: Vec<_> = self.0.typing.now(conversation).into_iter().filter(|partner| *partner != caller.partner).collect();
+        let typists: Vec<_> =
+            self.0.typing.current(conversation).into_iter().filter(|partner| *partner != caller.partner).collect();
         if typists.is_empty() {
             return Ok(Vec::new());
         }
@@ -200,9 +204,9 @@ impl Chat {
     /// Lists the other typing participants in all conversations of the caller.
     pub async fn typists_around(&self, caller: &Caller) -> Result<Vec<(ConversationId, PartnerId)>> {
         let mut around = Vec::new();
-        for (conversation, partner) in self.0.typing.everywhere() {
+        for (conversation, partner) in self.0.typing.all() {
             // A cache hit: publishing the typing has loaded the members.
-            if partner != caller.partner && self.is_in(caller.partner, conversation).await? {
+            if partner != caller.partner && self.is_participant(caller.partner, conversation).await? {
                 around.push((conversation, partner));
             }
         }
@@ -210,6 +214,6 @@ impl Chat {
     }
 }
 
-fn ended(conversation: ConversationId, partner: PartnerId) -> Signal {
+fn end_signal(conversation: ConversationId, partner: PartnerId) -> Signal {
     Signal::Typing { conversation, partner, typing: false, post: None }
 }

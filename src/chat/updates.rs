@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use storage::{ConversationId, Fact, InboxEntry, InboxFilter, Position, Scope, Timestamp, Topic, UnreadTotals};
 use tokio::time::Instant;
 
-use super::{Chat, Result, Told};
+use super::{Chat, DeliveredEvent, Result};
 use crate::auth::Caller;
 
 /// A change of the caller's unread messages.
 #[derive(Clone, Debug)]
-pub struct Updates {
+pub struct UnreadUpdates {
     /// The conversations with new or deleted messages of others, or with a read mark of the caller, most recent first; empty
     /// without a change.
     pub changed: Vec<InboxEntry>,
@@ -40,20 +40,20 @@ impl Chat {
         since: Option<Timestamp>,
         deadline: Instant,
         waits: impl FnOnce(),
-    ) -> Result<Updates> {
+    ) -> Result<UnreadUpdates> {
         let after = if since.is_some() { None } else { after };
         if let Some(after) = after {
-            self.reach(after).await?;
+            self.wait_for_position(after).await?;
         }
-        let mut feed = self.follow(Scope::Partner(caller.partner), after);
+        let mut feed = self.subscribe(Scope::Partner(caller.partner), after);
         let mut changed = BTreeSet::new();
         if let Some(since) = since {
-            changed.extend(self.0.storage.conversations_with_news(caller.partner, since).await?);
+            changed.extend(self.0.storage.conversations_with_new_messages(caller.partner, since).await?);
         }
-        let _place = self.take_place_until(caller, deadline, waits)?;
+        let _place = self.take_poll_slot_until(caller, deadline, waits)?;
         while changed.is_empty() {
-            let Some(batch) = feed.next_for(caller, &self.0.requests, deadline).await? else { break };
-            changed.extend(batch.events.iter().filter_map(|told| changes(caller, told)));
+            let Some(batch) = feed.next_until(caller, &self.0.requests, deadline).await? else { break };
+            changed.extend(batch.events.iter().filter_map(|told| changed_conversation(caller, told)));
         }
         let changed: Vec<_> = changed.into_iter().collect();
         let entries = if changed.is_empty() {
@@ -62,12 +62,12 @@ impl Chat {
             self.0.storage.inbox(caller.partner, InboxFilter { only: Some(&changed), ..InboxFilter::default() }).await?
         };
         let unread = self.unread_totals(caller).await?;
-        Ok(Updates { changed: entries, unread, position: feed.position() })
+        Ok(UnreadUpdates { changed: entries, unread, position: feed.position() })
     }
 }
 
 /// The conversation whose unread count an event changes for the caller.
-fn changes(caller: &Caller, told: &Told) -> Option<ConversationId> {
+fn changed_conversation(caller: &Caller, told: &DeliveredEvent) -> Option<ConversationId> {
     let Topic::Conversation(conversation) = told.event.topic else { return None };
     match &told.event.fact {
         Fact::MessagePosted(message) | Fact::MessageDeleted(message) if message.author.partner != caller.partner => {

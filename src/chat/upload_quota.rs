@@ -19,7 +19,7 @@ use storage::UserId;
 use tokio::time::Instant;
 
 use super::{Chat, Error, Result};
-use crate::pruned::Pruned;
+use crate::pruned::PruningMap;
 
 /// Quota window; it begins with the first upload.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,20 +34,20 @@ pub struct UploadQuota {
 
 /// Counters of the uploads at this node. Clones are handles to the same.
 #[derive(Clone)]
-pub(super) struct Uploading(Arc<Parts>);
+pub(super) struct UploadCounters(Arc<UploadCountersInner>);
 
-struct Parts {
+struct UploadCountersInner {
     quota: UploadQuota,
-    users: Mutex<Pruned<UserId, Used>>,
+    users: Mutex<PruningMap<UserId, UploadUsage>>,
 }
 
-struct Used {
+struct UploadUsage {
     at_once: usize,
     bytes: u64,
     since: Instant,
 }
 
-impl Used {
+impl UploadUsage {
     fn is_over(&self, now: Instant) -> bool {
         self.at_once == 0 && now.saturating_duration_since(self.since) >= DAY
     }
@@ -55,38 +55,38 @@ impl Used {
 
 /// The exhausted part of the quota.
 #[derive(Debug)]
-enum Full {
+enum ExhaustedQuota {
     AtOnce,
     Day,
 }
 
 /// Permit for one upload, released when it is dropped.
-pub(super) struct Place {
-    uploading: Uploading,
+pub(super) struct UploadPermit {
+    uploading: UploadCounters,
     user: UserId,
     is_exhausted: Arc<AtomicBool>,
 }
 
-impl Uploading {
+impl UploadCounters {
     pub(super) fn new(quota: UploadQuota) -> Self {
-        Self(Arc::new(Parts { quota, users: Mutex::default() }))
+        Self(Arc::new(UploadCountersInner { quota, users: Mutex::default() }))
     }
 
-    fn begin(&self, user: UserId, now: Instant) -> Result<Place, Full> {
+    fn begin(&self, user: UserId, now: Instant) -> Result<UploadPermit, ExhaustedQuota> {
         let UploadQuota { bytes_per_day, at_once } = self.0.quota;
         let mut users = self.0.users.lock();
-        let used = users.entry(user, |_, used| used.is_over(now)).or_insert(Used { at_once: 0, bytes: 0, since: now });
+        let used = users.entry(user, |_, used| used.is_over(now)).or_insert(UploadUsage { at_once: 0, bytes: 0, since: now });
         if now.saturating_duration_since(used.since) >= DAY {
             (used.bytes, used.since) = (0, now);
         }
         if at_once > 0 && used.at_once >= at_once {
-            return Err(Full::AtOnce);
+            return Err(ExhaustedQuota::AtOnce);
         }
         if bytes_per_day > 0 && used.bytes >= bytes_per_day {
-            return Err(Full::Day);
+            return Err(ExhaustedQuota::Day);
         }
         used.at_once += 1;
-        Ok(Place { uploading: self.clone(), user, is_exhausted: Arc::default() })
+        Ok(UploadPermit { uploading: self.clone(), user, is_exhausted: Arc::default() })
     }
 
     /// Counts arrived bytes; false beyond the quota of the day.
@@ -97,14 +97,14 @@ impl Uploading {
         self.0.quota.bytes_per_day == 0 || used.bytes <= self.0.quota.bytes_per_day
     }
 
-    fn day_lasts(&self, user: UserId, now: Instant) -> Duration {
+    fn until_next_window(&self, user: UserId, now: Instant) -> Duration {
         let users = self.0.users.lock();
         let since = users.get(&user).map_or(now, |used| used.since);
         DAY.saturating_sub(now.saturating_duration_since(since))
     }
 }
 
-impl Place {
+impl UploadPermit {
     /// Counts a stream of bytes. The result fails beyond the quota of the day.
     pub(super) fn counted<S: Stream<Item = io::Result<Bytes>> + Send + Unpin>(
         &self,
@@ -122,7 +122,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for UploadPermit {
     fn drop(&mut self) {
         if let Some(used) = self.uploading.0.users.lock().get_mut(&self.user) {
             used.at_once -= 1;
@@ -135,24 +135,26 @@ impl Chat {
     ///
     /// # Errors
     /// [`Error::TooFast`] beyond the limit of concurrent uploads, or the quota of the day.
-    pub(super) fn upload_place(&self, user: UserId) -> Result<Place> {
+    pub(super) fn acquire_upload_permit(&self, user: UserId) -> Result<UploadPermit> {
         self.0.uploading.begin(user, Instant::now()).map_err(|full| self.refused_upload(user, full))
     }
 
     /// Replaces the error of an upload that the quota of the day has ended.
-    pub(super) fn within_quota<T>(&self, place: &Place, outcome: Result<T>) -> Result<T> {
+    pub(super) fn within_quota<T>(&self, place: &UploadPermit, outcome: Result<T>) -> Result<T> {
         match outcome {
-            Err(_) if place.is_exhausted.load(Ordering::Relaxed) => Err(self.refused_upload(place.user, Full::Day)),
+            Err(_) if place.is_exhausted.load(Ordering::Relaxed) => Err(self.refused_upload(place.user, ExhaustedQuota::Day)),
             outcome => outcome,
         }
     }
 
-    fn refused_upload(&self, user: UserId, full: Full) -> Error {
+    fn refused_upload(&self, user: UserId, full: ExhaustedQuota) -> Error {
         let (limit, what, retry_after) = match full {
-            Full::AtOnce => ("user.uploads_at_once", "uploads at once", SOON),
-            Full::Day => {
-                ("user.upload_bytes_per_day", "bytes uploaded within a day", self.0.uploading.day_lasts(user, Instant::now()))
-            }
+            ExhaustedQuota::AtOnce => ("user.uploads_at_once", "uploads at once", SOON),
+            ExhaustedQuota::Day => (
+                "user.upload_bytes_per_day",
+                "bytes uploaded within a day",
+                self.0.uploading.until_next_window(user, Instant::now()),
+            ),
         };
         self.0.metrics.refused(limit);
         Error::TooFast { what, retry_after }
@@ -168,11 +170,11 @@ mod tests {
     const ANN: UserId = UserId(1);
     const BEN: UserId = UserId(2);
 
-    fn uploading(bytes_per_day: u64, at_once: usize) -> Uploading {
-        Uploading::new(UploadQuota { bytes_per_day, at_once })
+    fn uploading(bytes_per_day: u64, at_once: usize) -> UploadCounters {
+        UploadCounters::new(UploadQuota { bytes_per_day, at_once })
     }
 
-    async fn taken(place: &Place, pieces: &[usize]) -> Vec<bool> {
+    async fn taken(place: &UploadPermit, pieces: &[usize]) -> Vec<bool> {
         let pieces: Vec<_> = pieces.iter().map(|bytes| Ok(Bytes::from(vec![0; *bytes]))).collect();
         place.counted(stream::iter(pieces)).map(|piece| piece.is_ok()).collect().await
     }
@@ -186,9 +188,9 @@ mod tests {
         assert_eq!(taken(&place, &[1]).await, [false]);
         assert!(place.is_exhausted.load(Ordering::Relaxed));
         drop(place);
-        assert!(matches!(uploading.begin(ANN, now), Err(Full::Day)), "none is begun");
+        assert!(matches!(uploading.begin(ANN, now), Err(ExhaustedQuota::Day)), "none is begun");
         assert!(uploading.begin(BEN, now).is_ok(), "it is nobody else's day");
-        assert_eq!(uploading.day_lasts(ANN, now + Duration::from_secs(60)), DAY - Duration::from_secs(60));
+        assert_eq!(uploading.until_next_window(ANN, now + Duration::from_secs(60)), DAY - Duration::from_secs(60));
         let Ok(place) = uploading.begin(ANN, now + DAY) else { panic!("it is another day") };
         assert_eq!(taken(&place, &[100]).await, [true]);
     }
@@ -197,7 +199,7 @@ mod tests {
     fn so_many_are_under_way_and_no_more() {
         let (uploading, now) = (uploading(0, 2), Instant::now());
         let places = [uploading.begin(ANN, now), uploading.begin(ANN, now)];
-        assert!(matches!(uploading.begin(ANN, now), Err(Full::AtOnce)));
+        assert!(matches!(uploading.begin(ANN, now), Err(ExhaustedQuota::AtOnce)));
         assert!(uploading.begin(BEN, now).is_ok());
         drop(places);
         assert!(uploading.begin(ANN, now).is_ok());

@@ -19,15 +19,15 @@ use futures_util::Stream;
 use storage::{NewUpload, Timestamp, Upload, UploadedFile};
 use uuid::Uuid;
 
-pub use permit::Permit;
+pub use permit::SignedUpload;
 
-pub(super) use media_types::settled;
-pub(super) use names::{is_file, mimetype_by_name, named_in};
-pub(super) use permit::Key;
+pub(super) use media_types::reconciled_media_type;
+pub(super) use names::{is_generated_name, mentioned_uploads, mimetype_by_name};
+pub(super) use permit::UploadSigningKey;
 
-use super::{Chat, Error, FileBytes, Result, Thing, rates::Act, texts};
-use crate::{auth::Caller, blobs::Addresses, clock, shares::Charge};
-use names::{essence, extension, is_harmless, is_mimetype, is_safe, known};
+use super::{Chat, Error, FileBytes, ResourceKind, Result, rates::Act, texts};
+use crate::{auth::Caller, blobs::SignedUrls, clock, shares::Charge};
+use names::{essence, extension, is_harmless, is_mimetype, is_safe, normalised_media_type};
 
 /// Limits of uploads.
 #[derive(Clone, Debug)]
@@ -42,29 +42,29 @@ pub struct UploadRules {
 
 /// The client's announcement of an upload.
 #[derive(Debug)]
-pub struct Announced {
+pub struct UploadAnnouncement {
     pub kind: String,
     pub filename: String,
     pub mimetype: String,
 }
 
 /// An upload grant. It is a bearer credential, so it has no `Debug`.
-pub struct Leave {
+pub struct UploadGrant {
     /// Folder and new file name, with the extension of the announced type; the client's file name is not part of it.
     pub name: String,
-    pub door: Door,
+    pub target: UploadTarget,
 }
 
 /// The target of an upload.
-pub enum Door {
+pub enum UploadTarget {
     /// This server, with a signed URL.
-    Ours(Permit),
+    Server(SignedUpload),
     /// The bucket, with signed URLs; the bytes bypass this server.
-    Theirs(Addresses),
+    Bucket(SignedUrls),
 }
 
 /// An uploaded file, without its bytes.
-pub struct Shown {
+pub struct StoredUpload {
     pub mimetype: String,
     pub size_bytes: u64,
     /// True if a browser may display the file. Any other must be downloaded: it could be a page that runs with the origin of
@@ -84,14 +84,14 @@ impl Chat {
     ///
     /// # Cancel safety
     /// A dropped future may leave an unused grant, which expires.
-    pub async fn begin_upload(&self, caller: &Caller, announced: Announced) -> Result<Leave> {
+    pub async fn begin_upload(&self, caller: &Caller, announced: UploadAnnouncement) -> Result<UploadGrant> {
         let rules = &self.0.rules.uploads;
-        let Announced { kind, filename, mimetype } = announced;
-        let mimetype = known(mimetype);
+        let UploadAnnouncement { kind, filename, mimetype } = announced;
+        let mimetype = normalised_media_type(mimetype);
         if !rules.kinds.contains(&kind) {
             return Err(Error::Invalid { field: "type", reason: format!("must be one of: {}", rules.kinds.join(", ")).into() });
         }
-        texts::name("filename", &filename)?;
+        texts::check_name_length("filename", &filename)?;
         if filename.trim().is_empty() {
             return Err(Error::Invalid { field: "filename", reason: "must not be empty".into() });
         }
@@ -99,7 +99,7 @@ impl Chat {
             return Err(Error::Invalid { field: "mimeType", reason: "must be a type such as image/png".into() });
         }
         // This server derives the media type from the file itself; a bucket trusts the client.
-        if self.0.blobs.is_open() && !is_safe(&mimetype) {
+        if self.0.blobs.has_direct_access() && !is_safe(&mimetype) {
             let reason = "must be one of which no browser makes a page or a program, such as application/octet-stream".into();
             return Err(Error::Invalid { field: "mimeType", reason });
         }
@@ -119,15 +119,15 @@ impl Chat {
         };
         self.transaction(|mut tx| async {
             tx.insert_upload(upload.clone()).await?;
-            self.0.announce.committed(tx.commit().await?).await;
+            self.0.publisher.publish(tx.commit().await?).await;
             Ok(())
         })
         .await?;
-        let door = match self.0.blobs.addresses(&name, &mimetype, rules.lifetime).await? {
-            Some(addresses) => Door::Theirs(addresses),
-            None => Door::Ours(self.0.upload_key.permit(name.clone(), mimetype, expires)),
+        let door = match self.0.blobs.signed_urls(&name, &mimetype, rules.lifetime).await? {
+            Some(addresses) => UploadTarget::Bucket(addresses),
+            None => UploadTarget::Server(self.0.upload_key.sign(name.clone(), mimetype, expires)),
         };
-        Ok(Leave { name, door })
+        Ok(UploadGrant { name, target: door })
     }
 
     /// Receives the file of a signed URL. `mimetype` and `size_bytes`: the headers of the request. The first complete upload
@@ -140,23 +140,23 @@ impl Chat {
     ///
     /// # Cancel safety
     /// A dropped future stores the file or not. The orphan sweep deletes what it may leave in the object store.
-    pub async fn take_upload(
+    pub async fn receive_upload(
         &self,
-        permit: &Permit,
+        permit: &SignedUpload,
         mimetype: &str,
         size_bytes: Option<u64>,
         (bytes, charge): (impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin, Charge),
     ) -> Result<()> {
-        if !self.0.upload_key.fits(permit) {
+        if !self.0.upload_key.verify(permit) {
             return Err(Error::Forbidden);
         }
         if clock::now().timestamp() >= permit.expires {
             return Err(Error::TooLate("the time to upload this file"));
         }
-        if !essence(&known(mimetype.to_owned())).eq_ignore_ascii_case(essence(&permit.mimetype)) {
+        if !essence(&normalised_media_type(mimetype.to_owned())).eq_ignore_ascii_case(essence(&permit.mimetype)) {
             return Err(Error::WrongType { expected: permit.mimetype.clone() });
         }
-        let upload = self.upload(&permit.name).await?.ok_or(Error::NotFound(Thing::Attachment))?;
+        let upload = self.upload(&permit.name).await?.ok_or(Error::NotFound(ResourceKind::Attachment))?;
         if upload.file.is_some() {
             return Err(ALREADY_PUT);
         }
@@ -170,7 +170,7 @@ impl Chat {
         if size_bytes.is_some_and(|size| size > limit_bytes) {
             return Err(Error::TooLarge { limit_bytes });
         }
-        let received = self.receive_within(owner.id, Some(mimetype), bytes, (limit_bytes, charge)).await?;
+        let received = self.receive_file_within(owner.id, Some(mimetype), bytes, (limit_bytes, charge)).await?;
         let stored = received.stored();
         let file = UploadedFile {
             object: stored.object.clone(),
@@ -193,18 +193,18 @@ impl Chat {
     ///
     /// # Errors
     /// `NotFound` if there is no such file.
-    pub async fn uploaded(&self, name: &str) -> Result<Shown> {
+    pub async fn uploaded(&self, name: &str) -> Result<StoredUpload> {
         let upload = self.upload(name).await?;
-        let file = upload.and_then(|upload| upload.file).ok_or(Error::NotFound(Thing::Attachment))?;
+        let file = upload.and_then(|upload| upload.file).ok_or(Error::NotFound(ResourceKind::Attachment))?;
         let (inline, size_bytes) = (is_harmless(&file.mimetype), u64::try_from(file.size_bytes).unwrap_or(0));
-        Ok(Shown { mimetype: file.mimetype, size_bytes, inline, put_at: file.put_at, object: file.object })
+        Ok(StoredUpload { mimetype: file.mimetype, size_bytes, inline, put_at: file.put_at, object: file.object })
     }
 
     /// Reads the bytes of a file: all, or a range that is within it and not empty.
     ///
     /// # Errors
     /// `NotFound` if the object is missing.
-    pub async fn uploaded_bytes(&self, shown: &Shown, part: Option<Range<u64>>) -> Result<FileBytes> {
+    pub async fn uploaded_bytes(&self, shown: &StoredUpload, part: Option<Range<u64>>) -> Result<FileBytes> {
         self.0.blobs.get(&shown.object, part).await
     }
 

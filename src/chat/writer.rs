@@ -22,28 +22,28 @@ use tokio::{
     time::Instant,
 };
 
-use self::aside::Aside;
+use self::aside::LockWaits;
 pub(super) use self::{
-    marks::{Mark, Upto},
-    sends::Send,
+    marks::{MarkRead, ReadMark},
+    sends::SendJob,
 };
 use super::{
     error::{Error, Result},
-    tail::Announce,
+    tail::Publisher,
 };
 use crate::{
     lifecycle::Lifecycle,
     metrics::Metrics,
-    transaction::{Undone, again},
+    transaction::{Retryable, retry_on_contention},
 };
 
 /// Maximum number of jobs in a batch.
 const BATCH: usize = 256;
 /// Capacity of the submission channel and, again, of the worker's own queue.
-const WAITING: usize = 4 * BATCH;
+const QUEUE_CAPACITY: usize = 4 * BATCH;
 /// Time for which a commit delays the next one. Most commits take milliseconds; one with an unknown outcome continues beside
 /// later ones. Less than the deadline of a transaction.
-const HELD_UP: Duration = Duration::from_secs(2);
+const LONGEST_DELAY: Duration = Duration::from_secs(2);
 
 /// A job of a group commit: one write whose caller waits for durability.
 pub(super) trait Job: std::marker::Send + Sync + Sized + 'static {
@@ -64,7 +64,7 @@ pub(super) trait Job: std::marker::Send + Sync + Sized + 'static {
         tx: &mut dyn Tx,
         batch: &[Self],
         locking: Locking,
-    ) -> impl Future<Output = Result<Written<Self::Outcome>>> + std::marker::Send;
+    ) -> impl Future<Output = Result<BatchResult<Self::Outcome>>> + std::marker::Send;
 
     /// Counts the changes of a commit in the metrics.
     fn count(metrics: &Metrics, changes: usize);
@@ -80,7 +80,7 @@ pub(super) enum Locking {
 }
 
 /// The result of a batch before its commit.
-pub(super) struct Written<T> {
+pub(super) struct BatchResult<T> {
     /// Outcomes in the order of the batch. A job that breaks a rule fails alone; `None` for a skipped one.
     outcomes: Vec<Option<Result<T>>>,
     /// Number of changes; 0 if there is nothing to commit.
@@ -88,31 +88,31 @@ pub(super) struct Written<T> {
 }
 
 /// Submission handle for jobs of one kind.
-pub(super) struct Writer<J: Job> {
-    jobs: mpsc::Sender<Waiting<J>>,
+pub(super) struct GroupCommit<J: Job> {
+    jobs: mpsc::Sender<QueuedJob<J>>,
     queued: Arc<AtomicUsize>,
 }
 
-struct Waiting<J: Job> {
+struct QueuedJob<J: Job> {
     job: J,
     answer: oneshot::Sender<Result<J::Outcome>>,
 }
 
-impl<J: Job> Writer<J> {
+impl<J: Job> GroupCommit<J> {
     /// Starts the worker of this node. No timer delays a batch: an idle node commits a single job at once, and jobs that arrive
     /// during a commit share the next one.
     ///
-    /// `storage` serves batches. `patient` serves lock waits; it may be another lane, to leave the connections to batches.
+    /// `storage` serves batches. `lock_wait_storage` serves lock waits; it may be another lane, to leave the connections to batches.
     pub(super) fn start(
         storage: Arc<dyn Storage>,
         patient: Arc<dyn Storage>,
-        announce: Announce,
+        announce: Publisher,
         metrics: Metrics,
         lifecycle: &Lifecycle,
     ) -> Self {
-        let (jobs, handed_in) = mpsc::channel(WAITING);
+        let (jobs, handed_in) = mpsc::channel(QUEUE_CAPACITY);
         let queued = Arc::<AtomicUsize>::default();
-        let bench = Bench { storage, patient, announce, metrics };
+        let bench = Worker { storage, lock_wait_storage: patient, announce, metrics };
         lifecycle.spawn(bench.work::<J>(handed_in, Arc::clone(&queued), lifecycle.clone()));
         Self { jobs, queued }
     }
@@ -126,11 +126,11 @@ impl<J: Job> Writer<J> {
     /// A dropped future leaves the job stored or not.
     ///
     /// # Ordering
-    /// Jobs with a common lock are stored in the order of their submission, unless a commit takes longer than `HELD_UP`.
+    /// Jobs with a common lock are stored in the order of their submission, unless a commit takes longer than `LONGEST_DELAY`.
     pub(super) async fn store(&self, job: J) -> Result<J::Outcome> {
         let (answer, answered) = oneshot::channel();
         let gone = || Error::internal("the writer has stopped");
-        self.jobs.send(Waiting { job, answer }).await.map_err(|_| gone())?;
+        self.jobs.send(QueuedJob { job, answer }).await.map_err(|_| gone())?;
         answered.await.map_err(|_| gone())?
     }
 
@@ -141,7 +141,7 @@ impl<J: Job> Writer<J> {
 }
 
 /// The commit in progress, if there is one.
-struct UnderWay<L> {
+struct CommitInProgress<L> {
     /// Locks of the commit in progress. A batch that waited for one in the store would delay all its jobs.
     locks: HashSet<L>,
     /// Jobs of the commit in progress. A batch of at least this size is prepared meanwhile. A smaller one waits for more jobs
@@ -150,67 +150,67 @@ struct UnderWay<L> {
     /// Closed when the commit is done.
     done: Option<oneshot::Receiver<()>>,
     /// Deadline after which later batches proceed.
-    until: Instant,
+    deadline: Instant,
 }
 
-impl<L> UnderWay<L> {
+impl<L> CommitInProgress<L> {
     fn nothing() -> Self {
-        Self { locks: HashSet::new(), jobs: 0, done: None, until: Instant::now() }
+        Self { locks: HashSet::new(), jobs: 0, done: None, deadline: Instant::now() }
     }
 
     /// Waits until the next batch may proceed. Cancel safe.
-    async fn passes(&mut self) {
+    async fn wait(&mut self) {
         if let Some(done) = &mut self.done {
-            let _ = tokio::time::timeout_at(self.until, done).await;
+            let _ = tokio::time::timeout_at(self.deadline, done).await;
             *self = Self::nothing();
         }
     }
 
     /// Waits until the next batch may proceed, and registers it. The caller drops the result when that batch is done.
-    async fn follow<J: Job<Lock = L>>(&mut self, batch: &[J]) -> oneshot::Sender<()>
+    async fn register<J: Job<Lock = L>>(&mut self, batch: &[J]) -> oneshot::Sender<()>
     where
         L: Eq + Hash,
     {
-        self.passes().await;
+        self.wait().await;
         let (under_way, done) = oneshot::channel();
         let locks = batch.iter().flat_map(J::locks).collect();
-        *self = Self { locks, jobs: batch.len(), done: Some(done), until: Instant::now() + HELD_UP };
+        *self = Self { locks, jobs: batch.len(), done: Some(done), deadline: Instant::now() + LONGEST_DELAY };
         under_way
     }
 }
 
 /// The dependencies of the worker.
 #[derive(Clone)]
-struct Bench {
+struct Worker {
     storage: Arc<dyn Storage>,
-    patient: Arc<dyn Storage>,
-    announce: Announce,
+    lock_wait_storage: Arc<dyn Storage>,
+    announce: Publisher,
     metrics: Metrics,
 }
 
 /// A batch in its open transaction.
 struct Prepared<T> {
     tx: Box<dyn Tx>,
-    written: Written<T>,
+    written: BatchResult<T>,
 }
 
-impl Bench {
+impl Worker {
     /// The worker's loop. It prepares a batch while the previous one commits, if enough jobs wait. Commits are sequential, as
     /// the order of positions in the event log requires. Jobs whose locks are held elsewhere are set aside, and later jobs with
     /// the same lock stay behind them.
-    async fn work<J: Job>(self, mut handed_in: mpsc::Receiver<Waiting<J>>, queued: Arc<AtomicUsize>, lifecycle: Lifecycle) {
+    async fn work<J: Job>(self, mut handed_in: mpsc::Receiver<QueuedJob<J>>, queued: Arc<AtomicUsize>, lifecycle: Lifecycle) {
         let mut queue = Vec::new();
-        let mut under_way = UnderWay::nothing();
-        let mut aside = Aside::new();
+        let mut under_way = CommitInProgress::nothing();
+        let mut aside = LockWaits::new();
         loop {
-            while queue.len() < WAITING
+            while queue.len() < QUEUE_CAPACITY
                 && let Ok(waiting) = handed_in.try_recv()
             {
                 queue.push(waiting);
             }
             let now = Instant::now();
-            let is_free = |lock: &J::Lock| !under_way.locks.contains(lock) && !aside.holds(lock, now);
-            let free = |waiting: &Waiting<J>| waiting.job.locks().all(|lock| is_free(&lock));
+            let is_free = |lock: &J::Lock| !under_way.locks.contains(lock) && !aside.must_stay_queued(lock, now);
+            let free = |waiting: &QueuedJob<J>| waiting.job.locks().all(|lock| is_free(&lock));
             let enough = queue.iter().filter(|waiting| free(waiting)).count() >= under_way.jobs;
             let batch: Vec<_> = match enough {
                 true => queue.extract_if(.., |waiting| free(waiting)).take(BATCH).collect(),
@@ -220,9 +220,9 @@ impl Bench {
             if batch.is_empty() {
                 tokio::select! {
                     biased;
-                    () = under_way.passes(), if under_way.done.is_some() => {}
-                    () = aside.changes(now) => {}
-                    received = handed_in.recv_many(&mut queue, BATCH), if queue.len() < WAITING => if received == 0 { return },
+                    () = under_way.wait(), if under_way.done.is_some() => {}
+                    () = aside.wait_for_change(now) => {}
+                    received = handed_in.recv_many(&mut queue, BATCH), if queue.len() < QUEUE_CAPACITY => if received == 0 { return },
                     // Submission has ended, and all submitted jobs are stored or in a commit.
                     () = lifecycle.stopping(), if queue.is_empty() => return,
                 }
@@ -231,7 +231,7 @@ impl Bench {
             let (batch, answers): (Vec<J>, Vec<_>) = batch.into_iter().map(|waiting| (waiting.job, waiting.answer)).unzip();
             match self.prepare(&batch, Locking::Skip).await {
                 Ok(Prepared { tx, written }) => {
-                    let Sorted { batch, answers, outcomes, busy } = sort(batch, answers, written.outcomes);
+                    let SortedBatch { batch, answers, outcomes, busy } = sort(batch, answers, written.outcomes);
                     aside.freed(batch.iter().flat_map(J::locks));
                     if !busy.is_empty() {
                         let locks = busy.iter().flat_map(|waiting| waiting.job.locks()).collect();
@@ -242,21 +242,21 @@ impl Bench {
                         answer(answers, outcomes);
                         continue;
                     }
-                    let committed = under_way.follow(&batch).await;
+                    let committed = under_way.register(&batch).await;
                     let bench = self.clone();
                     lifecycle.spawn(async move {
                         let mut committed = Some(committed);
                         match bench.commit::<J>(tx, written.changes, &mut committed).await {
                             Ok(()) => answer(answers, outcomes),
-                            Err(error) => answer(answers, bench.refused(&batch, error).await),
+                            Err(error) => answer(answers, bench.handle_failed(&batch, error).await),
                         }
                     });
                 }
                 Err(error) => {
-                    let done = under_way.follow(&batch).await;
+                    let done = under_way.register(&batch).await;
                     let bench = self.clone();
                     lifecycle.spawn(async move {
-                        answer(answers, bench.refused(&batch, error).await);
+                        answer(answers, bench.handle_failed(&batch, error).await);
                         drop(done);
                     });
                 }
@@ -266,7 +266,7 @@ impl Bench {
 
     async fn prepare<J: Job>(&self, batch: &[J], locking: Locking) -> Result<Prepared<J::Outcome>> {
         let storage = match locking {
-            Locking::Wait => &self.patient,
+            Locking::Wait => &self.lock_wait_storage,
             Locking::Skip => &self.storage,
         };
         let mut tx = storage.begin().await?;
@@ -274,13 +274,13 @@ impl Bench {
         Ok(Prepared { tx, written })
     }
 
-    /// Commits, and publishes the events on this node, so that a caller reads its own write. Takes `committed` after success;
+    /// Commits, and publishes the events on this node, so that a caller reads its own write. Takes `publish` after success;
     /// after a failure the caller keeps it, so that the retry precedes later batches.
     async fn commit<J: Job>(&self, tx: Box<dyn Tx>, changes: usize, committed: &mut Option<oneshot::Sender<()>>) -> Result<()> {
         if changes > 0 {
             let events = tx.commit().await?;
             drop(committed.take());
-            self.announce.committed(events).await;
+            self.announce.publish(events).await;
             J::count(&self.metrics, changes);
         }
         Ok(())
@@ -288,7 +288,7 @@ impl Bench {
 
     /// Stores a batch with [`Locking::Wait`], and retries after contention.
     async fn store<J: Job>(&self, batch: &[J]) -> Result<Vec<Result<J::Outcome>>> {
-        again(|| async {
+        retry_on_contention(|| async {
             let Prepared { tx, written } = self.prepare(batch, Locking::Wait).await?;
             self.commit::<J>(tx, written.changes, &mut None).await?;
             Ok(written.outcomes.into_iter().map(|outcome| outcome.expect("its locks were waited for")).collect())
@@ -297,7 +297,7 @@ impl Bench {
     }
 
     /// Handles a failed batch: retries after contention, and otherwise stores the jobs one by one, to isolate the failing one.
-    async fn refused<J: Job>(&self, batch: &[J], mut error: Error) -> Vec<Result<J::Outcome>> {
+    async fn handle_failed<J: Job>(&self, batch: &[J], mut error: Error) -> Vec<Result<J::Outcome>> {
         if error.is_contention() {
             match self.store(batch).await {
                 Ok(outcomes) => return outcomes,
@@ -308,32 +308,32 @@ impl Bench {
         let mut outcomes = Vec::with_capacity(batch.len());
         for job in batch {
             outcomes.push(match is_one_of_many {
-                true => self.alone(job).await,
+                true => self.store_one(job).await,
                 false => Err(error.clone()),
             });
         }
         outcomes
     }
 
-    async fn alone<J: Job>(&self, job: &J) -> Result<J::Outcome> {
+    async fn store_one<J: Job>(&self, job: &J) -> Result<J::Outcome> {
         self.store(std::slice::from_ref(job)).await?.remove(0)
     }
 }
 
 /// A batch without its skipped jobs.
-struct Sorted<J: Job> {
+struct SortedBatch<J: Job> {
     batch: Vec<J>,
     answers: Vec<oneshot::Sender<Result<J::Outcome>>>,
     outcomes: Vec<Result<J::Outcome>>,
-    busy: Vec<Waiting<J>>,
+    busy: Vec<QueuedJob<J>>,
 }
 
 fn sort<J: Job>(
     batch: Vec<J>,
     answers: Vec<oneshot::Sender<Result<J::Outcome>>>,
     outcomes: Vec<Option<Result<J::Outcome>>>,
-) -> Sorted<J> {
-    let mut sorted = Sorted { batch: Vec::new(), answers: Vec::new(), outcomes: Vec::new(), busy: Vec::new() };
+) -> SortedBatch<J> {
+    let mut sorted = SortedBatch { batch: Vec::new(), answers: Vec::new(), outcomes: Vec::new(), busy: Vec::new() };
     for ((job, answer), outcome) in batch.into_iter().zip(answers).zip(outcomes) {
         match outcome {
             Some(outcome) => {
@@ -341,7 +341,7 @@ fn sort<J: Job>(
                 sorted.answers.push(answer);
                 sorted.outcomes.push(outcome);
             }
-            None => sorted.busy.push(Waiting { job, answer }),
+            None => sorted.busy.push(QueuedJob { job, answer }),
         }
     }
     sorted

@@ -4,7 +4,7 @@ use serde::{Deserialize, Deserializer, de::Error};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Concierge {
+pub struct ConciergeSettings {
     /// Paths of its sockets besides `/concierge`.
     pub paths: Vec<String>,
     /// Number of the workspace.
@@ -34,14 +34,14 @@ impl<'de> Deserialize<'de> for NumbersInEvents {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         #[derive(Deserialize)]
         #[serde(untagged)]
-        enum Given {
+        enum FlagOrWord {
             Flag(bool),
             Word(String),
         }
         // The environment has texts only.
-        let word = match Given::deserialize(deserializer) {
-            Ok(Given::Flag(flag)) => flag.to_string(),
-            Ok(Given::Word(word)) => word,
+        let word = match FlagOrWord::deserialize(deserializer) {
+            Ok(FlagOrWord::Flag(flag)) => flag.to_string(),
+            Ok(FlagOrWord::Word(word)) => word,
             Err(_) => String::new(),
         };
         match word.as_str() {

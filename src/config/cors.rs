@@ -5,13 +5,13 @@ use url::Url;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Cors {
+pub struct CorsSettings {
     /// Origins, such as `https://app.example`, whose pages may call with the user's cookie; `https://*.app.example` for one label
     /// in place of the star.
     pub origins: Vec<String>,
 }
 
-impl Cors {
+impl CorsSettings {
     /// True if pages of this origin, as in the header `Origin`, may call with the user's cookie.
     pub fn allows(&self, origin: &str) -> bool {
         self.origins.iter().any(|allowed| match allowed.split_once(WILDCARD) {
@@ -75,10 +75,10 @@ fn is_opaque_host(scheme: &str, host: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::Cors;
+    use super::CorsSettings;
 
-    fn cors(origin: &str) -> Cors {
-        Cors { origins: vec![origin.to_owned()] }
+    fn cors(origin: &str) -> CorsSettings {
+        CorsSettings { origins: vec![origin.to_owned()] }
     }
 
     #[test]

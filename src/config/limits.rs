@@ -11,7 +11,7 @@ use crate::{
 /// Limits on requests, connections and memory. Sizes in bytes are for the whole process unless they say otherwise.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Limits {
+pub struct LimitSettings {
     /// Open connections; more wait to be accepted. A twentieth of them serves only `/healthz`, `/readyz` and the proxies.
     pub connections: usize,
     /// Open connections of one address, an IPv6 address by its /64; three quarters of `connections` if it is not set, and no
@@ -103,7 +103,7 @@ pub struct AddressLimits {
     pub requests_at_once: usize,
 }
 
-impl Limits {
+impl LimitSettings {
     /// Sizes of the memory budgets and concurrency limits.
     pub fn shares(&self) -> Sizes {
         Sizes {

@@ -10,7 +10,7 @@ use crate::auth::SessionRules;
 /// Sessions and their cookies.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Session {
+pub struct SessionSettings {
     /// Idle lifetime of a session: from its last use.
     pub lifetime_seconds: u64,
     /// Maximum lifetime of a session, however much it is used.
@@ -29,11 +29,11 @@ pub enum SameSite {
     None,
 }
 
-impl Session {
-    /// Session rules with at most `most` sessions per user.
+impl SessionSettings {
+    /// Session rules with at most `per_user` sessions per user.
     pub fn rules(&self, most: usize) -> SessionRules {
         let lifetime = Duration::from_secs(self.lifetime_seconds);
-        SessionRules { lifetime, longest: Duration::from_secs(self.longest_seconds), most }
+        SessionRules { lifetime, max_lifetime: Duration::from_secs(self.longest_seconds), per_user: most }
     }
 
     /// Checks the combination with `base_url`. The error is one line that names the setting.

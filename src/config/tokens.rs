@@ -5,11 +5,11 @@ use std::time::Duration;
 use serde::Deserialize;
 
 use super::Secret;
-use crate::auth::{Names, TokenRules};
+use crate::auth::{SubjectKind, TokenRules};
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Tokens {
+pub struct TokenSettings {
     /// HS256 secret, for verifying and issuing tokens.
     pub secret: Secret,
     /// Key for RS256 or ES256: PEM, or the name of a file that holds it.
@@ -25,7 +25,7 @@ pub struct Tokens {
     /// Claim that names the user.
     pub user_claim: String,
     /// Kind of identifier in that claim; the external id if it is not set.
-    pub user_claim_names: Option<UserName>,
+    pub user_claim_names: Option<UserClaimKind>,
     /// Claim that marks access tokens; empty for none.
     pub type_claim: String,
     /// Value of that claim in an access token.
@@ -40,14 +40,14 @@ pub struct Tokens {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum UserName {
+pub enum UserClaimKind {
     ExternalId,
     Uid,
     Uuid,
     Login,
 }
 
-impl Tokens {
+impl TokenSettings {
     /// Token rules with at most `families` families per user.
     pub fn rules(&self, families: usize) -> TokenRules {
         let Self { secret, public_key, jwks, issuer, audience, user_claim, type_claim, type_value, .. } = self.clone();
@@ -59,11 +59,11 @@ impl Tokens {
             issuer,
             audience,
             user_claim,
-            names: match self.user_claim_names.unwrap_or(UserName::ExternalId) {
-                UserName::ExternalId => Names::ExternalId,
-                UserName::Uid => Names::Uid,
-                UserName::Uuid => Names::Uuid,
-                UserName::Login => Names::Login,
+            subject_kind: match self.user_claim_names.unwrap_or(UserClaimKind::ExternalId) {
+                UserClaimKind::ExternalId => SubjectKind::ExternalId,
+                UserClaimKind::Uid => SubjectKind::Uid,
+                UserClaimKind::Uuid => SubjectKind::Uuid,
+                UserClaimKind::Login => SubjectKind::Login,
             },
             type_claim,
             type_value,

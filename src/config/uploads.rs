@@ -9,7 +9,7 @@ use crate::chat::UploadRules;
 
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Uploads {
+pub struct UploadSettings {
     /// Upload types; each has a folder of its own.
     pub types: Vec<String>,
     /// Size limit of a file.
@@ -22,7 +22,7 @@ pub struct Uploads {
     pub public_url: String,
 }
 
-impl Uploads {
+impl UploadSettings {
     pub fn rules(&self) -> UploadRules {
         UploadRules { kinds: self.types.clone(), bytes: self.bytes, lifetime: Duration::from_secs(self.lifetime_seconds) }
     }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{session::COOKIE, socket::Close};
 
 /// Metadata of a dialect's WebSocket.
-pub struct About {
+pub struct DocumentInfo {
     pub dialect: &'static str,
     pub title: &'static str,
     pub description: &'static str,
@@ -18,7 +18,7 @@ pub struct About {
     pub parameters: &'static [(&'static str, &'static str)],
     /// Name and description of each query parameter. The first is the access token.
     pub query: &'static [(&'static str, &'static str)],
-    /// The dialect's own close codes, each with its cause. Those in [`CLOSES`] apply to all dialects.
+    /// The dialect's own close codes, each with its cause. Those in `CLOSES` apply to all dialects.
     pub closes: &'static [(&'static Close, &'static str)],
 }
 
@@ -27,7 +27,7 @@ const CLOSES: &[(&Close, &str)] = &[
     (&Close::GOING_AWAY, "the server stops; come back"),
     (&Close::LOG_RESTARTED, "the database was failed over or restored, and may have lost what was told last; come back"),
     (&Close::SILENT, "three pings were not answered"),
-    (&Close::BROKEN, "what came was not as the protocol has it"),
+    (&Close::PROTOCOL_ERROR, "what came was not as the protocol has it"),
     (&Close::NO_TEXT, "a text was not UTF-8"),
     (&Close::INTERNAL, "the server failed"),
     (&Close::UNAVAILABLE, "the store cannot be reached"),
@@ -40,21 +40,21 @@ const CLOSES: &[(&Close, &str)] = &[
 
 /// Builder of an AsyncAPI document.
 pub struct Document {
-    about: About,
+    about: DocumentInfo,
     /// Schema generators of client messages (deserialized) and of server messages (serialized).
-    asked: SchemaGenerator,
-    said: SchemaGenerator,
+    received: SchemaGenerator,
+    sent: SchemaGenerator,
     messages: Map<String, Value>,
     operations: Map<String, Value>,
 }
 
 impl Document {
-    pub fn new(about: About) -> Self {
+    pub fn new(about: DocumentInfo) -> Self {
         let settings = || SchemaSettings::draft07().with(|settings| settings.definitions_path = "/components/schemas".into());
         Self {
             about,
-            asked: settings().for_deserialize().into_generator(),
-            said: settings().for_serialize().into_generator(),
+            received: settings().for_deserialize().into_generator(),
+            sent: settings().for_serialize().into_generator(),
             messages: Map::new(),
             operations: Map::new(),
         }
@@ -62,25 +62,25 @@ impl Document {
 
     /// Describes each variant of an enum, tagged with `tag`, as a client message. The tag's value is the message's title and
     /// selects its examples.
-    pub fn asked<T: JsonSchema>(&mut self, tag: &str, examples: &[Value]) {
-        let schema = self.asked_schema::<T>();
+    pub fn received<T: JsonSchema>(&mut self, tag: &str, examples: &[Value]) {
+        let schema = self.received_schema::<T>();
         self.variants("asked", &schema, tag, examples);
     }
 
-    /// Describes each variant of an enum as a server message, as [`Self::asked`] does for client messages.
-    pub fn said<T: JsonSchema>(&mut self, tag: &str, examples: &[Value]) {
-        let schema = self.said_schema::<T>();
+    /// Describes each variant of an enum as a server message, as `Self::received` does for client messages.
+    pub fn sent<T: JsonSchema>(&mut self, tag: &str, examples: &[Value]) {
+        let schema = self.sent_schema::<T>();
         self.variants("said", &schema, tag, examples);
     }
 
     /// JSON Schema of a deserialized type.
-    pub fn asked_schema<T: JsonSchema>(&mut self) -> Value {
-        bare(self.asked.root_schema_for::<T>())
+    pub fn received_schema<T: JsonSchema>(&mut self) -> Value {
+        embeddable(self.received.root_schema_for::<T>())
     }
 
     /// JSON Schema of a serialized type.
-    pub fn said_schema<T: JsonSchema>(&mut self) -> Value {
-        bare(self.said.root_schema_for::<T>())
+    pub fn sent_schema<T: JsonSchema>(&mut self) -> Value {
+        embeddable(self.sent.root_schema_for::<T>())
     }
 
     fn variants(&mut self, whose: &str, schema: &Value, tag: &str, examples: &[Value]) {
@@ -93,7 +93,7 @@ impl Document {
 
     /// Adds one message. The schema's description becomes the message's summary.
     pub fn message(&mut self, key: &str, title: &str, payload: Value, examples: &[Value]) {
-        let summary = payload["description"].as_str().map(paragraph);
+        let summary = payload["description"].as_str().map(joined_lines);
         let mut message = json!({"name": key, "title": title, "payload": payload});
         if let Some(summary) = summary {
             message["summary"] = summary.into();
@@ -106,7 +106,7 @@ impl Document {
     }
 
     /// Adds a `receive` operation for a client message, with its possible replies.
-    pub fn hears(&mut self, asked: &str, answers: &[&str]) {
+    pub fn receive_operation(&mut self, asked: &str, answers: &[&str]) {
         let asked = format!("asked.{asked}");
         let mut operation = self.operation("receive", [asked.clone()]);
         if !answers.is_empty() {
@@ -117,7 +117,7 @@ impl Document {
     }
 
     /// Adds a `send` operation for messages that the server sends unasked.
-    pub fn tells(&mut self, name: &str, said: &[&str]) {
+    pub fn send_operation(&mut self, name: &str, said: &[&str]) {
         let operation = self.operation("send", said.iter().map(|said| format!("said.{said}")));
         self.operations.insert(name.to_owned(), operation);
     }
@@ -142,16 +142,16 @@ impl Document {
     pub fn finish(mut self) -> Value {
         let named: Map<_, _> =
             self.messages.keys().map(|name| (name.clone(), json!({"$ref": format!("#/components/messages/{name}")}))).collect();
-        let mut schemas = self.said.take_definitions(true);
-        for (name, schema) in self.asked.take_definitions(true) {
+        let mut schemas = self.sent.take_definitions(true);
+        for (name, schema) in self.received.take_definitions(true) {
             let other = schemas.insert(name.clone(), schema.clone());
             assert!(other.is_none_or(|other| other == schema), "two schemas are called {name}");
         }
-        let About { dialect, title, description, address, parameters, query, closes } = self.about;
+        let DocumentInfo { dialect, title, description, address, parameters, query, closes } = self.about;
         let mut channel = json!({
             "address": address,
             "title": title,
-            "description": ways_to_end(closes),
+            "description": close_codes(closes),
             "messages": named,
             "bindings": {"ws": {"method": "GET", "query": {
                 "type": "object",
@@ -210,7 +210,7 @@ fn security(token: &str) -> Value {
 }
 
 /// Markdown list of all close codes, in the order of their numbers.
-fn ways_to_end(own: &[(&Close, &str)]) -> String {
+fn close_codes(own: &[(&Close, &str)]) -> String {
     let mut closes: Vec<_> = own.iter().chain(CLOSES).collect();
     closes.sort_by_key(|(close, _)| close.code);
     let lines = closes.iter().map(|(close, when)| format!("- `{}` {}: {when}\n", close.code, close.reason));
@@ -226,7 +226,7 @@ fn members(named: &[(&str, &str)], member: fn(&str) -> Value) -> Map<String, Val
 }
 
 /// Strips `$schema`, `title` and `components`, so that a schema can stand inside another document.
-fn bare(schema: Schema) -> Value {
+fn embeddable(schema: Schema) -> Value {
     let mut schema = schema.to_value();
     if let Some(members) = schema.as_object_mut() {
         for name in ["$schema", "title", "components"] {
@@ -237,6 +237,6 @@ fn bare(schema: Schema) -> Value {
 }
 
 /// Joins the lines of a doc comment into one paragraph.
-fn paragraph(text: &str) -> String {
+fn joined_lines(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }

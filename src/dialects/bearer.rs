@@ -15,15 +15,15 @@ use storage::UserId;
 use url::Url;
 
 use super::{
-    House,
+    AppContext,
     jsonrpc::is_json,
     session::{self, Session},
 };
 use crate::{
-    auth::{self, Auth, Caller, Login, Refused},
+    auth::{self, Auth, Caller, Login, TokenError},
     chat::Chat,
     config::Config,
-    shares::{NoShare, Turn},
+    shares::{NoShare, StoreTurn},
     telemetry,
 };
 
@@ -35,21 +35,21 @@ const SUBPROTOCOL: &str = "bearer";
 
 /// Credentials of a request, examined before the rest of it. Each route decides if they are sufficient.
 #[derive(Clone)]
-pub enum Presented {
-    Nothing,
+pub enum RequestCredentials {
+    Missing,
     Token(Caller),
     /// An invalid token, and the session beside it.
     BadToken(auth::Error, Option<Session>),
     Session(Session),
 }
 
-impl Presented {
+impl RequestCredentials {
     /// Examines the credentials. `turn` is taken first if an unauthenticated client could cause a query.
     ///
     /// # Errors
     ///
     /// [`NoShare::Requests`] if no turn is free.
-    pub async fn of(request: &Request, turn: impl Future<Output = Result<Turn, NoShare>>) -> Result<Self, NoShare> {
+    pub async fn of(request: &Request, turn: impl Future<Output = Result<StoreTurn, NoShare>>) -> Result<Self, NoShare> {
         // The token's signature is verified before any query.
         if let Some(token) = authorization(request.headers()) {
             return Ok(match auth_of(request).bearer(token).await {
@@ -57,21 +57,21 @@ impl Presented {
                 Err(error) => Self::BadToken(error, Session::presented(request, turn).await?),
             });
         }
-        Ok(Session::presented(request, turn).await?.map_or(Self::Nothing, Self::Session))
+        Ok(Session::presented(request, turn).await?.map_or(Self::Missing, Self::Session))
     }
 
     /// The authenticated user, if the credentials are valid.
     pub fn user(&self) -> Option<UserId> {
         match self {
             Self::Token(caller) => Some(caller.user),
-            Self::Session(session) | Self::BadToken(_, Some(session)) => session.known().map(|login| login.user),
-            Self::Nothing | Self::BadToken(_, None) => None,
+            Self::Session(session) | Self::BadToken(_, Some(session)) => session.valid_login().map(|login| login.user),
+            Self::Missing | Self::BadToken(_, None) => None,
         }
     }
 }
 
 /// Caller by `Authorization: Bearer`, else by the session. The session's cookie counts only if the request passes the CSRF check
-/// of [`may_get_by_session`]: a GET or HEAD that no foreign page sends, a body declared as JSON, or an origin that is ours or in
+/// of `may_read_by_session`: a GET or HEAD that no foreign page sends, a body declared as JSON, or an origin that is ours or in
 /// `cors.origins`.
 pub struct Bearer(pub Result<Caller, auth::Error>);
 
@@ -90,31 +90,31 @@ pub struct BearerOrSession(pub Result<Caller, auth::Error>);
 pub async fn socket_caller(
     request: &Request,
     query_token: Option<&str>,
-    house: &House,
+    house: &AppContext,
 ) -> (Result<Caller, auth::Error>, Option<&'static str>) {
-    let offered = offered(request.headers());
+    let offered = offered_subprotocol(request.headers());
     let subprotocol = offered.is_some().then_some(SUBPROTOCOL);
-    let token = [query_token, offered.flatten()].into_iter().flatten().map(bare).find(|token| !token.is_empty());
+    let token = [query_token, offered.flatten()].into_iter().flatten().map(bare_token).find(|token| !token.is_empty());
     let caller = match token {
         // A token in the query or the subprotocol comes from the client itself and never from a proxy, so there is no fallback.
         Some(token) => house.auth.bearer(token).await,
         None => {
-            let may_use_session = session::is_by_header(request) || is_from_our_page(request.headers(), &house.config);
-            by_token_or_session(request, may_use_session, |login| house.auth.staying(login)).await
+            let may_use_session = session::is_by_header(request) || is_trusted_origin(request.headers(), &house.config);
+            by_token_or_session(request, may_use_session, |login| house.auth.with_keep_alive(login)).await
         }
     };
     let caller = caller.map(Caller::on_socket);
     if let Ok(caller) = &caller {
-        house.chat.pace_opening(caller).await;
+        house.chat.wait_for_opening(caller).await;
     }
     (caller, subprotocol)
 }
 
 /// HTTP status and message for an authentication error. Logs the cause of a server-side failure.
-pub fn told(error: &auth::Error) -> (StatusCode, &'static str) {
+pub fn status_and_message(error: &auth::Error) -> (StatusCode, &'static str) {
     match error {
         auth::Error::Denied => (StatusCode::UNAUTHORIZED, "Wrong login or password."),
-        auth::Error::Expired | auth::Error::Refused(_) => (StatusCode::UNAUTHORIZED, "Not logged in, or no longer."),
+        auth::Error::Expired | auth::Error::InvalidToken(_) => (StatusCode::UNAUTHORIZED, "Not logged in, or no longer."),
         auth::Error::TooManyAttempts { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many failed logins. Please wait a minute."),
         auth::Error::TooFast { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many tokens or sessions. Please wait."),
         auth::Error::TooManyWaiting { .. } => {
@@ -138,7 +138,7 @@ fn authorization(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// Removes white space and a leading `Bearer` from a token. Some clients send the whole value of `Authorization` in its place.
-fn bare(given: &str) -> &str {
+fn bare_token(given: &str) -> &str {
     let given = given.trim();
     match given.split_once(char::is_whitespace) {
         Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => token.trim(),
@@ -148,7 +148,7 @@ fn bare(given: &str) -> &str {
 }
 
 /// `Some` if `bearer` is among the offered subprotocols, with the entry that follows it.
-fn offered(headers: &HeaderMap) -> Option<Option<&str>> {
+fn offered_subprotocol(headers: &HeaderMap) -> Option<Option<&str>> {
     let lists = headers.get_all(header::SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|list| list.to_str().ok());
     let mut offered = lists.flat_map(|list| list.split(',')).map(str::trim);
     offered.find(|name| *name == SUBPROTOCOL)?;
@@ -158,12 +158,12 @@ fn offered(headers: &HeaderMap) -> Option<Option<&str>> {
 /// True if the session of a request counts (CSRF check). Browsers send its cookie with requests of foreign pages too, but a
 /// foreign page can set neither the session header nor the content type of JSON.
 pub(super) fn may_use_session(request: &Request, config: &Config) -> bool {
-    is_json(request) || session::is_by_header(request) || is_from_our_page(request.headers(), config)
+    is_json(request) || session::is_by_header(request) || is_trusted_origin(request.headers(), config)
 }
 
 /// Like [`may_use_session`], but a GET or HEAD also passes, unless `Origin` or `Sec-Fetch-Site` shows that a page sends it from
 /// elsewhere: that page cannot read the response, and a navigation from the address bar has no origin.
-pub(super) fn may_get_by_session(request: &Request, config: &Config) -> bool {
+pub(super) fn may_read_by_session(request: &Request, config: &Config) -> bool {
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     let is_of_page = request.headers().contains_key(header::ORIGIN)
         || request.header("Sec-Fetch-Site").is_some_and(|site| !["same-origin", "none"].contains(&site));
@@ -172,7 +172,7 @@ pub(super) fn may_get_by_session(request: &Request, config: &Config) -> bool {
 
 /// True if `Origin` is our own origin or in `cors.origins`. Browsers set it on every WebSocket handshake and every form post, and
 /// a page cannot change it.
-fn is_from_our_page(headers: &HeaderMap, config: &Config) -> bool {
+fn is_trusted_origin(headers: &HeaderMap, config: &Config) -> bool {
     let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
     let Some(origin) = text(header::ORIGIN) else { return false };
     if config.cors.allows(origin) {
@@ -198,7 +198,7 @@ async fn by_token_or_session(
     let refused = match by_token(request).await {
         Some(Ok(caller)) => return Ok(caller),
         Some(Err(error)) => error,
-        None => Refused::Missing.into(),
+        None => TokenError::Missing.into(),
     };
     if session::presented(request).is_none() {
         return Err(refused);
@@ -207,7 +207,7 @@ async fn by_token_or_session(
         tracing::info!("a session was refused: its cookie came from no page that may use it");
         return Err(refused);
     }
-    match Session::of(request).await.outcome() {
+    match Session::of(request).await.login_result() {
         Ok(login) => Ok(stands_for(login)),
         Err(auth::Error::Expired) => Err(refused),
         Err(error) => Err(error.clone()),
@@ -215,10 +215,10 @@ async fn by_token_or_session(
 }
 
 async fn by_token(request: &Request) -> Option<Result<Caller, auth::Error>> {
-    match request.data::<Presented>() {
-        Some(Presented::Token(caller)) => return Some(Ok(caller.clone())),
-        Some(Presented::BadToken(error, _)) => return Some(Err(error.clone())),
-        Some(Presented::Session(_) | Presented::Nothing) | None => {}
+    match request.data::<RequestCredentials>() {
+        Some(RequestCredentials::Token(caller)) => return Some(Ok(caller.clone())),
+        Some(RequestCredentials::BadToken(error, _)) => return Some(Err(error.clone())),
+        Some(RequestCredentials::Session(_) | RequestCredentials::Missing) | None => {}
     }
     Some(auth_of(request).bearer(authorization(request.headers())?).await)
 }
@@ -227,9 +227,9 @@ fn auth_of(request: &Request) -> &Auth {
     request.data().expect("the server puts it into every request")
 }
 
-fn seen(caller: Result<Caller, auth::Error>, request: &Request) -> Result<Caller, auth::Error> {
+fn with_activity(caller: Result<Caller, auth::Error>, request: &Request) -> Result<Caller, auth::Error> {
     if let (Ok(caller), Some(chat)) = (&caller, request.data::<Chat>()) {
-        chat.seen(caller);
+        chat.record_request(caller);
     }
     caller
 }
@@ -266,8 +266,8 @@ impl<'a> ApiExtractor<'a> for Bearer {
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         let config: &Arc<Config> = request.data().expect("the server puts it into every request");
-        let may_use_session = may_get_by_session(request, config);
-        Ok(Self(seen(by_token_or_session(request, may_use_session, |login| Caller::clone(login)).await, request)))
+        let may_use_session = may_read_by_session(request, config);
+        Ok(Self(with_activity(by_token_or_session(request, may_use_session, |login| Caller::clone(login)).await, request)))
     }
 }
 
@@ -286,8 +286,8 @@ impl<'a> ApiExtractor<'a> for BearerAlone {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        let caller = by_token(request).await.unwrap_or_else(|| Err(Refused::Missing.into()));
-        Ok(Self(seen(caller, request)))
+        let caller = by_token(request).await.unwrap_or_else(|| Err(TokenError::Missing.into()));
+        Ok(Self(with_activity(caller, request)))
     }
 }
 
@@ -306,7 +306,7 @@ impl<'a> ApiExtractor<'a> for BearerOrSession {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        Ok(Self(seen(by_token_or_session(request, true, |login| Caller::clone(login)).await, request)))
+        Ok(Self(with_activity(by_token_or_session(request, true, |login| Caller::clone(login)).await, request)))
     }
 }
 
@@ -314,7 +314,7 @@ impl<'a> ApiExtractor<'a> for BearerOrSession {
 mod tests {
     use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-    use super::{bare, is_from_our_page, offered};
+    use super::{bare_token, is_trusted_origin, offered_subprotocol};
     use crate::config::Config;
 
     fn headers(given: &[(HeaderName, &'static str)]) -> HeaderMap {
@@ -330,27 +330,27 @@ mod tests {
             ("chat, a.b.c", None),
             ("", None),
         ] {
-            assert_eq!(offered(&headers(&[(header::SEC_WEBSOCKET_PROTOCOL, list)])), token, "{list}");
+            assert_eq!(offered_subprotocol(&headers(&[(header::SEC_WEBSOCKET_PROTOCOL, list)])), token, "{list}");
         }
         let two = |first, second| {
             let mut headers = headers(&[(header::SEC_WEBSOCKET_PROTOCOL, first)]);
             headers.append(header::SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(second));
             headers
         };
-        assert_eq!(offered(&two("bearer", "a.b.c")), Some(Some("a.b.c")));
-        assert_eq!(offered(&HeaderMap::new()), None);
+        assert_eq!(offered_subprotocol(&two("bearer", "a.b.c")), Some(Some("a.b.c")));
+        assert_eq!(offered_subprotocol(&HeaderMap::new()), None);
     }
 
     #[test]
     fn a_token_is_taken_as_the_value_of_the_header() {
         for given in ["a.b.c", "Bearer a.b.c", "bearer\ta.b.c", " BEARER  a.b.c\r\n", "a.b.c\n"] {
-            assert_eq!(bare(given), "a.b.c", "{given:?}");
+            assert_eq!(bare_token(given), "a.b.c", "{given:?}");
         }
         for given in ["", " ", "Bearer", "Bearer ", " bearer\t"] {
-            assert_eq!(bare(given), "", "{given:?}");
+            assert_eq!(bare_token(given), "", "{given:?}");
         }
-        assert_eq!(bare("Bearera.b.c"), "Bearera.b.c");
-        assert_eq!(bare("Basic a.b.c"), "Basic a.b.c");
+        assert_eq!(bare_token("Bearera.b.c"), "Bearera.b.c");
+        assert_eq!(bare_token("Basic a.b.c"), "Basic a.b.c");
     }
 
     #[test]
@@ -358,7 +358,7 @@ mod tests {
         let mut config = Config::load_defaults().expect("the defaults are settings");
         config.cors.origins = vec!["https://friend.example".into()];
         let is_ours = |config: &Config, origin: &'static str| {
-            is_from_our_page(&headers(&[(header::ORIGIN, origin), (header::HOST, "chat.example:8069")]), config)
+            is_trusted_origin(&headers(&[(header::ORIGIN, origin), (header::HOST, "chat.example:8069")]), config)
         };
         for (origin, ours) in [
             ("http://chat.example:8069", true),
@@ -381,6 +381,6 @@ mod tests {
         ] {
             assert_eq!(is_ours(&config, origin), ours, "{origin} with base_url");
         }
-        assert!(!is_from_our_page(&headers(&[(header::HOST, "chat.example:8069")]), &config), "without an origin");
+        assert!(!is_trusted_origin(&headers(&[(header::HOST, "chat.example:8069")]), &config), "without an origin");
     }
 }

@@ -7,15 +7,15 @@ use futures_util::StreamExt;
 use poem::{Body, Request, RequestBody, http::header};
 use serde_json::{Number, Value, value::RawValue};
 
-use super::file_names::texts;
+use super::file_names::json_strings;
 use crate::shares::{Account, Charge, NoShare};
 
 /// Maximum estimated size of a JSON tree parsed from a body, in bytes.
 const TREE_BYTES: usize = 16 * 1024 * 1024;
 /// Estimated memory of an object or array with a few members, in bytes.
-const BRANCH_BYTES: usize = 656;
+const CONTAINER_BYTES: usize = 656;
 /// Estimated memory of a member besides its text, in bytes.
-const LEAF_BYTES: usize = 200;
+const MEMBER_BYTES: usize = 200;
 /// Byte order mark, which .NET puts before JSON. RFC 8259, section 8.1, lets readers ignore it; Odoo's JSON-RPC envelope does
 /// not.
 const BYTE_ORDER_MARK: char = '\u{feff}';
@@ -39,56 +39,56 @@ pub fn account(request: &Request) -> &Account {
 }
 
 /// A body with its memory charge, which also covers what is parsed from it.
-pub struct Whole {
+pub struct FullBody {
     pub bytes: Vec<u8>,
     pub charge: Charge,
 }
 
 /// Reason for which a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unread {
+pub enum BodyError {
     TooLarge,
     /// The body ended early, or could not be read at all.
-    Broken,
+    Truncated,
     /// The body did not arrive before the deadline, or came too slowly.
-    Late,
+    TimedOut,
     NoShare(NoShare),
 }
 
 /// Reads the body of a request. Refuses a body that is too large as soon as its size is known.
-pub async fn whole(request: &Request, body: &mut RequestBody) -> Result<Whole, Unread> {
+pub async fn read_body(request: &Request, body: &mut RequestBody) -> Result<FullBody, BodyError> {
     let limit = BodyLimit::of(request);
-    let announced = announced(request);
+    let announced = content_length(request);
     if announced.is_some_and(|bytes| bytes > limit.bytes as u64) {
-        return Err(Unread::TooLarge);
+        return Err(BodyError::TooLarge);
     }
-    let body = body.take().map_err(|_| Unread::Broken)?;
+    let body = body.take().map_err(|_| BodyError::Truncated)?;
     let most = announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit.bytes);
-    read(body, most, limit.time, account(request).body()).await
+    read_within(body, most, limit.time, account(request).body()).await
 }
 
 /// Reads at most `most` bytes before the deadline `time`. Memory is charged before it is allocated.
-pub async fn read(body: Body, most: usize, time: Duration, mut charge: Charge) -> Result<Whole, Unread> {
+pub async fn read_within(body: Body, most: usize, time: Duration, mut charge: Charge) -> Result<FullBody, BodyError> {
     let reading = async {
         let mut pieces = body.into_bytes_stream();
         let mut bytes = Vec::new();
         while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| if is_late(&error) { Unread::Late } else { Unread::Broken })?;
+            let piece = piece.map_err(|error| if is_late(&error) { BodyError::TimedOut } else { BodyError::Truncated })?;
             let length = bytes.len() + piece.len();
             if length > most {
-                return Err(Unread::TooLarge);
+                return Err(BodyError::TooLarge);
             }
             if length > bytes.capacity() {
                 let capacity = length.max(bytes.capacity().saturating_mul(2)).min(most);
-                charge.set(capacity).map_err(Unread::NoShare)?;
+                charge.set(capacity).map_err(BodyError::NoShare)?;
                 bytes.reserve_exact(capacity - bytes.len());
             }
             bytes.extend_from_slice(&piece);
         }
-        Ok(Whole { bytes, charge })
+        Ok(FullBody { bytes, charge })
     };
     // Boxed because it is large: the request's future keeps only a pointer while the body arrives.
-    tokio::time::timeout(time, Box::pin(reading)).await.unwrap_or(Err(Unread::Late))
+    tokio::time::timeout(time, Box::pin(reading)).await.unwrap_or(Err(BodyError::TimedOut))
 }
 
 fn is_late(error: &std::io::Error) -> bool {
@@ -96,13 +96,13 @@ fn is_late(error: &std::io::Error) -> bool {
 }
 
 /// Value of `Content-Length`.
-fn announced(request: &Request) -> Option<u64> {
+fn content_length(request: &Request) -> Option<u64> {
     request.headers().get(header::CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
 /// Reason for which no tree was parsed from a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoTree {
+pub enum JsonError {
     /// The text is not JSON, or contains a lone surrogate.
     NotJson,
     /// The text contains too many values.
@@ -112,20 +112,20 @@ pub enum NoTree {
 
 /// Parses JSON. A tree can be a hundred times as large as its text, so its estimated size is charged first, in addition to the
 /// present charge.
-pub fn tree(text: &str, charge: &mut Charge) -> Result<Value, NoTree> {
+pub fn parse_json(text: &str, charge: &mut Charge) -> Result<Value, JsonError> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
-    let cost = cost(text.as_bytes());
+    let cost = tree_bytes(text.as_bytes());
     if cost > TREE_BYTES {
-        return Err(NoTree::TooLarge);
+        return Err(JsonError::TooLarge);
     }
-    charge.set(charge.bytes() + cost).map_err(NoTree::NoShare)?;
-    value(text).ok_or(NoTree::NotJson)
+    charge.set(charge.bytes() + cost).map_err(JsonError::NoShare)?;
+    parse_lossless(text).ok_or(JsonError::NotJson)
 }
 
 /// Parses JSON without loss of precision: a number that would lose digits becomes a string of its source text. It stays readable
 /// where a text is expected; no field that expects a number has a valid value of that size. `None` if the text is not JSON or
 /// contains a lone surrogate.
-pub fn value(json: &str) -> Option<Value> {
+pub fn parse_lossless(json: &str) -> Option<Value> {
     serde_json::from_str(&with_all_digits(json)).ok()
 }
 
@@ -133,7 +133,7 @@ pub fn value(json: &str) -> Option<Value> {
 fn with_all_digits(json: &str) -> Cow<'_, str> {
     let is_of_number = |byte: &u8| byte.is_ascii_alphanumeric() || b"+-.".contains(byte);
     let (mut quoted, mut copied, mut at) = (String::new(), 0, 0);
-    for text in texts(json).chain(std::iter::once(json.len()..json.len())) {
+    for text in json_strings(json).chain(std::iter::once(json.len()..json.len())) {
         while at < text.start {
             let length = json.as_bytes()[at..text.start].iter().take_while(|byte| is_of_number(byte)).count();
             if length > 0 && loses_digits(&json[at..at + length]) {
@@ -176,7 +176,7 @@ fn loses_digits(word: &str) -> bool {
 }
 
 /// Upper bound of the tree's size, computed from its text.
-fn cost(text: &[u8]) -> usize {
+fn tree_bytes(text: &[u8]) -> usize {
     let (mut branches, mut members) = (0, 0);
     let (mut is_inside, mut is_escaped) = (false, false);
     for byte in text {
@@ -189,7 +189,7 @@ fn cost(text: &[u8]) -> usize {
             _ => {}
         }
     }
-    text.len() + branches * (BRANCH_BYTES + LEAF_BYTES) + members * LEAF_BYTES
+    text.len() + branches * (CONTAINER_BYTES + MEMBER_BYTES) + members * MEMBER_BYTES
 }
 
 #[cfg(test)]
@@ -209,14 +209,14 @@ mod tests {
 
     #[test]
     fn a_tree_is_bounded_by_its_values_and_not_by_its_text() {
-        let made = |text: &str| tree(text, &mut account().body());
+        let made = |text: &str| parse_json(text, &mut account().body());
         let many = |value: &str, times| format!("[{}]", vec![value; times].join(","));
         assert!(made(&format!("\"{}\"", "[{,".repeat(300_000))).is_ok(), "a long text is one value");
         assert!(made(&many("1", 70_000)).is_ok());
-        assert_eq!(made(&many("1", 500_000)), Err(NoTree::TooLarge));
-        assert_eq!(made(&many(r#"{"":0}"#, 149_000)), Err(NoTree::TooLarge));
-        assert_eq!(made("[1,"), Err(NoTree::NotJson));
-        assert_eq!(made(r#""\ud800""#), Err(NoTree::NotJson));
+        assert_eq!(made(&many("1", 500_000)), Err(JsonError::TooLarge));
+        assert_eq!(made(&many(r#"{"":0}"#, 149_000)), Err(JsonError::TooLarge));
+        assert_eq!(made("[1,"), Err(JsonError::NotJson));
+        assert_eq!(made(r#""\ud800""#), Err(JsonError::NotJson));
     }
 
     #[test]
@@ -233,38 +233,38 @@ mod tests {
             (r#"[0.12345678901234567890,"1e999",{"1e999":true}]"#, r#"["0.12345678901234567890","1e999",{"1e999":true}]"#),
             (r#"["a\\",1e999,"\"1e999"]"#, r#"["a\\","1e999","\"1e999"]"#),
         ] {
-            assert_eq!(value(json).map(|value| value.to_string()).as_deref(), Some(expected), "{json}");
+            assert_eq!(parse_lossless(json).map(|value| value.to_string()).as_deref(), Some(expected), "{json}");
         }
         for broken in ["{1e999:1}", "[01e999]", "1e999 1", "[1e999", "--1e999", "\u{e9}1e999", "\"1e999", "nan"] {
-            assert_eq!(value(broken), None, "{broken}");
+            assert_eq!(parse_lossless(broken), None, "{broken}");
         }
     }
 
     #[test]
     fn what_is_inside_a_text_costs_nothing_more() {
-        assert_eq!(cost(br#""a,\",[{""#), 9);
-        assert_eq!(cost(b"[1,2]"), 5 + BRANCH_BYTES + 2 * LEAF_BYTES);
+        assert_eq!(tree_bytes(br#""a,\",[{""#), 9);
+        assert_eq!(tree_bytes(b"[1,2]"), 5 + CONTAINER_BYTES + 2 * MEMBER_BYTES);
     }
 
     /// The estimate exceeds the allocation of the worst case known: a map with one member.
     #[test]
     fn the_estimate_covers_a_map_of_one_member() {
         let node = 11 * (size_of::<String>() + size_of::<Value>()) + 16;
-        assert!(BRANCH_BYTES + LEAF_BYTES > node + size_of::<Value>() * 2, "{node}");
+        assert!(CONTAINER_BYTES + MEMBER_BYTES > node + size_of::<Value>() * 2, "{node}");
         // Every node of a B-tree but the root is at least half full.
-        assert!(LEAF_BYTES > node / 5, "{node}");
+        assert!(MEMBER_BYTES > node / 5, "{node}");
     }
 
     #[tokio::test]
     async fn a_body_is_charged_as_it_arrives() {
         let account = account();
         let pieces = futures_util::stream::iter(["12345", "678"].map(|piece| Ok::<_, std::io::Error>(piece.as_bytes())));
-        let whole = read(Body::from_bytes_stream(pieces), 8, Duration::from_secs(1), account.body()).await;
+        let whole = read_within(Body::from_bytes_stream(pieces), 8, Duration::from_secs(1), account.body()).await;
         let whole = whole.unwrap_or_else(|error| panic!("{error:?}"));
         assert_eq!((whole.bytes.as_slice(), whole.charge.bytes()), (b"12345678".as_slice(), 8));
-        let more = read(Body::from("123456789"), 8, Duration::from_secs(1), account.body()).await;
-        assert_eq!(more.err(), Some(Unread::TooLarge));
+        let more = read_within(Body::from("123456789"), 8, Duration::from_secs(1), account.body()).await;
+        assert_eq!(more.err(), Some(BodyError::TooLarge));
         let never = Body::from_bytes_stream(futures_util::stream::pending::<Result<&[u8], std::io::Error>>());
-        assert_eq!(read(never, 8, Duration::from_millis(1), account.body()).await.err(), Some(Unread::Late));
+        assert_eq!(read_within(never, 8, Duration::from_millis(1), account.body()).await.err(), Some(BodyError::TimedOut));
     }
 }

@@ -108,7 +108,7 @@ fn plain_name(name: &str) -> String {
     const ESCAPES: [(&str, &str); 3] = [("%22", "\""), ("%0D", "\r"), ("%0A", "\n")];
 
     let unescaped = || ESCAPES.iter().fold(name.to_owned(), |name, (escape, meant)| name.replace(escape, meant));
-    encoded_words(name).or_else(|| wholly_encoded(name)).unwrap_or_else(unescaped)
+    encoded_words(name).or_else(|| percent_encoded(name)).unwrap_or_else(unescaped)
 }
 
 /// Decodes encoded words (RFC 2047) in base64 or coding Q: `=?utf-8?B?5paw5bu6LnR4dA==?=`, `=?utf-8?Q?na=C3=AFve.txt?=`.
@@ -139,7 +139,7 @@ fn unquoted_printable(text: &str) -> Option<Vec<u8>> {
 }
 
 /// Decodes a fully percent-encoded name. Only aiohttp encodes every reserved character.
-fn wholly_encoded(name: &str) -> Option<String> {
+fn percent_encoded(name: &str) -> Option<String> {
     let mut codes = name.split('%').skip(1).peekable();
     codes.peek()?;
     let is_code = |code: &str| code.as_bytes().get(..2).is_some_and(|digits| digits.iter().all(u8::is_ascii_hexdigit));

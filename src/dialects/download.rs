@@ -20,28 +20,28 @@ use crate::chat::is_bidi_control;
 
 /// Audience of a file. It determines caching (`Cache-Control`) and embedding by other origins (`Cross-Origin-Resource-Policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
+pub enum FileAudience {
     /// Every client that knows the address, which cannot be guessed and never gets other content. Caches keep a deleted file for
     /// up to a day.
     Everybody,
     /// Every client with a valid signed address.
-    Bearer,
+    SignedUrl,
     /// Logged-in users with the right to read the file.
     Reader,
 }
 
-impl Audience {
+impl FileAudience {
     fn cache_control(self) -> HeaderValue {
         HeaderValue::from_static(match self {
             Self::Everybody => "public, max-age=86400, immutable",
-            Self::Bearer | Self::Reader => "private, no-cache",
+            Self::SignedUrl | Self::Reader => "private, no-cache",
         })
     }
 
     /// `Cross-Origin-Resource-Policy` (Fetch standard).
     fn resource_policy(self) -> HeaderValue {
         HeaderValue::from_static(match self {
-            Self::Everybody | Self::Bearer => "cross-origin",
+            Self::Everybody | Self::SignedUrl => "cross-origin",
             Self::Reader => "same-site",
         })
     }
@@ -49,7 +49,7 @@ impl Audience {
 
 /// Metadata of a file, from which its response headers are built.
 #[derive(Clone, Debug)]
-pub struct Described {
+pub struct DownloadMetadata {
     /// Strong entity tag, in quotes.
     etag: String,
     /// Time of the last modification; `None` if unknown.
@@ -57,26 +57,33 @@ pub struct Described {
     size_bytes: u64,
     mimetype: String,
     /// `None` for a file that a browser may display; `Some` for a download, with its file name if it has one.
-    saved_as: Option<Option<String>>,
-    audience: Audience,
+    attachment_name: Option<Option<String>>,
+    audience: FileAudience,
 }
 
-impl Described {
+impl DownloadMetadata {
     /// A file that a browser may display. `content` identifies the content uniquely: its hash, or an id that is never reused.
-    pub fn shown(content: impl AsRef<[u8]>, size_bytes: u64, mimetype: impl Into<String>, audience: Audience) -> Self {
+    pub fn inline(content: impl AsRef<[u8]>, size_bytes: u64, mimetype: impl Into<String>, audience: FileAudience) -> Self {
         let etag = hex::encode(&Sha256::digest(content)[..16]);
-        Self { etag: format!("\"{etag}\""), modified: None, size_bytes, mimetype: mimetype.into(), saved_as: None, audience }
+        Self {
+            etag: format!("\"{etag}\""),
+            modified: None,
+            size_bytes,
+            mimetype: mimetype.into(),
+            attachment_name: None,
+            audience,
+        }
     }
 
     /// Makes the file a download, which browsers never display.
     #[must_use]
-    pub fn saved(self, name: Option<String>) -> Self {
-        Self { saved_as: Some(name), ..self }
+    pub fn as_attachment(self, name: Option<String>) -> Self {
+        Self { attachment_name: Some(name), ..self }
     }
 
     /// Sets the time of the last modification.
     #[must_use]
-    pub fn since(self, modified: DateTime<Utc>) -> Self {
+    pub fn modified_at(self, modified: DateTime<Utc>) -> Self {
         // HTTP dates do not cover other years.
         let modified = Some(modified).filter(|modified| (1970..10_000).contains(&modified.year()));
         Self { modified, ..self }
@@ -84,7 +91,7 @@ impl Described {
 
     /// Sets the headers for validation, caching and embedding. A 304 response has them too: its headers replace the cached ones
     /// (RFC 9111, section 3.2).
-    fn validators(&self, headers: &mut HeaderMap) {
+    fn set_headers(&self, headers: &mut HeaderMap) {
         headers.typed_insert(self.etag());
         if let Some(modified) = self.modified {
             headers.typed_insert(last_modified(modified));
@@ -93,7 +100,7 @@ impl Described {
         headers.insert("cross-origin-resource-policy", self.audience.resource_policy());
         // No browser must render a file as a page of our origin. The PDF viewers of Chrome and Safari do not run in a sandbox;
         // they run no script of a document with the rights of our origin.
-        let is_shown_pdf = self.saved_as.is_none() && self.mimetype == "application/pdf";
+        let is_shown_pdf = self.attachment_name.is_none() && self.mimetype == "application/pdf";
         let policy = if is_shown_pdf { "frame-ancestors *" } else { "sandbox" };
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     }
@@ -104,14 +111,14 @@ impl Described {
 }
 
 /// Byte range and conditions of a request for a file.
-pub struct Wish {
+pub struct RangeRequest {
     range: Option<String>,
     if_range: Option<Option<IfRange>>,
     if_none_match: Option<IfNoneMatch>,
     if_modified_since: Option<IfModifiedSince>,
 }
 
-impl<'a> FromRequest<'a> for Wish {
+impl<'a> FromRequest<'a> for RangeRequest {
     async fn from_request(request: &'a Request, _: &mut RequestBody) -> poem::Result<Self> {
         let headers = request.headers();
         Ok(Self {
@@ -126,31 +133,31 @@ impl<'a> FromRequest<'a> for Wish {
 
 /// Kind of response to a request for a file.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Due {
+pub enum DownloadPart {
     Whole,
     /// A byte range, never empty.
     Part(Range<u64>),
     /// No content: the client has the current version.
     NotModified,
     /// No content: the range begins beyond the end of the file.
-    Beyond,
+    NotSatisfiable,
 }
 
-impl Wish {
+impl RangeRequest {
     /// Evaluates the conditions and the range against a file.
-    pub fn of(&self, file: &Described) -> Due {
-        if self.is_known(file) {
-            return Due::NotModified;
+    pub fn evaluate(&self, file: &DownloadMetadata) -> DownloadPart {
+        if self.is_not_modified(file) {
+            return DownloadPart::NotModified;
         }
         match &self.range {
-            Some(range) if self.wants_part(file) => part(range, file.size_bytes),
-            _ => Due::Whole,
+            Some(range) if self.range_applies(file) => parse_range(range, file.size_bytes),
+            _ => DownloadPart::Whole,
         }
     }
 
     /// True if the client's cached version is current. `If-None-Match` takes precedence over `If-Modified-Since` (RFC 9110,
     /// section 13.2.2).
-    fn is_known(&self, file: &Described) -> bool {
+    fn is_not_modified(&self, file: &DownloadMetadata) -> bool {
         match (&self.if_none_match, &self.if_modified_since, file.modified) {
             (Some(tags), ..) => !tags.precondition_passes(&file.etag()),
             (None, Some(since), Some(modified)) => !since.is_modified(modified.into()),
@@ -159,7 +166,7 @@ impl Wish {
     }
 
     /// True if the range applies: there is no `If-Range`, or its condition holds.
-    fn wants_part(&self, file: &Described) -> bool {
+    fn range_applies(&self, file: &DownloadMetadata) -> bool {
         match &self.if_range {
             None => true,
             Some(None) => false,
@@ -170,19 +177,19 @@ impl Wish {
 
 /// Parses a `Range` header for a file of `size` bytes. Several ranges, and invalid ones, select the whole file, as RFC 9110
 /// allows.
-fn part(range: &str, size: u64) -> Due {
+fn parse_range(range: &str, size: u64) -> DownloadPart {
     match range.trim().split_once('=') {
-        Some((unit, part)) if unit.eq_ignore_ascii_case("bytes") => match bounds(part, size) {
-            None => Due::Whole,
-            Some(part) if part.is_empty() => Due::Beyond,
-            Some(part) => Due::Part(part),
+        Some((unit, part)) if unit.eq_ignore_ascii_case("bytes") => match parse_byte_range(part, size) {
+            None => DownloadPart::Whole,
+            Some(part) if part.is_empty() => DownloadPart::NotSatisfiable,
+            Some(part) => DownloadPart::Part(part),
         },
-        _ => Due::Whole,
+        _ => DownloadPart::Whole,
     }
 }
 
 /// Parses one byte range: `first-last`, `first-`, or `-count` for the last `count` bytes.
-fn bounds(part: &str, size: u64) -> Option<Range<u64>> {
+fn parse_byte_range(part: &str, size: u64) -> Option<Range<u64>> {
     let number = |digits: &str| {
         let are_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
         are_digits.then(|| digits.parse().unwrap_or(u64::MAX))
@@ -205,11 +212,11 @@ fn last_modified(time: DateTime<Utc>) -> LastModified {
 
 /// Error for a range beyond the end of a file (416).
 #[derive(Clone, Copy, Debug)]
-pub struct Beyond {
+pub struct RangeNotSatisfiable {
     pub size_bytes: u64,
 }
 
-impl Beyond {
+impl RangeNotSatisfiable {
     /// Value of `Content-Range` for the 416 response.
     pub fn content_range(self) -> String {
         format!("bytes */{}", self.size_bytes)
@@ -218,7 +225,7 @@ impl Beyond {
 
 /// Response to a download.
 pub struct FileReply {
-    file: Described,
+    file: DownloadMetadata,
     /// `None` for the whole file.
     part: Option<Range<u64>>,
     /// `None` for a 304 response.
@@ -230,17 +237,17 @@ impl FileReply {
     ///
     /// # Errors
     ///
-    /// [`Beyond`], and the errors of `read`.
-    pub async fn read<E: From<Beyond>>(
-        file: Described,
-        wish: &Wish,
+    /// [`RangeNotSatisfiable`], and the errors of `read`.
+    pub async fn read<E: From<RangeNotSatisfiable>>(
+        file: DownloadMetadata,
+        wish: &RangeRequest,
         read: impl AsyncFnOnce(Option<Range<u64>>) -> Result<Body, E>,
     ) -> Result<Self, E> {
-        let part = match wish.of(&file) {
-            Due::Whole => None,
-            Due::Part(part) => Some(part),
-            Due::NotModified => return Ok(Self { file, part: None, bytes: None }),
-            Due::Beyond => return Err(Beyond { size_bytes: file.size_bytes }.into()),
+        let part = match wish.evaluate(&file) {
+            DownloadPart::Whole => None,
+            DownloadPart::Part(part) => Some(part),
+            DownloadPart::NotModified => return Ok(Self { file, part: None, bytes: None }),
+            DownloadPart::NotSatisfiable => return Err(RangeNotSatisfiable { size_bytes: file.size_bytes }.into()),
         };
         let bytes = Some(read(part.clone()).await?);
         Ok(Self { file, part, bytes })
@@ -252,7 +259,7 @@ impl IntoResponse for FileReply {
         let Self { file, part, bytes } = self;
         let Some(bytes) = bytes else {
             let mut response = StatusCode::NOT_MODIFIED.into_response();
-            file.validators(response.headers_mut());
+            file.set_headers(response.headers_mut());
             return response;
         };
         let mut response = Response::builder();
@@ -265,10 +272,10 @@ impl IntoResponse for FileReply {
         };
         let mut response = response.header(header::ACCEPT_RANGES, "bytes").body(bytes);
         let headers = response.headers_mut();
-        file.validators(headers);
+        file.set_headers(headers);
         let octets = HeaderValue::from_static("application/octet-stream");
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_str(&file.mimetype).unwrap_or(octets));
-        if let Some(name) = file.saved_as {
+        if let Some(name) = file.attachment_name {
             let disposition = HeaderValue::try_from(disposition(name.as_deref())).expect("it is in ASCII");
             headers.insert(header::CONTENT_DISPOSITION, disposition);
         }
@@ -356,58 +363,61 @@ mod tests {
 
     const MODIFIED: &str = "Sun, 09 Sep 2001 01:46:40 GMT";
 
-    fn file() -> Described {
+    fn file() -> DownloadMetadata {
         let modified = DateTime::from_timestamp(1_000_000_000, 500_000_000).expect("it is a time");
-        Described::shown("content", 10, "text/plain", Audience::Reader).since(modified)
+        DownloadMetadata::inline("content", 10, "text/plain", FileAudience::Reader).modified_at(modified)
     }
 
-    async fn due(headers: &[(HeaderName, &str)]) -> Due {
+    async fn due(headers: &[(HeaderName, &str)]) -> DownloadPart {
         let request = headers.iter().fold(Request::builder(), |request, (name, value)| request.header(name, *value));
-        Wish::from_request(&request.finish(), &mut RequestBody::default()).await.expect("it never fails").of(&file())
+        RangeRequest::from_request(&request.finish(), &mut RequestBody::default())
+            .await
+            .expect("it never fails")
+            .evaluate(&file())
     }
 
     #[test]
     fn a_range_is_one_part_of_what_there_is() {
         for (range, due) in [
-            ("bytes=0-3", Due::Part(0..4)),
-            ("bytes=0-0", Due::Part(0..1)),
-            ("Bytes = 2 - 3", Due::Whole),
-            ("Bytes=2 - 3 ", Due::Part(2..4)),
-            ("bytes=4-", Due::Part(4..10)),
-            ("bytes=4-1000", Due::Part(4..10)),
-            ("bytes=4-99999999999999999999999", Due::Part(4..10)),
-            ("bytes=-3", Due::Part(7..10)),
-            ("bytes=-30", Due::Part(0..10)),
-            ("bytes=10-", Due::Beyond),
-            ("bytes=99999999999999999999999-", Due::Beyond),
-            ("bytes=-0", Due::Beyond),
-            ("bytes=3-2", Due::Whole),
-            ("bytes=0-1,3-4", Due::Whole),
-            ("bytes=-", Due::Whole),
-            ("bytes=+1-2", Due::Whole),
-            ("bytes=a-b", Due::Whole),
-            ("lines=0-3", Due::Whole),
-            ("", Due::Whole),
+            ("bytes=0-3", DownloadPart::Part(0..4)),
+            ("bytes=0-0", DownloadPart::Part(0..1)),
+            ("Bytes = 2 - 3", DownloadPart::Whole),
+            ("Bytes=2 - 3 ", DownloadPart::Part(2..4)),
+            ("bytes=4-", DownloadPart::Part(4..10)),
+            ("bytes=4-1000", DownloadPart::Part(4..10)),
+            ("bytes=4-99999999999999999999999", DownloadPart::Part(4..10)),
+            ("bytes=-3", DownloadPart::Part(7..10)),
+            ("bytes=-30", DownloadPart::Part(0..10)),
+            ("bytes=10-", DownloadPart::NotSatisfiable),
+            ("bytes=99999999999999999999999-", DownloadPart::NotSatisfiable),
+            ("bytes=-0", DownloadPart::NotSatisfiable),
+            ("bytes=3-2", DownloadPart::Whole),
+            ("bytes=0-1,3-4", DownloadPart::Whole),
+            ("bytes=-", DownloadPart::Whole),
+            ("bytes=+1-2", DownloadPart::Whole),
+            ("bytes=a-b", DownloadPart::Whole),
+            ("lines=0-3", DownloadPart::Whole),
+            ("", DownloadPart::Whole),
         ] {
-            assert_eq!(part(range, 10), due, "{range}");
+            assert_eq!(parse_range(range, 10), due, "{range}");
         }
-        assert_eq!(part("bytes=0-", 0), Due::Beyond);
+        assert_eq!(parse_range("bytes=0-", 0), DownloadPart::NotSatisfiable);
     }
 
     #[tokio::test]
     async fn what_a_client_has_is_not_sent_again() {
         let tag = file().etag;
         for (headers, expected) in [
-            (vec![(header::IF_NONE_MATCH, tag.as_str())], Due::NotModified),
-            (vec![(header::IF_NONE_MATCH, format!("\"a\", W/{tag}").as_str())], Due::NotModified),
-            (vec![(header::IF_NONE_MATCH, "*")], Due::NotModified),
-            (vec![(header::IF_NONE_MATCH, "\"a\"")], Due::Whole),
-            (vec![(header::IF_NONE_MATCH, "\"a\""), (header::IF_MODIFIED_SINCE, MODIFIED)], Due::Whole),
-            (vec![(header::IF_MODIFIED_SINCE, MODIFIED)], Due::NotModified),
-            (vec![(header::IF_MODIFIED_SINCE, "Sunday, 09-Sep-01 01:46:41 GMT")], Due::NotModified),
-            (vec![(header::IF_MODIFIED_SINCE, "Sun, 09 Sep 2001 01:46:39 GMT")], Due::Whole),
-            (vec![(header::IF_MODIFIED_SINCE, "yesterday")], Due::Whole),
-            (vec![(header::IF_NONE_MATCH, tag.as_str()), (header::RANGE, "bytes=0-1")], Due::NotModified),
+            (vec![(header::IF_NONE_MATCH, tag.as_str())], DownloadPart::NotModified),
+            (vec![(header::IF_NONE_MATCH, format!("\"a\", W/{tag}").as_str())], DownloadPart::NotModified),
+            (vec![(header::IF_NONE_MATCH, "*")], DownloadPart::NotModified),
+            (vec![(header::IF_NONE_MATCH, "\"a\"")], DownloadPart::Whole),
+            (vec![(header::IF_NONE_MATCH, "\"a\""), (header::IF_MODIFIED_SINCE, MODIFIED)], DownloadPart::Whole),
+            (vec![(header::IF_MODIFIED_SINCE, MODIFIED)], DownloadPart::NotModified),
+            (vec![(header::IF_MODIFIED_SINCE, "Sunday, 09-Sep-01 01:46:41 GMT")], DownloadPart::NotModified),
+            (vec![(header::IF_MODIFIED_SINCE, "Sun, 09 Sep 2001 01:46:39 GMT")], DownloadPart::Whole),
+            (vec![(header::IF_MODIFIED_SINCE, "yesterday")], DownloadPart::Whole),
+            (vec![(header::IF_NONE_MATCH, tag.as_str()), (header::RANGE, "bytes=0-1")], DownloadPart::NotModified),
         ] {
             assert_eq!(due(&headers).await, expected, "{headers:?}");
         }
@@ -417,25 +427,25 @@ mod tests {
     async fn a_part_is_of_the_file_that_the_client_knows() {
         let tag = file().etag;
         for (condition, expected) in [
-            (tag.as_str(), Due::Part(0..2)),
-            (MODIFIED, Due::Part(0..2)),
-            (format!("W/{tag}").as_str(), Due::Whole),
-            ("\"a\"", Due::Whole),
-            ("Sun, 09 Sep 2001 01:46:39 GMT", Due::Whole),
-            ("", Due::Whole),
+            (tag.as_str(), DownloadPart::Part(0..2)),
+            (MODIFIED, DownloadPart::Part(0..2)),
+            (format!("W/{tag}").as_str(), DownloadPart::Whole),
+            ("\"a\"", DownloadPart::Whole),
+            ("Sun, 09 Sep 2001 01:46:39 GMT", DownloadPart::Whole),
+            ("", DownloadPart::Whole),
         ] {
             assert_eq!(due(&[(header::RANGE, "bytes=0-1"), (header::IF_RANGE, condition)]).await, expected, "{condition}");
         }
-        assert_eq!(due(&[(header::IF_RANGE, &tag)]).await, Due::Whole);
+        assert_eq!(due(&[(header::IF_RANGE, &tag)]).await, DownloadPart::Whole);
     }
 
     #[test]
     fn times_are_written_as_http_has_them() {
         let mut headers = HeaderMap::new();
-        file().validators(&mut headers);
+        file().set_headers(&mut headers);
         assert_eq!(headers[header::LAST_MODIFIED], MODIFIED);
         let before = file().modified.map(|modified| modified - TimeDelta::days(365 * 100)).expect("it has a time");
-        assert_eq!(file().since(before).modified, None, "HTTP has no dates before 1970");
+        assert_eq!(file().modified_at(before).modified, None, "HTTP has no dates before 1970");
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub fn without_bidi_controls(json: &str) -> Cow<'_, str> {
     let mut clean = String::new();
     // `copied`: end of the copied part. `member`: end of the last key, if its value is a file name.
     let (mut copied, mut member) = (0, None);
-    for place in texts(json) {
+    for place in json_strings(json) {
         let Range { start, end } = place;
         let Ok(text) = serde_json::from_str::<Cow<'_, str>>(&json[start..end]) else { return json.into() };
         if json[end..].trim_start().starts_with(':') {
@@ -44,7 +44,7 @@ fn is_member(name: &str) -> bool {
 }
 
 /// Byte ranges of all strings in JSON, quotes included.
-pub(super) fn texts(json: &str) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn json_strings(json: &str) -> impl Iterator<Item = Range<usize>> {
     let mut at = 0;
     std::iter::from_fn(move || {
         let start = at + json[at..].find('"')?;

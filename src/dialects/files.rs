@@ -12,12 +12,12 @@ use storage::{Attachment, PartnerId};
 use crate::chat::attachment_token;
 
 /// Maximum number of files that a text names, each with its address. Further files are only counted.
-pub const NAMED: usize = 10;
+pub const MAX_NAMED_FILES: usize = 10;
 /// Maximum length of the percent-encoded name at the end of an address, and of the extension in it.
 const NAME_BYTES: usize = 128;
 const EXTENSION_BYTES: usize = 16;
 /// Path prefix of attachments.
-const PLACE: &str = "/api/messaging/attachment/";
+const PATH_PREFIX: &str = "/api/messaging/attachment/";
 /// Characters percent-encoded in a path segment: all but the unreserved ones of RFC 3986, section 2.3.
 const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
@@ -25,7 +25,7 @@ const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b
 /// saving. The server ignores that name: the file is available under any other as well. Without a `base_url`, the address is the
 /// path on this server.
 pub fn address(file: &Attachment, reader: PartnerId, base_url: &str) -> String {
-    format!("{base_url}{PLACE}{}/{}/{}", file.id, attachment_token(file, reader), last_part(&file.name))
+    format!("{base_url}{PATH_PREFIX}{}/{}/{}", file.id, attachment_token(file, reader), last_part(&file.name))
 }
 
 /// Percent-encodes a file name as the last path segment. A long name is cut before its extension.
@@ -61,38 +61,38 @@ fn encoded(text: &str) -> String {
 }
 
 /// Removes a file name that is not valid UTF-8 from the request's path, which the router would reject.
-pub fn pass_over_unreadable_name(request: &mut Request) {
+pub fn strip_invalid_name(request: &mut Request) {
     let uri = request.uri();
-    let Some((place, name)) = uri.path().strip_prefix(PLACE).and_then(|rest| rest.rsplit_once('/')) else { return };
+    let Some((place, name)) = uri.path().strip_prefix(PATH_PREFIX).and_then(|rest| rest.rsplit_once('/')) else { return };
     if !place.contains('/') || percent_decode_str(name).decode_utf8().is_ok() {
         return;
     }
     let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
-    if let Ok(nameless) = PathAndQuery::try_from(format!("{PLACE}{place}{query}")) {
+    if let Ok(nameless) = PathAndQuery::try_from(format!("{PATH_PREFIX}{place}{query}")) {
         *request.uri_mut() = Uri::from(nameless);
     }
 }
 
 /// A path for the program's log, without the token in the address of an attachment.
 pub fn without_token(path: &str) -> Cow<'_, str> {
-    let rest = path.strip_prefix(PLACE).and_then(|rest| rest.split_once('/'));
+    let rest = path.strip_prefix(PATH_PREFIX).and_then(|rest| rest.split_once('/'));
     match rest {
-        Some((id, _)) if id.parse::<i64>().is_ok() => format!("{PLACE}{id}/...").into(),
+        Some((id, _)) if id.parse::<i64>().is_ok() => format!("{PATH_PREFIX}{id}/...").into(),
         _ => path.into(),
     }
 }
 
-/// The text, if any, followed by one line per file with its name and address, for the first [`NAMED`] files.
-pub fn listed(text: &str, files: &[Attachment], reader: PartnerId, base_url: &str) -> String {
+/// The text, if any, followed by one line per file with its name and address, for the first [`MAX_NAMED_FILES`] files.
+pub fn with_file_list(text: &str, files: &[Attachment], reader: PartnerId, base_url: &str) -> String {
     let text = Some(text.to_owned()).filter(|text| !text.is_empty());
-    let named = files.iter().take(NAMED).map(|file| format!("{} {}", file.name, address(file, reader, base_url)));
-    let more = more(files).map(|more| format!("and {more} more"));
+    let named = files.iter().take(MAX_NAMED_FILES).map(|file| format!("{} {}", file.name, address(file, reader, base_url)));
+    let more = unlisted_count(files).map(|more| format!("and {more} more"));
     text.into_iter().chain(named).chain(more).collect::<Vec<_>>().join("\n")
 }
 
-/// Number of files beyond [`NAMED`], if any.
-pub fn more(files: &[Attachment]) -> Option<usize> {
-    files.len().checked_sub(NAMED).filter(|more| *more > 0)
+/// Number of files beyond [`MAX_NAMED_FILES`], if any.
+pub fn unlisted_count(files: &[Attachment]) -> Option<usize> {
+    files.len().checked_sub(MAX_NAMED_FILES).filter(|more| *more > 0)
 }
 
 #[cfg(test)]

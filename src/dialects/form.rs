@@ -13,7 +13,7 @@ use serde_json::{Map, Value};
 use url::form_urlencoded;
 
 use super::{
-    json::{Unusable, parsed, read},
+    json::{UnusableBody, parsed, read},
     jsonrpc::is_json,
 };
 
@@ -22,15 +22,15 @@ const FORM: &str = "application/x-www-form-urlencoded";
 const FIELDS: usize = 32;
 
 /// A dialect's error response for an unusable body.
-pub trait Words {
-    fn unusable(why: Unusable) -> Response;
+pub trait BodyErrorResponse {
+    fn unusable(why: UnusableBody) -> Response;
 }
 
 /// Request body of content type JSON or form. The last value of a repeated form field counts, as in JSON. Unusable bodies are
 /// refused with the dialect's error response `W`.
-pub struct PostedOrForm<P, W>(pub P, PhantomData<fn() -> W>);
+pub struct JsonOrForm<P, W>(pub P, PhantomData<fn() -> W>);
 
-impl<'a, P: ParseFromJSON + Type, W: Words> ApiExtractor<'a> for PostedOrForm<P, W> {
+impl<'a, P: ParseFromJSON + Type, W: BodyErrorResponse> ApiExtractor<'a> for JsonOrForm<P, W> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamRawType = ();
@@ -51,13 +51,13 @@ impl<'a, P: ParseFromJSON + Type, W: Words> ApiExtractor<'a> for PostedOrForm<P,
     }
 }
 
-async fn posted<P: ParseFromJSON>(request: &Request, body: &mut RequestBody) -> Result<P, Unusable> {
+async fn posted<P: ParseFromJSON>(request: &Request, body: &mut RequestBody) -> Result<P, UnusableBody> {
     let is_form = request
         .content_type()
         .is_some_and(|kind| kind.split(';').next().is_some_and(|kind| kind.trim().eq_ignore_ascii_case(FORM)));
     if !is_form && !is_json(request) {
         let message = "The body must be JSON or a form, and its Content-Type must say so.";
-        return Err(Unusable::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
+        return Err(UnusableBody::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, message));
     }
     let whole = read(request, body).await?;
     if !is_form {
@@ -66,5 +66,5 @@ async fn posted<P: ParseFromJSON>(request: &Request, body: &mut RequestBody) -> 
     let pairs = form_urlencoded::parse(&whole.bytes).take(FIELDS);
     let members: Map<_, _> = pairs.map(|(name, value)| (name.into_owned(), Value::from(value.into_owned()))).collect();
     let parsed = P::parse_from_json(Some(Value::Object(members)));
-    parsed.map_err(|_| Unusable::new(StatusCode::BAD_REQUEST, "The form lacks a field."))
+    parsed.map_err(|_| UnusableBody::new(StatusCode::BAD_REQUEST, "The form lacks a field."))
 }

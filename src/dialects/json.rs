@@ -12,26 +12,26 @@ use poem_openapi::{
 use serde::Serialize;
 
 use super::{
-    body::{self, NoTree, Unread, Whole},
+    body::{self, BodyError, FullBody, JsonError},
     jsonrpc::{JSON, is_json},
 };
 use crate::shares::NoShare;
 
 /// Error message of a request that failed.
 #[derive(Debug, Clone, Object, Serialize)]
-pub struct Said {
+pub struct ErrorMessage {
     /// One clear sentence.
     pub message: String,
 }
 
-impl Said {
+impl ErrorMessage {
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into() }
     }
 
     /// Error response to a caller whose quota is used up.
-    pub fn refused(why: NoShare) -> Response {
-        let Unusable { status, message } = why.into();
+    pub fn quota_exceeded(why: NoShare) -> Response {
+        let UnusableBody { status, message } = why.into();
         Self::response(message, status)
     }
 
@@ -44,19 +44,19 @@ impl Said {
 
 /// Reason for which a body cannot be used.
 #[derive(Clone, Copy, Debug)]
-pub struct Unusable {
+pub struct UnusableBody {
     pub status: StatusCode,
     /// One clear sentence.
     pub message: &'static str,
 }
 
-impl Unusable {
+impl UnusableBody {
     pub(super) fn new(status: StatusCode, message: &'static str) -> Self {
         Self { status, message }
     }
 }
 
-impl From<NoShare> for Unusable {
+impl From<NoShare> for UnusableBody {
     fn from(why: NoShare) -> Self {
         match why {
             NoShare::Requests => Self::new(StatusCode::TOO_MANY_REQUESTS, "Too many requests at once."),
@@ -67,17 +67,17 @@ impl From<NoShare> for Unusable {
     }
 }
 
-impl From<Unusable> for poem::Error {
-    fn from(Unusable { status, message }: Unusable) -> Self {
-        Self::from_response(Said::response(message, status))
+impl From<UnusableBody> for poem::Error {
+    fn from(UnusableBody { status, message }: UnusableBody) -> Self {
+        Self::from_response(ErrorMessage::response(message, status))
     }
 }
 
 /// Request body of content type JSON, which a form of a foreign page cannot declare (CSRF protection). Any other body is refused
-/// with a status and [`Said`].
-pub struct Posted<P>(pub P);
+/// with a status and [`ErrorMessage`].
+pub struct JsonBody<P>(pub P);
 
-impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for Posted<P> {
+impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for JsonBody<P> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamRawType = ();
@@ -103,10 +103,10 @@ impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for Posted<P> {
     }
 }
 
-/// Like [`Posted`], but an empty body is allowed.
-pub struct PostedIfAny<P>(pub Option<P>);
+/// Like [`JsonBody`], but an empty body is allowed.
+pub struct OptionalJsonBody<P>(pub Option<P>);
 
-impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for PostedIfAny<P> {
+impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for OptionalJsonBody<P> {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamRawType = ();
@@ -117,7 +117,7 @@ impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for PostedIfAny<P> {
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        <Posted<P> as ApiExtractor>::request_meta().map(|meta| MetaRequest { required: false, ..meta })
+        <JsonBody<P> as ApiExtractor>::request_meta().map(|meta| MetaRequest { required: false, ..meta })
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
@@ -132,29 +132,29 @@ impl<'a, P: ParseFromJSON + Type> ApiExtractor<'a> for PostedIfAny<P> {
     }
 }
 
-fn no_json() -> Unusable {
-    Unusable::new(StatusCode::BAD_REQUEST, "The body must be JSON, and its Content-Type application/json.")
+fn no_json() -> UnusableBody {
+    UnusableBody::new(StatusCode::BAD_REQUEST, "The body must be JSON, and its Content-Type application/json.")
 }
 
 /// Reads the body, then waits for a turn.
-pub(super) async fn read(request: &Request, body: &mut RequestBody) -> Result<Whole, Unusable> {
-    let whole = body::whole(request, body).await.map_err(|why| match why {
-        Unread::TooLarge => Unusable::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large."),
-        Unread::Broken => Unusable::new(StatusCode::BAD_REQUEST, "The body cannot be read."),
-        Unread::Late => Unusable::new(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time."),
-        Unread::NoShare(why) => why.into(),
+pub(super) async fn read(request: &Request, body: &mut RequestBody) -> Result<FullBody, UnusableBody> {
+    let whole = body::read_body(request, body).await.map_err(|why| match why {
+        BodyError::TooLarge => UnusableBody::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large."),
+        BodyError::Truncated => UnusableBody::new(StatusCode::BAD_REQUEST, "The body cannot be read."),
+        BodyError::TimedOut => UnusableBody::new(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time."),
+        BodyError::NoShare(why) => why.into(),
     })?;
     body::account(request).take_turn().await?;
     Ok(whole)
 }
 
-pub(super) fn parsed<P: ParseFromJSON>(Whole { bytes, mut charge }: Whole) -> Result<P, Unusable> {
-    let bad = |message| Unusable::new(StatusCode::BAD_REQUEST, message);
+pub(super) fn parsed<P: ParseFromJSON>(FullBody { bytes, mut charge }: FullBody) -> Result<P, UnusableBody> {
+    let bad = |message| UnusableBody::new(StatusCode::BAD_REQUEST, message);
     let text = String::from_utf8(bytes).map_err(|_| bad("The body is not JSON."))?;
-    let value = body::tree(&text, &mut charge).map_err(|why| match why {
-        NoTree::NotJson => bad("The body is not JSON."),
-        NoTree::TooLarge => bad("The body holds too many values."),
-        NoTree::NoShare(why) => why.into(),
+    let value = body::parse_json(&text, &mut charge).map_err(|why| match why {
+        JsonError::NotJson => bad("The body is not JSON."),
+        JsonError::TooLarge => bad("The body holds too many values."),
+        JsonError::NoShare(why) => why.into(),
     })?;
     // The error texts of poem-openapi name our types and repeat the input.
     P::parse_from_json(Some(value)).map_err(|_| bad("The body lacks a member, or has one of the wrong type."))

@@ -14,46 +14,46 @@ use serde::{
 };
 use serde_json::{Value, json};
 
-use super::jsonrpc::Failure;
+use super::jsonrpc::CallFailure;
 
 /// A lenient parameter: missing, valid, or of a wrong type.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Loose<T> {
+pub enum Lenient<T> {
     #[default]
     Missing,
-    Given(T),
+    Present(T),
     /// The expected type, as the end of the sentence "`name` must be ...".
-    Wrong(&'static str),
+    WrongType(&'static str),
 }
 
-impl<T> Loose<T> {
+impl<T> Lenient<T> {
     /// The value, if any; an error if it has a wrong type.
-    pub fn optional(self, name: &str) -> Result<Option<T>, Failure> {
+    pub fn optional(self, name: &str) -> Result<Option<T>, CallFailure> {
         match self {
             Self::Missing => Ok(None),
-            Self::Given(value) => Ok(Some(value)),
-            Self::Wrong(what) => Err(Failure::refusal(format!("{name} must be {what}"))),
+            Self::Present(value) => Ok(Some(value)),
+            Self::WrongType(what) => Err(CallFailure::refusal(format!("{name} must be {what}"))),
         }
     }
 
     /// The value; an error with the text `missing` if there is none.
-    pub fn required(self, name: &str, missing: &'static str) -> Result<T, Failure> {
-        self.optional(name)?.ok_or(Failure::refusal(missing))
+    pub fn required(self, name: &str, missing: &'static str) -> Result<T, CallFailure> {
+        self.optional(name)?.ok_or(CallFailure::refusal(missing))
     }
 }
 
 /// An integer, as a number or a string. `null`, `false` and `""` count as missing.
-pub type Int = Loose<i64>;
+pub type Int = Lenient<i64>;
 /// A string; a number is converted to one. `null`, `false` and `""` count as missing.
-pub type Text = Loose<String>;
+pub type Text = Lenient<String>;
 /// A list of integers, or a single one. Other members are only flagged.
-pub type Ints = Loose<IntList>;
+pub type Ints = Lenient<IntList>;
 
 impl Int {
     /// The value, or `default` if it is missing; an error if it is negative.
-    pub fn natural(self, name: &str, default: u64) -> Result<u64, Failure> {
+    pub fn non_negative(self, name: &str, default: u64) -> Result<u64, CallFailure> {
         let Some(value) = self.optional(name)? else { return Ok(default) };
-        u64::try_from(value).map_err(|_| Failure::refusal(format!("{name} must not be negative")))
+        u64::try_from(value).map_err(|_| CallFailure::refusal(format!("{name} must not be negative")))
     }
 }
 
@@ -62,34 +62,34 @@ impl Int {
 pub struct IntList {
     pub numbers: Vec<i64>,
     /// True if the list contains anything but integers.
-    pub others: bool,
+    pub has_others: bool,
 }
 
 const WHOLE: &str = "a whole number";
 const WHOLES: &str = "a list of whole numbers";
 
-fn int(value: &Value) -> Loose<i64> {
+fn int(value: &Value) -> Lenient<i64> {
     match value {
-        Value::Null | Value::Bool(false) => Loose::Missing,
+        Value::Null | Value::Bool(false) => Lenient::Missing,
         Value::Number(number) => match (number.as_i64(), number.as_f64()) {
-            (Some(number), _) => Loose::Given(number),
+            (Some(number), _) => Lenient::Present(number),
             // No valid value lies beyond 64 bits. The cast saturates.
-            (None, Some(number)) if number.fract() == 0.0 => Loose::Given(number as i64),
-            _ => Loose::Wrong(WHOLE),
+            (None, Some(number)) if number.fract() == 0.0 => Lenient::Present(number as i64),
+            _ => Lenient::WrongType(WHOLE),
         },
-        Value::String(text) if text.trim().is_empty() => Loose::Missing,
-        Value::String(text) => word(text.trim()),
-        Value::Bool(true) | Value::Array(_) | Value::Object(_) => Loose::Wrong(WHOLE),
+        Value::String(text) if text.trim().is_empty() => Lenient::Missing,
+        Value::String(text) => parse_int(text.trim()),
+        Value::Bool(true) | Value::Array(_) | Value::Object(_) => Lenient::WrongType(WHOLE),
     }
 }
 
-fn word(text: &str) -> Loose<i64> {
+fn parse_int(text: &str) -> Lenient<i64> {
     match text.parse() {
-        Ok(number) => Loose::Given(number),
+        Ok(number) => Lenient::Present(number),
         Err(error) => match error.kind() {
-            std::num::IntErrorKind::PosOverflow => Loose::Given(i64::MAX),
-            std::num::IntErrorKind::NegOverflow => Loose::Given(i64::MIN),
-            _ => Loose::Wrong(WHOLE),
+            std::num::IntErrorKind::PosOverflow => Lenient::Present(i64::MAX),
+            std::num::IntErrorKind::NegOverflow => Lenient::Present(i64::MIN),
+            _ => Lenient::WrongType(WHOLE),
         },
     }
 }
@@ -97,7 +97,7 @@ fn word(text: &str) -> Loose<i64> {
 trait Shape: Sized + Send + Sync {
     const NAME: &'static str;
 
-    fn read(value: Value) -> Loose<Self>;
+    fn read(value: Value) -> Lenient<Self>;
     fn write(&self) -> Value;
     fn schema() -> MetaSchema;
     /// JSON Schema of the type, without the values that count as missing.
@@ -107,7 +107,7 @@ trait Shape: Sized + Send + Sync {
 impl Shape for i64 {
     const NAME: &'static str = "Int";
 
-    fn read(value: Value) -> Loose<Self> {
+    fn read(value: Value) -> Lenient<Self> {
         int(&value)
     }
 
@@ -132,13 +132,13 @@ impl Shape for i64 {
 impl Shape for String {
     const NAME: &'static str = "Text";
 
-    fn read(value: Value) -> Loose<Self> {
+    fn read(value: Value) -> Lenient<Self> {
         match value {
-            Value::Null | Value::Bool(false) => Loose::Missing,
-            Value::String(text) if text.is_empty() => Loose::Missing,
-            Value::String(text) => Loose::Given(text),
-            Value::Number(number) => Loose::Given(number.to_string()),
-            Value::Bool(true) | Value::Array(_) | Value::Object(_) => Loose::Wrong("a text"),
+            Value::Null | Value::Bool(false) => Lenient::Missing,
+            Value::String(text) if text.is_empty() => Lenient::Missing,
+            Value::String(text) => Lenient::Present(text),
+            Value::Number(number) => Lenient::Present(number.to_string()),
+            Value::Bool(true) | Value::Array(_) | Value::Object(_) => Lenient::WrongType("a text"),
         }
     }
 
@@ -159,23 +159,23 @@ impl Shape for String {
 impl Shape for IntList {
     const NAME: &'static str = "Ints";
 
-    fn read(value: Value) -> Loose<Self> {
+    fn read(value: Value) -> Lenient<Self> {
         match value {
-            Value::Null | Value::Bool(false) => Loose::Missing,
+            Value::Null | Value::Bool(false) => Lenient::Missing,
             Value::Array(items) => {
                 let mut list = Self::default();
                 for item in &items {
                     match int(item) {
-                        Loose::Given(number) => list.numbers.push(number),
-                        Loose::Missing | Loose::Wrong(_) => list.others = true,
+                        Lenient::Present(number) => list.numbers.push(number),
+                        Lenient::Missing | Lenient::WrongType(_) => list.has_others = true,
                     }
                 }
-                Loose::Given(list)
+                Lenient::Present(list)
             }
             one => match int(&one) {
-                Loose::Given(number) => Loose::Given(Self { numbers: vec![number], others: false }),
-                Loose::Missing => Loose::Missing,
-                Loose::Wrong(_) => Loose::Wrong(WHOLES),
+                Lenient::Present(number) => Lenient::Present(Self { numbers: vec![number], has_others: false }),
+                Lenient::Missing => Lenient::Missing,
+                Lenient::WrongType(_) => Lenient::WrongType(WHOLES),
             },
         }
     }
@@ -196,9 +196,9 @@ impl Shape for IntList {
 
 impl IntList {
     /// All integers; an error if the list contains anything else.
-    pub fn all(self, name: &str) -> Result<Vec<i64>, Failure> {
-        if self.others {
-            return Err(Failure::refusal(format!("{name} must be {WHOLES}")));
+    pub fn all(self, name: &str) -> Result<Vec<i64>, CallFailure> {
+        if self.has_others {
+            return Err(CallFailure::refusal(format!("{name} must be {WHOLES}")));
         }
         Ok(self.numbers)
     }
@@ -208,7 +208,7 @@ fn inline(schema: MetaSchema) -> MetaSchemaRef {
     MetaSchemaRef::Inline(Box::new(schema))
 }
 
-impl<T: Shape> Type for Loose<T> {
+impl<T: Shape> Type for Lenient<T> {
     const IS_REQUIRED: bool = false;
 
     type RawElementValueType = Self;
@@ -231,38 +231,38 @@ impl<T: Shape> Type for Loose<T> {
     }
 
     fn is_none(&self) -> bool {
-        !matches!(self, Self::Given(_))
+        !matches!(self, Self::Present(_))
     }
 }
 
-impl<T: Shape> ParseFromJSON for Loose<T> {
+impl<T: Shape> ParseFromJSON for Lenient<T> {
     fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
         Ok(value.map_or(Self::Missing, T::read))
     }
 }
 
 /// Uses no serde `default` for a missing field, because the generated schema would mention it.
-impl<'de, T: Shape> Deserialize<'de> for Loose<T> {
+impl<'de, T: Shape> Deserialize<'de> for Lenient<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Given(Value);
+        struct FlatValue(Value);
 
-        impl<'de> Deserialize<'de> for Given {
+        impl<'de> Deserialize<'de> for FlatValue {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                Flat { is_nested: false }.deserialize(deserializer).map(Self)
+                FlatVisitor { is_nested: false }.deserialize(deserializer).map(Self)
             }
         }
 
-        Ok(Option::<Given>::deserialize(deserializer)?.map_or(Self::Missing, |Given(value)| T::read(value)))
+        Ok(Option::<FlatValue>::deserialize(deserializer)?.map_or(Self::Missing, |FlatValue(value)| T::read(value)))
     }
 }
 
 /// Deserializes a value without its deeper levels: lists keep scalar members, objects stay empty. No shape needs more, and a
 /// whole tree can be a hundred times as large as its text.
-struct Flat {
+struct FlatVisitor {
     is_nested: bool,
 }
 
-impl<'de> DeserializeSeed<'de> for Flat {
+impl<'de> DeserializeSeed<'de> for FlatVisitor {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
@@ -270,7 +270,7 @@ impl<'de> DeserializeSeed<'de> for Flat {
     }
 }
 
-impl<'de> Visitor<'de> for Flat {
+impl<'de> Visitor<'de> for FlatVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -323,7 +323,7 @@ impl<'de> Visitor<'de> for Flat {
     }
 }
 
-impl<T: Shape> JsonSchema for Loose<T> {
+impl<T: Shape> JsonSchema for Lenient<T> {
     fn schema_name() -> Cow<'static, str> {
         T::NAME.into()
     }
@@ -337,11 +337,11 @@ impl<T: Shape> JsonSchema for Loose<T> {
     }
 }
 
-impl<T: Shape> ToJSON for Loose<T> {
+impl<T: Shape> ToJSON for Lenient<T> {
     fn to_json(&self) -> Option<Value> {
         match self {
-            Self::Given(value) => Some(value.write()),
-            Self::Missing | Self::Wrong(_) => None,
+            Self::Present(value) => Some(value.write()),
+            Self::Missing | Self::WrongType(_) => None,
         }
     }
 }
@@ -375,9 +375,9 @@ impl Type for PathInt {
 
 impl ParseFromParameter for PathInt {
     fn parse_from_parameter(text: &str) -> ParseResult<Self> {
-        match word(text) {
-            Loose::Given(number) => Ok(Self(number)),
-            Loose::Missing | Loose::Wrong(_) => Err(poem_openapi::types::ParseError::expected_type(text.into())),
+        match parse_int(text) {
+            Lenient::Present(number) => Ok(Self(number)),
+            Lenient::Missing | Lenient::WrongType(_) => Err(poem_openapi::types::ParseError::expected_type(text.into())),
         }
     }
 }

@@ -39,22 +39,22 @@ use crate::{
     config::Config,
     shares::{NoShare, Shares},
 };
-use json::Said;
-use socket::Sockets;
+use json::ErrorMessage;
+use socket::SocketServer;
 
 /// Dependencies that every dialect works with. Clones share them.
 #[derive(Clone)]
-pub struct House {
+pub struct AppContext {
     pub auth: Auth,
     pub chat: Chat,
     pub config: Arc<Config>,
-    pub sockets: Sockets,
+    pub sockets: SocketServer,
     pub shares: Shares,
     /// Public URL of this server, without a slash at the end.
     pub base_url: Arc<str>,
 }
 
-impl House {
+impl AppContext {
     /// Maximum memory of a page of messages while it is built: the rows from the database and the text of the response.
     pub fn page_bytes(&self, messages: usize) -> usize {
         let message = self.config.limits.message_bytes.saturating_add(ATTACHMENTS * FILE_BYTES);
@@ -76,17 +76,17 @@ pub fn refused(path: &str, why: NoShare, call: Option<Option<&RawValue>>) -> Res
         _ if is_below(&["/api/messaging/"]) => messaging::refused(why),
         _ if is_below(&["/chat/"]) => room::refused(why),
         _ if is_below(&["/files/", "/file-new/"]) => uploads::refused(why),
-        _ => Said::refused(why),
+        _ => ErrorMessage::quota_exceeded(why),
     }
 }
 
 /// Response to a body with a `Content-Encoding`, in the format of the requested dialect. No coding is supported.
-pub fn unknown_coding(request: &Request) -> Response {
+pub fn unsupported_content_encoding(request: &Request) -> Response {
     const WORDS: &str = "The body must come without Content-Encoding: none is known here.";
     let path = request.uri().path();
     let is_below = |prefix: &str| path.starts_with(prefix);
     let mut response = if jsonrpc::is_json(request) && jsonrpc::PATHS.iter().any(|prefix| is_below(prefix)) {
-        jsonrpc::page(StatusCode::UNSUPPORTED_MEDIA_TYPE, WORDS)
+        jsonrpc::error_page(StatusCode::UNSUPPORTED_MEDIA_TYPE, WORDS)
     } else if is_below("/api/messaging/") {
         messaging::bad_request(WORDS)
     } else if is_below("/chat/") {
@@ -94,7 +94,7 @@ pub fn unknown_coding(request: &Request) -> Response {
     } else if is_below("/files/") || is_below("/file-new/") {
         uploads::bad_request(WORDS)
     } else {
-        Said::response(WORDS, StatusCode::UNSUPPORTED_MEDIA_TYPE)
+        ErrorMessage::response(WORDS, StatusCode::UNSUPPORTED_MEDIA_TYPE)
     };
     response.set_status(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     response
@@ -106,7 +106,7 @@ pub fn odoo_time(time: DateTime<Utc>) -> String {
 }
 
 /// Capitalizes a clause.
-pub fn sentence(clause: &str) -> String {
+pub fn capitalized(clause: &str) -> String {
     let mut letters = clause.chars();
     letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }

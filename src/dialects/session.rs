@@ -18,8 +18,8 @@ use poem_openapi::{
 };
 
 use super::{
-    House,
-    bearer::{self, Presented},
+    AppContext,
+    bearer::{self, RequestCredentials},
     jsonrpc::Fault,
 };
 use crate::{
@@ -27,7 +27,7 @@ use crate::{
     chat::Chat,
     clock,
     config::SameSite,
-    shares::{NoShare, Turn},
+    shares::{NoShare, StoreTurn},
 };
 
 pub const COOKIE: &str = "session_id";
@@ -48,12 +48,12 @@ impl Session {
     }
 
     /// The log-in, or its error, for routes without the envelope.
-    pub fn outcome(&self) -> Result<&Arc<Login>, &auth::Error> {
+    pub fn login_result(&self) -> Result<&Arc<Login>, &auth::Error> {
         self.login.as_ref()
     }
 
     /// The log-in, if there is a valid one.
-    pub fn known(&self) -> Option<&Arc<Login>> {
+    pub fn valid_login(&self) -> Option<&Arc<Login>> {
         self.login.as_ref().ok()
     }
 
@@ -63,28 +63,28 @@ impl Session {
     }
 
     pub(super) async fn of(request: &Request) -> Self {
-        match request.data::<Presented>() {
-            Some(Presented::Session(session)) => session.clone(),
-            Some(Presented::Token(caller)) => Self { id: None, login: auth_of(request).login_by_token(caller).await },
+        match request.data::<RequestCredentials>() {
+            Some(RequestCredentials::Session(session)) => session.clone(),
+            Some(RequestCredentials::Token(caller)) => Self { id: None, login: auth_of(request).login_by_token(caller).await },
             // Proxies have tokens of their own, which their clients send along with the cookie.
-            Some(Presented::BadToken(_, Some(session))) => session.clone(),
-            Some(Presented::BadToken(error, None)) => Self { id: None, login: Err(error.clone()) },
-            Some(Presented::Nothing) | None => match presented(request) {
-                Some(given) => Self::look(request, given).await,
+            Some(RequestCredentials::BadToken(_, Some(session))) => session.clone(),
+            Some(RequestCredentials::BadToken(error, None)) => Self { id: None, login: Err(error.clone()) },
+            Some(RequestCredentials::Missing) | None => match presented(request) {
+                Some(given) => Self::load(request, given).await,
                 None => Self { id: None, login: Err(auth::Error::Expired) },
             },
         }
     }
 
     /// Loads the first valid session of those presented.
-    async fn look(request: &Request, given: Given) -> Self {
+    async fn load(request: &Request, given: PresentedSessions) -> Self {
         match auth_of(request).session(&given.ids).await {
-            Ok((id, login)) => Self::found(request, &given, id, login),
+            Ok((id, login)) => Self::loaded(request, &given, id, login),
             Err(error) => Self { id: given.ids.into_iter().next(), login: Err(error) },
         }
     }
 
-    fn found(request: &Request, given: &Given, id: &SessionId, login: Arc<Login>) -> Self {
+    fn loaded(request: &Request, given: &PresentedSessions, id: &SessionId, login: Arc<Login>) -> Self {
         if let Some(slot) = request.data::<CookieSlot>()
             && given.is_cookie
             && let Some(life) = auth_of(request).renews_cookie(&login)
@@ -98,22 +98,22 @@ impl Session {
     /// Session of a request. `turn` is taken first if the session is not cached and needs a query.
     pub async fn presented(
         request: &Request,
-        turn: impl Future<Output = Result<Turn, NoShare>>,
+        turn: impl Future<Output = Result<StoreTurn, NoShare>>,
     ) -> Result<Option<Self>, NoShare> {
         let Some(given) = presented(request) else { return Ok(None) };
         if let Some(id) = given.ids.first()
-            && let Some(login) = auth_of(request).remembered_session(id)
+            && let Some(login) = auth_of(request).cached_session(id)
         {
-            return Ok(Some(Self::found(request, &given, id, login)));
+            return Ok(Some(Self::loaded(request, &given, id, login)));
         }
         let _turn = turn.await?;
-        Ok(Some(Self::look(request, given).await))
+        Ok(Some(Self::load(request, given).await))
     }
 
     /// Records the caller's activity.
-    fn seen(self, request: &Request) -> Self {
+    fn with_activity(self, request: &Request) -> Self {
         if let (Ok(login), Some(chat)) = (&self.login, request.data::<Chat>()) {
-            chat.seen(login);
+            chat.record_request(login);
         }
         self
     }
@@ -125,7 +125,7 @@ pub fn fault(error: &auth::Error) -> Fault {
     match error {
         auth::Error::Denied => Fault::access_denied(),
         // Without verification keys, every token is invalid.
-        auth::Error::Expired | auth::Error::Refused(_) | auth::Error::NotConfigured(_) => Fault::session_expired(),
+        auth::Error::Expired | auth::Error::InvalidToken(_) | auth::Error::NotConfigured(_) => Fault::session_expired(),
         // Status 200, as in Odoo: published clients cannot read the body of any other.
         auth::Error::TooManyAttempts { retry_after } | auth::Error::TooManyWaiting { retry_after } => {
             let text = "Too many login failures, please wait a bit before trying again.";
@@ -140,7 +140,7 @@ pub fn fault(error: &auth::Error) -> Fault {
 }
 
 /// Session ids of a request, in their order; at least one.
-pub(super) struct Given {
+pub(super) struct PresentedSessions {
     ids: Vec<SessionId>,
     is_cookie: bool,
 }
@@ -151,11 +151,11 @@ pub fn presented_ids(request: &Request) -> Vec<SessionId> {
 }
 
 /// Session ids of a request, valid or not. The size limit of its headers bounds their number.
-pub(super) fn presented(request: &Request) -> Option<Given> {
+pub(super) fn presented(request: &Request) -> Option<PresentedSessions> {
     let ids: Vec<_> = cookies(request.headers()).filter_map(|id| SessionId::parse(&id)).collect();
     let is_cookie = !ids.is_empty();
     let ids = if is_cookie { ids } else { by_header(request).into_iter().collect() };
-    (!ids.is_empty()).then_some(Given { ids, is_cookie })
+    (!ids.is_empty()).then_some(PresentedSessions { ids, is_cookie })
 }
 
 /// True if the request has a session header, which a foreign page cannot set (CSRF protection).
@@ -187,7 +187,7 @@ pub struct CookieSlot(Arc<OnceLock<(SessionId, Duration)>>);
 
 impl CookieSlot {
     /// Adds the cookie to a response, unless the response sets the session cookie itself, or shared caches may store it.
-    pub fn renew(&self, response: &mut Response, house: &House) {
+    pub fn renew(&self, response: &mut Response, house: &AppContext) {
         let Some((id, life)) = self.0.get() else { return };
         let headers = response.headers_mut();
         let is_ours =
@@ -206,16 +206,16 @@ impl CookieSlot {
 }
 
 /// `Set-Cookie` of a new or renewed session. The order of its attributes is Odoo's.
-pub fn cookie(id: &SessionId, life: Duration, house: &House) -> String {
-    bake(id.expose(), life, house)
+pub fn cookie(id: &SessionId, life: Duration, house: &AppContext) -> String {
+    set_cookie(id.expose(), life, house)
 }
 
 /// `Set-Cookie` that deletes the client's session cookie.
-pub fn no_cookie(house: &House) -> String {
-    bake("", Duration::ZERO, house)
+pub fn expired_cookie(house: &AppContext) -> String {
+    set_cookie("", Duration::ZERO, house)
 }
 
-fn bake(value: &str, life: Duration, house: &House) -> String {
+fn set_cookie(value: &str, life: Duration, house: &AppContext) -> String {
     // Rounded, because the remaining lifetime of a new session is slightly below its full length.
     let life = (life.as_secs_f64()).round();
     let expires = (clock::now() + Duration::from_secs_f64(life)).format("%a, %d %b %Y %H:%M:%S GMT");
@@ -258,7 +258,7 @@ impl<'a> ApiExtractor<'a> for Session {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        Ok(Self::of(request).await.seen(request))
+        Ok(Self::of(request).await.with_activity(request))
     }
 }
 
@@ -306,15 +306,15 @@ impl<'a> ApiExtractor<'a> for OptionalSession {
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        Ok(Self(Session::of(request).await.seen(request)))
+        Ok(Self(Session::of(request).await.with_activity(request)))
     }
 }
 
 /// Client address of a request, as seen behind trusted proxies.
 #[derive(Clone, Copy, Debug)]
-pub struct From(pub IpAddr);
+pub struct ClientAddress(pub IpAddr);
 
-impl From {
+impl ClientAddress {
     /// The address that the server has determined; loopback for a request without a connection.
     pub fn of(request: &Request) -> IpAddr {
         request.data::<Self>().map_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), |from| from.0)

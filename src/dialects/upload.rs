@@ -15,42 +15,42 @@ use super::{
 use crate::{
     auth::Caller,
     blobs::NO_MEMORY,
-    chat::{self, Chat, Received},
+    chat::{self, Chat, ReceivedFile},
     shares::{Charge, NoShare},
 };
 
 /// Maximum size of a form without its file, in bytes.
-const SPARE_BYTES: usize = 1024 * 1024;
+const MAX_BUFFERED_BYTES: usize = 1024 * 1024;
 
 /// A multipart form before its first part is read. A body of another type is a form without parts.
-pub struct Form {
+pub struct MultipartForm {
     form: Option<Multipart<'static>>,
-    spare: Spare,
+    spare: FormBuffer,
 }
 
 /// One part of a multipart form.
-pub struct Part {
+pub struct FormPart {
     field: Field<'static>,
     disposition: Disposition,
-    spare: Spare,
+    spare: FormBuffer,
 }
 
 /// Reason for which the rest of a form is not read.
 #[derive(Clone, Copy, Debug)]
-pub enum Broken {
+pub enum FormError {
     /// The form is incomplete, or contains too much besides the file.
-    Form,
+    Malformed,
     /// Several parts have this name, which is allowed once.
     Repeated(&'static str),
     NoShare(NoShare),
 }
 
-impl Broken {
+impl FormError {
     /// Message for a broken form.
-    pub const WORDS: &'static str = "The multipart form is broken, or holds too much beside the file";
+    pub const MALFORMED_MESSAGE: &'static str = "The multipart form is broken, or holds too much beside the file";
 
     /// Message for a repeated part.
-    pub fn repeated(name: &str) -> String {
+    pub fn repeated_message(name: &str) -> String {
         format!("{name} must be given once")
     }
 }
@@ -58,18 +58,18 @@ impl Broken {
 /// Buffered bytes: received from the client and not yet passed on. Their number is bounded and charged, so it is the form's whole
 /// memory, whatever its structure.
 #[derive(Clone)]
-struct Spare(Arc<Mutex<Kept>>);
+struct FormBuffer(Arc<Mutex<BufferCharge>>);
 
-struct Kept {
+struct BufferCharge {
     charge: Charge,
     refused: Option<NoShare>,
 }
 
-impl Spare {
-    fn arrived(&self, bytes: usize) -> std::io::Result<()> {
+impl FormBuffer {
+    fn received(&self, bytes: usize) -> std::io::Result<()> {
         let mut kept = self.0.lock();
         let bytes = kept.charge.bytes() + bytes;
-        if bytes > SPARE_BYTES {
+        if bytes > MAX_BUFFERED_BYTES {
             return Err(std::io::Error::other("too much beside the file"));
         }
         let charged = kept.charge.set(bytes);
@@ -77,26 +77,26 @@ impl Spare {
         charged.map_err(std::io::Error::other)
     }
 
-    fn handed_on(&self, bytes: usize) {
+    fn released(&self, bytes: usize) {
         let charge = &mut self.0.lock().charge;
         let _ = charge.set(charge.bytes().saturating_sub(bytes));
     }
 
     /// Reason of a read error.
-    fn broken(&self) -> Broken {
-        self.0.lock().refused.map_or(Broken::Form, Broken::NoShare)
+    fn error(&self) -> FormError {
+        self.0.lock().refused.map_or(FormError::Malformed, FormError::NoShare)
     }
 }
 
-impl Form {
+impl MultipartForm {
     /// The form in the body of a request.
     pub async fn of(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
-        let spare = Spare(Arc::new(Mutex::new(Kept { charge: account(request).body(), refused: None })));
+        let spare = FormBuffer(Arc::new(Mutex::new(BufferCharge { charge: account(request).body(), refused: None })));
         let limit = BodyLimit::of(request);
         let arriving = (Box::pin(body.take()?.into_bytes_stream()), spare.clone());
         let pieces = stream::unfold(arriving, move |(mut pieces, spare)| async move {
             let piece = match tokio::time::timeout(limit.time, pieces.next()).await {
-                Ok(piece) => piece?.and_then(|piece| spare.arrived(piece.len()).map(|()| piece)),
+                Ok(piece) => piece?.and_then(|piece| spare.received(piece.len()).map(|()| piece)),
                 Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
             };
             Some((piece, (pieces, spare)))
@@ -106,12 +106,12 @@ impl Form {
     }
 
     /// The next part. Parts may come in any order.
-    pub async fn next(&mut self) -> Result<Option<Part>, Broken> {
+    pub async fn next(&mut self) -> Result<Option<FormPart>, FormError> {
         let Some(form) = &mut self.form else { return Ok(None) };
-        let Some(field) = form.next_field().await.map_err(|_| self.spare.broken())? else { return Ok(None) };
+        let Some(field) = form.next_field().await.map_err(|_| self.spare.error())? else { return Ok(None) };
         let disposition = field.headers().get(header::CONTENT_DISPOSITION);
         let disposition = disposition.map(|value| Disposition::parse(value.as_bytes())).unwrap_or_default();
-        Ok(Some(Part { field, disposition, spare: self.spare.clone() }))
+        Ok(Some(FormPart { field, disposition, spare: self.spare.clone() }))
     }
 }
 
@@ -127,7 +127,7 @@ fn boundary(content_type: &str) -> Option<String> {
     })
 }
 
-impl Part {
+impl FormPart {
     pub fn name(&self) -> Option<&str> {
         self.disposition.name.as_deref()
     }
@@ -138,43 +138,43 @@ impl Part {
     }
 
     /// Text of a part, in its declared charset, else decoded by [`disposition::text`].
-    pub async fn text(self) -> Result<String, Broken> {
+    pub async fn text(self) -> Result<String, FormError> {
         let Self { field, spare, .. } = self;
         let names_charset = field.content_type().is_some_and(|kind| kind.get_param("charset").is_some());
         if names_charset {
-            return field.text().await.map_err(|_| spare.broken());
+            return field.text().await.map_err(|_| spare.error());
         }
-        let bytes = field.bytes().await.map_err(|_| spare.broken())?;
+        let bytes = field.bytes().await.map_err(|_| spare.error())?;
         Ok(disposition::text(&bytes).into_owned())
     }
 
     /// Stores the text of a part in `place`. Refuses a second part of the same name, since the client may mean either.
-    pub async fn keep_in(self, place: &mut Option<String>, name: &'static str) -> Result<(), Broken> {
+    pub async fn read_once(self, place: &mut Option<String>, name: &'static str) -> Result<(), FormError> {
         if place.is_some() {
-            return Err(Broken::Repeated(name));
+            return Err(FormError::Repeated(name));
         }
         *place = Some(self.text().await?);
         Ok(())
     }
 
     /// Stores a file as its pieces arrive.
-    pub async fn receive(self, chat: &Chat, caller: &Caller) -> chat::Result<Received> {
+    pub async fn receive(self, chat: &Chat, caller: &Caller) -> chat::Result<ReceivedFile> {
         let Self { field, spare, .. } = self;
         let (charge, kept) = (spare.0.lock().charge.another(), Arc::clone(&spare.0));
         let declared = field.content_type().map(|kind| kind.essence_str().to_owned());
         let pieces = field.map(move |piece| {
             let piece = piece.map_err(std::io::Error::other)?;
-            spare.handed_on(piece.len());
+            spare.released(piece.len());
             Ok(piece)
         });
-        let received = chat.receive(caller, declared.as_deref(), Box::pin(pieces), charge).await;
+        let received = chat.receive_file(caller, declared.as_deref(), Box::pin(pieces), charge).await;
         // The form is intact; the memory quota is exhausted.
         received.map_err(|error| if kept.lock().refused.is_some() { NO_MEMORY } else { error })
     }
 }
 
 /// Describes a form for OpenAPI: its fields, each with a description, and the names of the required ones.
-pub fn described(members: Vec<(&'static str, MetaSchema, &'static str)>, required: Vec<&'static str>) -> MetaRequest {
+pub fn form_schema(members: Vec<(&'static str, MetaSchema, &'static str)>, required: Vec<&'static str>) -> MetaRequest {
     let inline = |schema| MetaSchemaRef::Inline(Box::new(schema));
     let member = |(name, schema, description)| (name, inline(MetaSchema { description: Some(description), ..schema }));
     let properties = members.into_iter().map(member).collect();

@@ -34,14 +34,14 @@ use tokio::{
     sync::OwnedSemaphorePermit,
 };
 
-use super::{admission::ALWAYS, forwarded::Forwarded, patient::Patient, places::Places, rest::Rest};
+use super::{admission::HEALTH_ROUTES, forwarded::Forwarded, patient::WriteTimeout, places::ConnectionPermits, rest::UnreadBody};
 use crate::{
-    dialects::{jsonrpc, session::From as CalledFrom, socket::Held},
+    dialects::{jsonrpc, session::ClientAddress as CalledFrom, socket::ConnectionGuard},
     lifecycle::Lifecycle,
     metrics::Metrics,
     networks::Networks,
     shares::RETRY_AFTER_SECONDS,
-    telemetry::Trouble,
+    telemetry::Outage,
 };
 
 /// Delay after a failed accept, mostly for want of file descriptors.
@@ -51,7 +51,7 @@ const PAUSE: Duration = Duration::from_millis(50);
 const LINGER: Duration = Duration::from_secs(1);
 
 /// Header time-out of a limited connection, which serves only health checks.
-const LIMITED: Duration = Duration::from_secs(5);
+const LIMITED_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// Receive buffer (`SO_RCVBUF`) of a WebSocket. The kernel's default grows to megabytes while the server reads slowly.
 const SOCKET_BYTES: usize = 64 * 1024;
 /// Read buffer of a connection, and so the size limit of a request's header. The default grows to 400 KiB.
@@ -61,10 +61,10 @@ const BUFFER_BYTES: usize = 32 * 1024;
 const SEND_BUFFER_BYTES: usize = 256 * 1024;
 
 /// Polling interval for requests in flight at the stop.
-const LOOK: Duration = Duration::from_millis(100);
+const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The accept loop's listener, limits and time-outs.
-pub(super) struct Accepting {
+pub(super) struct AcceptLoop {
     pub(super) listener: TcpListener,
     /// Limit of concurrent connections; more wait to be accepted.
     pub(super) connections: usize,
@@ -81,7 +81,7 @@ pub(super) struct Accepting {
     pub(super) metrics: Metrics,
 }
 
-impl Accepting {
+impl AcceptLoop {
     /// Accepts until `stop` resolves, and then the kernel's backlog. Connections live on, and finish their current request once
     /// `requests` stop.
     pub(super) async fn run(
@@ -92,26 +92,28 @@ impl Accepting {
     ) {
         let endpoint = Arc::new(endpoint);
         let forwarded = Arc::new(Forwarded::new(self.proxies));
-        let places = Places::new(self.connections, self.connections_per_address, &self.metrics);
+        let places = ConnectionPermits::new(self.connections, self.connections_per_address, &self.metrics);
         let serve = |any: OwnedSemaphorePermit, stream: TcpStream, peer: SocketAddr| {
             // A listener on `[::]` reports IPv4 addresses mapped into IPv6.
             let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
-            let Some(place) = places.of(any, peer.ip(), forwarded.is_proxy(peer.ip())) else { return turn_away(stream) };
+            let Some(place) = places.assign(any, peer.ip(), forwarded.is_proxy(peer.ip())) else {
+                return refuse_connection(stream);
+            };
             let is_limited = place.is_limited();
-            let connection = Connection {
+            let connection = AcceptedConnection {
                 endpoint: Arc::clone(&endpoint),
                 peer,
                 forwarded: Arc::clone(&forwarded),
                 is_limited,
-                header_timeout: if is_limited { self.header_timeout.min(LIMITED) } else { self.header_timeout },
+                header_timeout: if is_limited { self.header_timeout.min(LIMITED_HEADER_TIMEOUT) } else { self.header_timeout },
                 body_timeout: self.body_timeout,
                 write_timeout: self.write_timeout,
-                held: Held::new((place, self.metrics.connection())),
+                held: ConnectionGuard::new((place, self.metrics.connection())),
             };
             requests.spawn(connection.serve(stream, requests.clone()));
         };
         let mut stop = pin!(stop);
-        let trouble = Trouble::new();
+        let trouble = Outage::new();
         loop {
             let next = async {
                 let place = places.any().await;
@@ -123,13 +125,13 @@ impl Accepting {
             };
             match accepted {
                 Ok((stream, peer)) => {
-                    if let Some(tries) = trouble.is_over() {
+                    if let Some(tries) = trouble.recover() {
                         tracing::info!(tries, "connections are accepted again");
                     }
                     serve(place, stream, peer);
                 }
                 Err(error) => {
-                    if trouble.met(1) {
+                    if trouble.record(1) {
                         tracing::warn!(%error, "connections cannot be accepted");
                     }
                     tokio::time::sleep(PAUSE).await;
@@ -148,7 +150,7 @@ impl Accepting {
     }
 }
 
-struct Connection<E> {
+struct AcceptedConnection<E> {
     endpoint: Arc<E>,
     peer: SocketAddr,
     forwarded: Arc<Forwarded>,
@@ -158,10 +160,10 @@ struct Connection<E> {
     body_timeout: Duration,
     write_timeout: Duration,
     /// Connection permit and gauge, which outlive this if the connection becomes a socket.
-    held: Held,
+    held: ConnectionGuard,
 }
 
-impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
+impl<E: Endpoint<Output = Response> + 'static> AcceptedConnection<E> {
     async fn serve(self, stream: TcpStream, requests: Lifecycle) {
         // Responses are written whole; Nagle's algorithm would only delay them. An error means that the peer has gone.
         let _ = stream.set_nodelay(true);
@@ -169,7 +171,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
         let Ok(local) = stream.local_addr() else { return };
         let (header_timeout, body_timeout) = (self.header_timeout, self.body_timeout);
         let is_socket = Arc::<AtomicBool>::default();
-        let stream = Patient::new(stream, self.write_timeout).once_upgraded(Arc::clone(&is_socket), narrow);
+        let stream = WriteTimeout::new(stream, self.write_timeout).once_upgraded(Arc::clone(&is_socket), shrink_receive_buffer);
         let linger = if self.forwarded.is_proxy(self.peer.ip()) { LINGER } else { Duration::ZERO };
         let lifecycle = requests.clone();
         // One clone per request in flight.
@@ -184,25 +186,25 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
             let mut request = self.request(request, local);
             let (lifecycle, answering, is_socket) = (lifecycle.clone(), Arc::clone(&held), Arc::clone(&is_socket));
             async move {
-                let rest = Rest::default();
+                let rest = UnreadBody::default();
                 if has_body {
-                    let body = rest.of(request.take_body().into(), body_timeout);
+                    let body = rest.track(request.take_body().into(), body_timeout);
                     request.set_body(body);
                     request.extensions_mut().insert(rest.clone());
                 }
-                let mut response = if is_limited && !ALWAYS.contains(&request.uri().path()) {
+                let mut response = if is_limited && !HEALTH_ROUTES.contains(&request.uri().path()) {
                     busy()
                 } else {
                     endpoint.get_response(request).await
                 };
-                let is_kept = rest.is_read(waits).await && !lifecycle.is_stopping() && !is_limited;
+                let is_kept = rest.drain(waits).await && !lifecycle.is_stopping() && !is_limited;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
                     is_socket.store(true, Ordering::Release);
                 } else if !is_kept {
                     response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
                 }
                 let response: hyper::Response<_> = response.into();
-                Answer::Ok(response.map(|body| BoxBody::new(Sent { body, _answering: answering })))
+                HyperResult::Ok(response.map(|body| BoxBody::new(InFlightBody { body, _answering: answering })))
             }
         });
         let connection = http1::Builder::new()
@@ -224,7 +226,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
                 tokio::select! {
                     biased;
                     ended = &mut connection => ended,
-                    () = unanswered(&answering) => Ok(()),
+                    () = drained(&answering) => Ok(()),
                 }
             }
         };
@@ -234,7 +236,7 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
     }
 
     fn request(&self, mut request: hyper::Request<Incoming>, local: SocketAddr) -> Request {
-        let_go_of_the_buffer(&mut request);
+        release_read_buffer(&mut request);
         if let Some(plain) = plain_path(request.uri()) {
             *request.uri_mut() = plain;
         }
@@ -249,19 +251,19 @@ impl<E: Endpoint<Output = Response> + 'static> Connection<E> {
 /// The 503 response of a limited connection.
 fn busy() -> Response {
     let mut page =
-        jsonrpc::page(StatusCode::SERVICE_UNAVAILABLE, "The server has too many connections. Please try again shortly.");
+        jsonrpc::error_page(StatusCode::SERVICE_UNAVAILABLE, "The server has too many connections. Please try again shortly.");
     page.headers_mut().insert(header::RETRY_AFTER, RETRY_AFTER_SECONDS.into());
     page
 }
 
 /// Shrinks the receive buffer of a WebSocket.
-fn narrow(stream: &TcpStream) {
+fn shrink_receive_buffer(stream: &TcpStream) {
     // An error means that the peer has gone.
     let _ = SockRef::from(stream).set_recv_buffer_size(SOCKET_BYTES);
 }
 
 /// Refuses a connection, with a 503 if that can be written without waiting.
-fn turn_away(stream: TcpStream) {
+fn refuse_connection(stream: TcpStream) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
     // An error means that the peer has gone.
     let _ = stream.into_std().and_then(|mut stream| stream.write(ANSWER));
@@ -269,12 +271,12 @@ fn turn_away(stream: TcpStream) {
 
 /// Resolves when no request has been in flight on a connection for a while. Does not wait for a client that is still sending a
 /// header, nor for the network to deliver a response that is written.
-async fn unanswered(answering: &Arc<()>) {
+async fn drained(answering: &Arc<()>) {
     let mut quiet = Duration::ZERO;
     while quiet < LINGER {
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
         // Two references belong to the connection and its service.
-        quiet = if Arc::strong_count(answering) > 2 { Duration::ZERO } else { quiet + LOOK };
+        quiet = if Arc::strong_count(answering) > 2 { Duration::ZERO } else { quiet + DRAIN_POLL_INTERVAL };
     }
 }
 
@@ -285,12 +287,12 @@ async fn stopped(requests: &Lifecycle, linger: Duration) {
 }
 
 /// Response body that counts as in flight until it is dropped.
-struct Sent<B> {
+struct InFlightBody<B> {
     body: B,
     _answering: Arc<()>,
 }
 
-impl<B: Body + Unpin> Body for Sent<B> {
+impl<B: Body + Unpin> Body for InFlightBody<B> {
     type Data = B::Data;
     type Error = B::Error;
 
@@ -307,11 +309,11 @@ impl<B: Body + Unpin> Body for Sent<B> {
     }
 }
 
-type Answer = Result<hyper::Response<BoxBody<Bytes, std::io::Error>>, std::convert::Infallible>;
+type HyperResult = Result<hyper::Response<BoxBody<Bytes, std::io::Error>>, std::convert::Infallible>;
 
 /// Copies the header out of hyper's read buffer. While anything refers to the buffer, hyper allocates another 8 KiB, and a
 /// request may wait for minutes.
-fn let_go_of_the_buffer<B>(request: &mut hyper::Request<B>) {
+fn release_read_buffer<B>(request: &mut hyper::Request<B>) {
     let mut copy = BytesMut::with_capacity(request.headers().values().map(HeaderValue::len).sum());
     request.headers().values().for_each(|value| copy.extend_from_slice(value.as_bytes()));
     let mut copy = copy.freeze();

@@ -6,20 +6,20 @@ use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use poem::{Body, Request, Response, http::Method};
 
-use super::rest::Bytewise;
+use super::rest::BytesBody;
 use crate::{
     config::SOCKET_PATHS,
     dialects::{
-        bearer::Presented,
+        bearer::RequestCredentials,
         conversations,
-        session::{From, Session},
+        session::{ClientAddress, Session},
         socket,
     },
     shares::{Account, NoShare, Party, Shares},
 };
 
 /// Routes that every connection serves, a limited one too.
-pub(super) const ALWAYS: [&str; 2] = ["/healthz", "/readyz"];
+pub(super) const HEALTH_ROUTES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Size up to which a response is not charged: the kernel takes it at once.
 const SMALL_BYTES: u64 = 4096;
@@ -27,8 +27,8 @@ const SMALL_BYTES: u64 = 4096;
 /// Authenticates a request and opens its account, which is put into its extensions. A request without a body takes its turn here;
 /// others do so once their body has arrived.
 pub(super) async fn admit(shares: &Shares, request: &mut Request, sockets: &[String]) -> (Account, Result<(), NoShare>) {
-    let address = Party::at(From::of(request));
-    if is_for_operators(request.uri().path()) {
+    let address = Party::at(ClientAddress::of(request));
+    if is_operator_route(request.uri().path()) {
         return (open(shares, address, request), Ok(()));
     }
     if opens_socket(request, sockets) {
@@ -37,12 +37,12 @@ pub(super) async fn admit(shares: &Shares, request: &mut Request, sockets: &[Str
         let account = open(shares, address, request);
         let admitted = session.map(|session| {
             if let Some(session) = session {
-                request.extensions_mut().insert(Presented::Session(session));
+                request.extensions_mut().insert(RequestCredentials::Session(session));
             }
         });
         return (account, admitted);
     }
-    let presented = match Presented::of(request, shares.turns.take(address)).await {
+    let presented = match RequestCredentials::of(request, shares.turns.take(address)).await {
         Ok(presented) => presented,
         Err(refused) => return (open(shares, address, request), Err(refused)),
     };
@@ -60,14 +60,14 @@ pub(super) async fn admit(shares: &Shares, request: &mut Request, sockets: &[Str
 fn opens_socket(request: &Request, sockets: &[String]) -> bool {
     let path = request.uri().path().trim_end_matches('/');
     let is_below = |own: &&str| path.strip_prefix(*own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    socket::is_asked_for(request)
+    socket::is_handshake(request)
         && (SOCKET_PATHS.iter().chain(&conversations::SOCKET_PATHS).any(is_below)
             || sockets.iter().any(|other| other.trim_end_matches('/') == path))
 }
 
 /// True for routes without a share, which answer when none is free.
-pub(super) fn is_for_operators(path: &str) -> bool {
-    path == "/metrics" || ALWAYS.contains(&path)
+pub(super) fn is_operator_route(path: &str) -> bool {
+    path == "/metrics" || HEALTH_ROUTES.contains(&path)
 }
 
 fn open(shares: &Shares, party: Party, request: &mut Request) -> Account {
@@ -82,8 +82,8 @@ fn open(shares: &Shares, party: Party, request: &mut Request) -> Account {
 ///
 /// [`NoShare::Memory`] if the budget is used up.
 pub(super) async fn charge(account: &Account, path: &str, mut response: Response) -> Result<Response, NoShare> {
-    let body: Bytewise = response.take_body().into();
-    if is_for_operators(path) || body.size_hint().exact().is_none_or(|bytes| bytes <= SMALL_BYTES) {
+    let body: BytesBody = response.take_body().into();
+    if is_operator_route(path) || body.size_hint().exact().is_none_or(|bytes| bytes <= SMALL_BYTES) {
         response.set_body(body);
         return Ok(response);
     }

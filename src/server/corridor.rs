@@ -14,13 +14,13 @@ use poem::{
     http::{HeaderValue, Method, StatusCode, header},
 };
 
-use super::{admission, cors, rest::Rest, security, unreadable};
+use super::{admission, cors, rest::UnreadBody, security, unreadable};
 use crate::{
     dialects::{
-        self, House,
+        self, AppContext,
         body::BodyLimit,
         files,
-        jsonrpc::{self, FAILED_POLL_PAUSE, Fault, IdSlot, Outcome},
+        jsonrpc::{self, CallOutcome, FAILED_POLL_PAUSE, Fault, IdSlot},
         session::CookieSlot,
     },
     metrics::Metrics,
@@ -30,10 +30,10 @@ use crate::{
 
 /// The middleware. Clones share it.
 #[derive(Clone)]
-pub(super) struct Corridor(Arc<Parts>);
+pub(super) struct Middleware(Arc<MiddlewareParts>);
 
-struct Parts {
-    house: House,
+struct MiddlewareParts {
+    house: AppContext,
     metrics: Metrics,
     body_limit: BodyLimit,
     /// Socket paths of the concierge in the settings.
@@ -42,24 +42,24 @@ struct Parts {
     allowed: HashMap<String, HeaderValue>,
 }
 
-impl Corridor {
-    pub(super) fn new(house: &House, metrics: &Metrics, document: &str) -> Self {
+impl Middleware {
+    pub(super) fn new(house: &AppContext, metrics: &Metrics, document: &str) -> Self {
         let limits = &house.config.limits;
         let body_limit = BodyLimit { bytes: limits.body_bytes, time: Duration::from_secs(limits.body_seconds) };
         let (house, metrics) = (house.clone(), metrics.clone());
         let sockets = house.config.concierge.paths.clone().into();
-        Self(Arc::new(Parts { house, metrics, body_limit, sockets, allowed: allowed(document) }))
+        Self(Arc::new(MiddlewareParts { house, metrics, body_limit, sockets, allowed: allowed(document) }))
     }
 
     /// Calls `endpoint`, and turns every outcome, a panic included, into one response.
-    pub(super) async fn pass(&self, endpoint: Arc<impl Endpoint<Output: IntoResponse>>, mut request: Request) -> Response {
+    pub(super) async fn call(&self, endpoint: Arc<impl Endpoint<Output: IntoResponse>>, mut request: Request) -> Response {
         let begun = Instant::now();
         let parts = &self.0;
         let origin = cors::allowed(&parts.house.config.cors, request.headers());
         let is_preflight = origin.is_some() && cors::is_preflight(&request);
         let answered = unreadable::refusal(&request).or_else(|| is_preflight.then(|| cors::preflight(request.headers())));
         if let Some(mut answered) = answered {
-            self.dress(&mut answered, origin);
+            self.add_headers(&mut answered, origin);
             parts.metrics.request("none", outcome(&answered), begun);
             return answered;
         }
@@ -76,8 +76,8 @@ impl Corridor {
         let cookie = CookieSlot::default();
         request.extensions_mut().insert(cookie.clone());
         let (method, path) = (request.method().clone(), files::without_token(request.uri().path()).into_owned());
-        let rest = request.data::<Rest>().cloned();
-        let asked = Asked { json: jsonrpc::is_json(&request), options: method == Method::OPTIONS };
+        let rest = request.data::<UnreadBody>().cloned();
+        let asked = ExpectedResponse { json: jsonrpc::is_json(&request), options: method == Method::OPTIONS };
         // Boxed with the request, which would otherwise occupy this future as well while it waits.
         let shares = parts.house.shares.clone();
         let sockets = Arc::clone(&parts.sockets);
@@ -109,13 +109,13 @@ impl Corridor {
         if is_for_later {
             headers.entry(header::RETRY_AFTER).or_insert(RETRY_AFTER_SECONDS.into());
         }
-        let is_refused = headers.contains_key(header::RETRY_AFTER) && !admission::is_for_operators(&path);
-        self.dress(&mut response, origin);
+        let is_refused = headers.contains_key(header::RETRY_AFTER) && !admission::is_operator_route(&path);
+        self.add_headers(&mut response, origin);
         if jsonrpc::is_poll(&path) && outcome(&response) != "ok" {
             tokio::time::sleep(FAILED_POLL_PAUSE).await;
         }
         if is_refused && let Some(account) = account {
-            Box::pin(account.pace_refusal()).await;
+            Box::pin(account.delay_refusal()).await;
         }
         // "none" for unknown paths: clients invent them, and each would add a time series.
         let route = route.as_ref().map_or("none", |pattern| pattern.0.as_ref());
@@ -127,7 +127,7 @@ impl Corridor {
     }
 
     /// Adds the headers of all responses.
-    fn dress(&self, response: &mut Response, origin: Option<HeaderValue>) {
+    fn add_headers(&self, response: &mut Response, origin: Option<HeaderValue>) {
         let house = &self.0.house;
         security::protect(response, house.is_secure());
         cors::expose(&house.config.cors, origin, response.headers_mut());
@@ -139,8 +139,8 @@ impl Corridor {
         answered: Result<poem::Result<Response>, NoShare>,
         account: &Account,
         path: &str,
-        asked: &Asked,
-        rest: Option<&Rest>,
+        asked: &ExpectedResponse,
+        rest: Option<&UnreadBody>,
         id: &IdSlot,
     ) -> (Response, Option<PathPattern>) {
         // The response carries the id of the call even if no handler has read the body.
@@ -171,7 +171,7 @@ impl Corridor {
     }
 
     /// Reads the JSON-RPC id from a body that no handler has read.
-    async fn read_id(&self, rest: Option<&Rest>, account: &Account, id: &IdSlot) {
+    async fn read_id(&self, rest: Option<&UnreadBody>, account: &Account, id: &IdSlot) {
         let Some(rest) = rest else { return };
         if let Some(whole) = rest.bytes(self.0.body_limit, account.body()).await {
             id.read(&whole.bytes);
@@ -179,7 +179,7 @@ impl Corridor {
     }
 
     /// Response to an error that no dialect has handled.
-    fn failed(&self, error: Error, route: Option<&PathPattern>, asked: &Asked, id: &IdSlot) -> Response {
+    fn failed(&self, error: Error, route: Option<&PathPattern>, asked: &ExpectedResponse, id: &IdSlot) -> Response {
         if error.is_from_response() {
             return error.into_response();
         }
@@ -188,7 +188,7 @@ impl Corridor {
             let mut page = if asked.options {
                 StatusCode::OK.into_response()
             } else {
-                jsonrpc::page(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed for the requested URL.")
+                jsonrpc::error_page(StatusCode::METHOD_NOT_ALLOWED, "The method is not allowed for the requested URL.")
             };
             let allow = allow.cloned().unwrap_or_else(|| HeaderValue::from_static("GET, HEAD, OPTIONS"));
             page.headers_mut().insert(header::ALLOW, allow);
@@ -198,9 +198,10 @@ impl Corridor {
             return asked.not_found(id);
         }
         if error.status().is_server_error() {
-            return Fault::internal_logged(telemetry::failed("internal error", &Said(error.to_string()))).response(id.get());
+            return Fault::internal_logged(telemetry::failed("internal error", &UnhandledError(error.to_string())))
+                .response(id.get());
         }
-        jsonrpc::page(error.status(), "The browser (or proxy) sent a request that this server could not understand.")
+        jsonrpc::error_page(error.status(), "The browser (or proxy) sent a request that this server could not understand.")
     }
 }
 
@@ -212,18 +213,18 @@ fn is_unknown(error: &Error) -> bool {
 }
 
 /// Response format that the client expects.
-struct Asked {
+struct ExpectedResponse {
     json: bool,
     /// An OPTIONS request, for the allowed methods.
     options: bool,
 }
 
-impl Asked {
+impl ExpectedResponse {
     fn not_found(&self, id: &IdSlot) -> Response {
         if self.json {
             return Fault::not_found().response(id.get());
         }
-        jsonrpc::page(
+        jsonrpc::error_page(
             StatusCode::NOT_FOUND,
             "The requested URL was not found on the server. If you entered the URL manually please check your spelling and try again.",
         )
@@ -232,13 +233,13 @@ impl Asked {
 
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
-struct Said(String);
+struct UnhandledError(String);
 
 fn outcome(response: &Response) -> &'static str {
-    match response.data::<Outcome>() {
-        Some(Outcome::Ok) => "ok",
-        Some(Outcome::Refused) => "refused",
-        Some(Outcome::Failed) => "failed",
+    match response.data::<CallOutcome>() {
+        Some(CallOutcome::Ok) => "ok",
+        Some(CallOutcome::Refused) => "refused",
+        Some(CallOutcome::Failed) => "failed",
         None if response.status().is_server_error() => "failed",
         None if response.status().is_client_error() => "refused",
         None => "ok",

@@ -15,7 +15,7 @@ const EXPOSED: HeaderValue =
     HeaderValue::from_static("Accept-Ranges, Content-Disposition, Content-Range, ETag, Retry-After, WWW-Authenticate");
 
 /// Origin of the page that sends a request, if the settings allow it.
-pub(super) fn allowed(cors: &config::Cors, headers: &HeaderMap) -> Option<HeaderValue> {
+pub(super) fn allowed(cors: &config::CorsSettings, headers: &HeaderMap) -> Option<HeaderValue> {
     let origin = headers.get(header::ORIGIN)?;
     origin.to_str().is_ok_and(|text| cors.allows(text)).then(|| origin.clone())
 }
@@ -39,7 +39,7 @@ pub(super) fn preflight(asked: &HeaderMap) -> Response {
 
 /// Lets a page of `origin` read a response. All responses have `Vary: Origin`, or a browser would reuse a cached one for another
 /// origin.
-pub(super) fn expose(cors: &config::Cors, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
+pub(super) fn expose(cors: &config::CorsSettings, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
     if let Some(origin) = origin {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, HeaderValue::from_static("true"));

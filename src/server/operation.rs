@@ -10,9 +10,9 @@ use poem_openapi::{
 use storage::{Storage, Writability};
 
 use crate::{
-    dialects::House,
+    dialects::AppContext,
     lifecycle::Lifecycle,
-    metrics::{Depths, Metrics},
+    metrics::{Metrics, ScrapedGauges},
     telemetry,
 };
 
@@ -28,7 +28,7 @@ enum Tag {
 }
 
 pub(super) struct Operation {
-    pub(super) house: House,
+    pub(super) house: AppContext,
     pub(super) storage: Arc<dyn Storage>,
     pub(super) metrics: Metrics,
     pub(super) requests: Lifecycle,
@@ -65,7 +65,7 @@ enum Readiness {
 }
 
 #[derive(ApiResponse)]
-enum FrontDoor {
+enum RootRedirect {
     #[oai(status = 303)]
     SeeOther(#[oai(header = "Location")] String),
 }
@@ -74,8 +74,8 @@ enum FrontDoor {
 impl Operation {
     /// Redirects to the documentation
     #[oai(path = "/", method = "get", operation_id = "front_door", hidden = true)]
-    async fn front_door(&self) -> FrontDoor {
-        FrontDoor::SeeOther("/docs".into())
+    async fn front_door(&self) -> RootRedirect {
+        RootRedirect::SeeOther("/docs".into())
     }
 
     /// Liveness: the server accepts requests
@@ -96,7 +96,7 @@ impl Operation {
                 Ok(Ok(Writability::Refused)) => Some("the store takes no writes"),
                 Ok(Ok(Writability::Unconfirmed)) => Some("commits are not confirmed"),
                 Ok(Ok(Writability::Writable)) if self.log_unread_for() > UNREAD => Some("the log cannot be read"),
-                Ok(Ok(Writability::Writable)) if !self.house.chat.hears_others() => Some("the bus cannot be reached"),
+                Ok(Ok(Writability::Writable)) if !self.house.chat.is_bus_connected() => Some("the bus cannot be reached"),
                 Ok(Ok(Writability::Writable)) => None,
                 Ok(Err(error)) => {
                     tracing::debug!(error = %telemetry::chain(&error), "not ready");
@@ -113,11 +113,11 @@ impl Operation {
     #[oai(path = "/metrics", method = "get", operation_id = "metrics")]
     async fn metrics(&self) -> PlainText<String> {
         let chat = &self.house.chat;
-        let depths = Depths {
+        let depths = ScrapedGauges {
             polls_waiting: chat.polls_waiting(),
             sends_waiting: chat.sends_waiting(),
-            marks_waiting: chat.marks_waiting(),
-            listening: chat.listening(),
+            marks_waiting: chat.read_marks_waiting(),
+            listening: chat.subscriptions(),
             ring_bytes: chat.ring_bytes(),
             log_position: chat.position().0,
             log_unread_for: self.log_unread_for(),
@@ -131,7 +131,7 @@ impl Operation {
 
 impl Operation {
     fn log_unread_for(&self) -> Duration {
-        self.house.chat.log_unread_for().unwrap_or_default()
+        self.house.chat.event_log_unreadable_for().unwrap_or_default()
     }
 }
 

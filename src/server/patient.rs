@@ -17,7 +17,7 @@ use super::least_rate::LeastRate;
 
 /// Stream with a write time-out: writing fails with [`io::ErrorKind::TimedOut`] if the peer accepts no bytes for that long, or
 /// fewer than the least rate.
-pub(super) struct Patient<S> {
+pub(super) struct WriteTimeout<S> {
     stream: S,
     rate: LeastRate,
     upgrade: Option<Upgrade<S>>,
@@ -29,7 +29,7 @@ struct Upgrade<S> {
     change: fn(&S),
 }
 
-impl<S> Patient<S> {
+impl<S> WriteTimeout<S> {
     pub(super) fn new(stream: S, patience: Duration) -> Self {
         Self { stream, rate: LeastRate::new(patience), upgrade: None }
     }
@@ -40,7 +40,7 @@ impl<S> Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> Patient<S> {
+impl<S: AsyncWrite + Unpin> WriteTimeout<S> {
     fn write(
         &mut self,
         context: &mut Context<'_>,
@@ -54,7 +54,7 @@ impl<S: AsyncWrite + Unpin> Patient<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         if let Some(upgrade) = self.upgrade.take_if(|upgrade| upgrade.is_done.load(Ordering::Acquire)) {
             (upgrade.change)(&self.stream);
@@ -63,7 +63,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Patient<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Patient<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.write(context, |stream, context| stream.poll_write(context, bytes))
     }
@@ -103,7 +103,7 @@ mod tests {
     /// Outcome of writing a million bytes to a peer that accepts so many per second.
     async fn written_to(bytes_per_second: usize) -> io::Result<()> {
         let (ours, mut theirs) = duplex(1_000);
-        let mut patient = Patient::new(ours, PATIENCE);
+        let mut patient = WriteTimeout::new(ours, PATIENCE);
         let mut taken = vec![0; bytes_per_second];
         let taking = async {
             while theirs.read_exact(&mut taken).await.is_ok() {

@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use crate::{
     metrics::Metrics,
     shares::share_of,
-    tally::{Taken, Tally},
+    tally::{KeyedPermit, KeyedSemaphore},
 };
 
 /// Divisor of the reserve: a twentieth of the permits is for proxies, and for health checks of others.
@@ -15,38 +15,38 @@ const RESERVED: usize = 20;
 
 /// Permits of a server. Clones are handles to the same.
 #[derive(Clone)]
-pub(super) struct Places {
+pub(super) struct ConnectionPermits {
     all: Arc<Semaphore>,
     /// Permits outside the reserve.
     open: Arc<Semaphore>,
-    addresses: Tally<IpAddr>,
+    addresses: KeyedSemaphore<IpAddr>,
     /// Connection limit of one address; 0 for no limit.
     per_address: usize,
     metrics: Metrics,
 }
 
 /// A permit for one connection, released when it is dropped.
-pub(super) struct Place {
+pub(super) struct ConnectionPermit {
     _any: OwnedSemaphorePermit,
     open: Option<OwnedSemaphorePermit>,
-    _address: Option<Taken<IpAddr>>,
+    _address: Option<KeyedPermit<IpAddr>>,
     is_proxy: bool,
 }
 
-impl Place {
+impl ConnectionPermit {
     /// True for a permit from the reserve whose peer is no proxy.
     pub(super) fn is_limited(&self) -> bool {
         self.open.is_none() && !self.is_proxy
     }
 }
 
-impl Places {
+impl ConnectionPermits {
     /// `places`: limit for all; `per_address`: limit of one address, 0 for no limit.
     pub(super) fn new(places: usize, per_address: usize, metrics: &Metrics) -> Self {
         Self {
             all: Arc::new(Semaphore::new(places)),
             open: Arc::new(Semaphore::new(places - places / RESERVED)),
-            addresses: Tally::default(),
+            addresses: KeyedSemaphore::default(),
             per_address,
             metrics: metrics.clone(),
         }
@@ -63,7 +63,7 @@ impl Places {
     }
 
     /// Assigns the permit `any` to a peer; `None` if its address has reached the limit.
-    pub(super) fn of(&self, any: OwnedSemaphorePermit, peer: IpAddr, is_proxy: bool) -> Option<Place> {
+    pub(super) fn assign(&self, any: OwnedSemaphorePermit, peer: IpAddr, is_proxy: bool) -> Option<ConnectionPermit> {
         let address = if is_proxy || self.per_address == 0 {
             None
         } else {
@@ -74,7 +74,7 @@ impl Places {
             Some(address)
         };
         let open = Arc::clone(&self.open).try_acquire_owned().ok();
-        Some(Place { _any: any, open, _address: address, is_proxy })
+        Some(ConnectionPermit { _any: any, open, _address: address, is_proxy })
     }
 }
 
@@ -82,13 +82,13 @@ impl Places {
 mod tests {
     use super::*;
 
-    fn enter(places: &Places, peer: &str, is_proxy: bool) -> Option<Place> {
-        places.of(places.any_now().expect("there is a place"), peer.parse().expect("it is an address"), is_proxy)
+    fn enter(places: &ConnectionPermits, peer: &str, is_proxy: bool) -> Option<ConnectionPermit> {
+        places.assign(places.any_now().expect("there is a place"), peer.parse().expect("it is an address"), is_proxy)
     }
 
     #[test]
     fn an_address_has_so_many_and_gets_them_back() {
-        let places = Places::new(40, 2, &Metrics::default());
+        let places = ConnectionPermits::new(40, 2, &Metrics::default());
         let one = enter(&places, "2001:db8::1", false).expect("it is the first");
         let two = enter(&places, "2001:db8::2", false).expect("it is the second");
         assert!(enter(&places, "2001:db8::3", false).is_none(), "all of them are one subscriber's");
@@ -102,9 +102,9 @@ mod tests {
 
     #[test]
     fn strangers_are_limited_in_what_is_reserved() {
-        let places = Places::new(20, 0, &Metrics::default());
+        let places = ConnectionPermits::new(20, 0, &Metrics::default());
         let mut open: Vec<_> = (0..19).map(|_| enter(&places, "192.0.2.1", false).expect("there is a place")).collect();
-        assert!(!open.iter().any(Place::is_limited));
+        assert!(!open.iter().any(ConnectionPermit::is_limited));
         let last = enter(&places, "192.0.2.1", false).expect("there is a place");
         assert!(last.is_limited() && places.any_now().is_none());
         drop(last);

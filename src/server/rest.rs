@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 
 use super::least_rate::LeastRate;
 use crate::{
-    dialects::body::{self, BodyLimit, Whole},
+    dialects::body::{self, BodyLimit, FullBody},
     shares::Charge,
 };
 
@@ -26,27 +26,27 @@ const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// Time-out of the drain.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) type Bytewise = BoxBody<Bytes, std::io::Error>;
+pub(super) type BytesBody = BoxBody<Bytes, std::io::Error>;
 
 /// Slot for the unread rest of a request's body. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct Rest(Arc<Mutex<Option<Bytewise>>>);
+pub(super) struct UnreadBody(Arc<Mutex<Option<BytesBody>>>);
 
-impl Rest {
+impl UnreadBody {
     /// Wraps a body: enforces the least rate and the read time-out `patience`, and puts the unread rest into the slot when it is
     /// dropped.
-    pub(super) fn of(&self, body: Bytewise, patience: Duration) -> Bytewise {
-        BoxBody::new(Lent { body: Some(body), rate: LeastRate::new(patience), rest: self.clone() })
+    pub(super) fn track(&self, body: BytesBody, patience: Duration) -> BytesBody {
+        BoxBody::new(TrackedBody { body: Some(body), rate: LeastRate::new(patience), rest: self.clone() })
     }
 
     /// Reads the unread rest as a whole; `None` if it fails or exceeds `limit`.
-    pub(super) async fn bytes(&self, limit: BodyLimit, charge: Charge) -> Option<Whole> {
+    pub(super) async fn bytes(&self, limit: BodyLimit, charge: Charge) -> Option<FullBody> {
         let body = self.0.lock().take()?;
-        body::read(body.into(), limit.bytes, limit.time, charge).await.ok()
+        body::read_within(body.into(), limit.bytes, limit.time, charge).await.ok()
     }
 
     /// Drains the unread rest, unless the client `waits` for `100 Continue`. Returns true if nothing is left.
-    pub(super) async fn is_read(&self, waits: bool) -> bool {
+    pub(super) async fn drain(&self, waits: bool) -> bool {
         let Some(mut body) = self.0.lock().take() else { return true };
         if waits {
             return false;
@@ -68,14 +68,14 @@ impl Rest {
     }
 }
 
-struct Lent {
+struct TrackedBody {
     /// `None` once it was read to its end, or has failed.
-    body: Option<Bytewise>,
+    body: Option<BytesBody>,
     rate: LeastRate,
-    rest: Rest,
+    rest: UnreadBody,
 }
 
-impl Body for Lent {
+impl Body for TrackedBody {
     type Data = Bytes;
     type Error = std::io::Error;
 
@@ -104,7 +104,7 @@ impl Body for Lent {
     }
 }
 
-impl Drop for Lent {
+impl Drop for TrackedBody {
     fn drop(&mut self) {
         *self.rest.0.lock() = self.body.take().filter(|body| !body.is_end_stream());
     }
@@ -125,8 +125,8 @@ mod tests {
             sleep(Duration::from_secs(1)).await;
             Ok::<_, std::io::Error>(Bytes::from(vec![0; bytes_per_second]))
         });
-        let rest = Rest::default();
-        let mut body = rest.of(PoemBody::from_bytes_stream(pieces).into(), Duration::from_secs(20));
+        let rest = UnreadBody::default();
+        let mut body = rest.track(PoemBody::from_bytes_stream(pieces).into(), Duration::from_secs(20));
         let mut read = 0;
         while let Some(frame) = body.frame().await {
             read += frame.map_err(|error| error.kind())?.data_ref().map_or(0, Bytes::len);

@@ -11,11 +11,11 @@ use crate::dialects::{self, jsonrpc};
 pub(super) fn refusal(request: &Request) -> Option<Response> {
     if !names_host(request) {
         let text = "The request must have one Host header, which names a host.";
-        return Some(jsonrpc::page(StatusCode::BAD_REQUEST, text));
+        return Some(jsonrpc::error_page(StatusCode::BAD_REQUEST, text));
     }
     let has_body = ![Method::GET, Method::HEAD, Method::OPTIONS].contains(request.method());
     (has_body && !is_plain(request.headers())).then(|| {
-        let mut response = dialects::unknown_coding(request);
+        let mut response = dialects::unsupported_content_encoding(request);
         // RFC 9110, section 15.5.16.
         response.headers_mut().insert(header::ACCEPT_ENCODING, HeaderValue::from_static("identity"));
         response

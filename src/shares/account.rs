@@ -5,22 +5,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 
-use super::{Charge, NoShare, Party, Shares, Turn};
+use super::{Charge, NoShare, Party, Shares, StoreTurn};
 
 /// The account of one request. Clones are handles to the same.
 #[derive(Clone)]
-pub struct Account(Arc<Parts>);
+pub struct Account(Arc<AccountParts>);
 
-struct Parts {
+struct AccountParts {
     shares: Shares,
     party: Party,
-    turn: Mutex<Option<Turn>>,
+    turn: Mutex<Option<StoreTurn>>,
     reserved: Mutex<Option<Charge>>,
 }
 
 impl Account {
     pub fn new(shares: Shares, party: Party) -> Self {
-        Self(Arc::new(Parts { shares, party, turn: Mutex::default(), reserved: Mutex::default() }))
+        Self(Arc::new(AccountParts { shares, party, turn: Mutex::default(), reserved: Mutex::default() }))
     }
 
     /// Opens an empty charge for the request's body.
@@ -32,7 +32,7 @@ impl Account {
     ///
     /// # Errors
     ///
-    /// [`NoShare::Requests`] as [`super::Turns::take`] has it.
+    /// [`NoShare::Requests`] as [`super::StoreTurns::take`] has it.
     pub async fn take_turn(&self) -> Result<(), NoShare> {
         let turn = self.0.shares.turns.take(self.0.party).await?;
         *self.0.turn.lock() = Some(turn);
@@ -45,8 +45,8 @@ impl Account {
     }
 
     /// Delays a refusal, as [`Refusals`](super::Refusals) has it.
-    pub async fn pace_refusal(&self) {
-        self.0.shares.refusals.pace(self.0.party).await;
+    pub async fn delay_refusal(&self) {
+        self.0.shares.refusals.delay(self.0.party).await;
     }
 
     /// Reserves memory for a response of up to `bytes`, and waits for it.
@@ -71,7 +71,7 @@ impl Account {
             Some(reserved) => reserved,
             None => self.0.shares.answers.charge(self.0.party, answer.len())?,
         };
-        charge.on(answer)
+        charge.attach(answer)
     }
 }
 

@@ -22,13 +22,13 @@ struct Pool {
     limit: &'static str,
     most: usize,
     per_party: usize,
-    used: Mutex<Used>,
+    used: Mutex<BudgetUsage>,
     freed: Notify,
     metrics: Metrics,
 }
 
 #[derive(Default)]
-struct Used {
+struct BudgetUsage {
     all: usize,
     /// Only parties that use any.
     parties: HashMap<Party, usize>,
@@ -129,9 +129,9 @@ impl Charge {
     /// # Errors
     ///
     /// [`NoShare::Memory`] if the share of the party or the budget is used up.
-    pub fn on(mut self, text: Bytes) -> Result<Bytes, NoShare> {
+    pub fn attach(mut self, text: Bytes) -> Result<Bytes, NoShare> {
         self.set(text.len().min(self.pool.per_party))?;
-        Ok(Bytes::from_owner(Charged { text, _charge: self }))
+        Ok(Bytes::from_owner(ChargedText { text, _charge: self }))
     }
 
     /// Bytes charged.
@@ -176,12 +176,12 @@ impl Charge {
 }
 
 /// Text with its charge, which lasts as long as the text.
-struct Charged {
+struct ChargedText {
     text: Bytes,
     _charge: Charge,
 }
 
-impl AsRef<[u8]> for Charged {
+impl AsRef<[u8]> for ChargedText {
     fn as_ref(&self) -> &[u8] {
         &self.text
     }

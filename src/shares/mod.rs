@@ -13,7 +13,7 @@ use storage::UserId;
 pub use account::Account;
 pub use budget::{Budget, Charge};
 pub use refusals::Refusals;
-pub use turns::{Turn, Turns};
+pub use turns::{StoreTurn, StoreTurns};
 
 use crate::metrics::Metrics;
 
@@ -67,7 +67,7 @@ pub struct Sizes {
 pub struct Shares {
     pub bodies: Budget,
     pub answers: Budget,
-    pub turns: Turns,
+    pub turns: StoreTurns,
     refusals: Refusals,
 }
 
@@ -76,7 +76,7 @@ impl Shares {
         Self {
             bodies: Budget::new("bodies_bytes", sizes.bodies_bytes, metrics),
             answers: Budget::new("answers_bytes", sizes.answers_bytes, metrics),
-            turns: Turns::new(sizes.requests_per_user, sizes.requests_per_address, metrics),
+            turns: StoreTurns::new(sizes.requests_per_user, sizes.requests_per_address, metrics),
             refusals: Refusals::default(),
         }
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Party;
 use crate::{
-    pruned::Pruned,
+    pruned::PruningMap,
     token_bucket::{Rate, TokenBucket},
 };
 
@@ -19,7 +19,7 @@ const LONGEST: Duration = Duration::from_secs(2);
 /// Rate limit of refusals: a client that retries at once, on many connections, would otherwise take as much processor time as a
 /// served one. Clones are handles to the same.
 #[derive(Clone, Default)]
-pub struct Refusals(Arc<Mutex<Pruned<Party, TokenBucket>>>);
+pub struct Refusals(Arc<Mutex<PruningMap<Party, TokenBucket>>>);
 
 impl Refusals {
     /// Waits until the party's token bucket admits a refusal.
@@ -27,7 +27,7 @@ impl Refusals {
     /// # Cancel safety
     ///
     /// Dropped, its token stays taken.
-    pub async fn pace(&self, party: Party) {
+    pub async fn delay(&self, party: Party) {
         let wait = self.wait(party, Instant::now());
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
@@ -37,7 +37,7 @@ impl Refusals {
     fn wait(&self, party: Party, now: Instant) -> Duration {
         let mut buckets = self.0.lock();
         let bucket = buckets.entry(party, |_, bucket| bucket.is_full(RATE, now)).or_insert_with(|| TokenBucket::full(RATE, now));
-        bucket.pace(RATE, LONGEST, now)
+        bucket.take_delayed(RATE, LONGEST, now)
     }
 }
 

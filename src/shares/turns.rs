@@ -15,7 +15,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Concurrency limit: each party has so many requests in the store at once; its others queue. Clones are handles to the same.
 #[derive(Clone)]
-pub struct Turns(Arc<Lines>);
+pub struct StoreTurns(Arc<Lines>);
 
 struct Lines {
     per_user: usize,
@@ -31,7 +31,7 @@ struct Line {
     members: usize,
 }
 
-impl Turns {
+impl StoreTurns {
     /// Limits of concurrent requests; 0 for no limit.
     pub(super) fn new(per_user: usize, per_address: usize, metrics: &Metrics) -> Self {
         Self(Arc::new(Lines { per_user, per_address, lines: Mutex::default(), metrics: metrics.clone() }))
@@ -46,10 +46,10 @@ impl Turns {
     /// # Cancel safety
     ///
     /// Dropped, it leaves the queue.
-    pub async fn take(&self, party: Party) -> Result<Turn, NoShare> {
+    pub async fn take(&self, party: Party) -> Result<StoreTurn, NoShare> {
         let (at_once, limit) = self.limit(party);
         if at_once == 0 {
-            return Ok(Turn(None));
+            return Ok(StoreTurn(None));
         }
         let refuse = || {
             self.0.metrics.refused(limit);
@@ -57,7 +57,7 @@ impl Turns {
         };
         let (turns, member) = self.join(party, at_once, QUEUE).ok_or_else(refuse)?;
         match tokio::time::timeout(PATIENCE, turns.acquire_owned()).await {
-            Ok(permit) => Ok(Turn(Some((permit.expect("the semaphore is never closed"), member)))),
+            Ok(permit) => Ok(StoreTurn(Some((permit.expect("the semaphore is never closed"), member)))),
             Err(_) => Err(refuse()),
         }
     }
@@ -68,13 +68,13 @@ impl Turns {
     /// # Cancel safety
     ///
     /// Dropped, it leaves the queue.
-    pub async fn wait(&self, party: Party) -> Turn {
+    pub async fn wait(&self, party: Party) -> StoreTurn {
         let (at_once, _) = self.limit(party);
         if at_once == 0 {
-            return Turn(None);
+            return StoreTurn(None);
         }
         let (turns, member) = self.join(party, at_once, usize::MAX - at_once).expect("the queue has no end");
-        Turn(Some((turns.acquire_owned().await.expect("the semaphore is never closed"), member)))
+        StoreTurn(Some((turns.acquire_owned().await.expect("the semaphore is never closed"), member)))
     }
 
     /// Limit of concurrent requests of the party, and its setting.
@@ -85,27 +85,27 @@ impl Turns {
         }
     }
 
-    fn join(&self, party: Party, at_once: usize, queue: usize) -> Option<(Arc<Semaphore>, Member)> {
+    fn join(&self, party: Party, at_once: usize, queue: usize) -> Option<(Arc<Semaphore>, LineMember)> {
         let mut lines = self.0.lines.lock();
         let line = lines.entry(party).or_insert_with(|| Line { turns: Arc::new(Semaphore::new(at_once)), members: 0 });
         if line.members >= at_once + queue {
             return None;
         }
         line.members += 1;
-        Some((Arc::clone(&line.turns), Member { lines: Arc::clone(&self.0), party }))
+        Some((Arc::clone(&line.turns), LineMember { lines: Arc::clone(&self.0), party }))
     }
 }
 
 /// A turn: one request in the store, until it is dropped. `None` without a limit.
-pub struct Turn(#[expect(dead_code, reason = "it only has to live")] Option<(OwnedSemaphorePermit, Member)>);
+pub struct StoreTurn(#[expect(dead_code, reason = "it only has to live")] Option<(OwnedSemaphorePermit, LineMember)>);
 
 /// Membership in a party's line: with a turn, or in the queue.
-struct Member {
+struct LineMember {
     lines: Arc<Lines>,
     party: Party,
 }
 
-impl Drop for Member {
+impl Drop for LineMember {
     fn drop(&mut self) {
         let mut lines = self.lines.lines.lock();
         if let Some(line) = lines.get_mut(&self.party) {
@@ -128,7 +128,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn others_wait_and_the_queue_has_an_end() {
-        let turns = Turns::new(2, 1, &Metrics::default());
+        let turns = StoreTurns::new(2, 1, &Metrics::default());
         let first = turns.take(ONE).await.expect("it is free");
         let _second = turns.take(ONE).await.expect("it is free");
         let mut waiting: Vec<_> = (0..QUEUE).map(|_| Box::pin(turns.take(ONE))).collect();
@@ -145,7 +145,7 @@ mod tests {
 
     #[tokio::test]
     async fn who_has_gone_is_not_remembered() {
-        let turns = Turns::new(1, 1, &Metrics::default());
+        let turns = StoreTurns::new(1, 1, &Metrics::default());
         let first = turns.take(ONE).await.expect("it is free");
         let mut second = Box::pin(turns.take(ONE));
         assert!(second.as_mut().now_or_never().is_none());

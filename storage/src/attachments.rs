@@ -54,14 +54,14 @@ pub struct NewAttachment {
 
 /// Access of a partner to an attachment through messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
+pub enum AttachmentAccess {
     /// No message ever had it.
     Unsent,
     /// The partner may read a message with it.
     Reader,
     /// The partner may not, but a support session has such a message: support agents may read it.
     Support,
-    NoReader,
+    NoAccess,
 }
 
 /// Deleted attachment, and the conversations whose messages had it.
@@ -78,7 +78,7 @@ pub trait Attachments {
     async fn attachment(&self, id: AttachmentId) -> Result<Option<Attachment>>;
     /// Access of the partner to an attachment, from the messages with it in the partner's conversations that are not hidden from
     /// it; `None` if there is no such attachment.
-    async fn attachment_reach(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<Reach>>;
+    async fn attachment_access(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<AttachmentAccess>>;
     /// Deletes at most `limit` attachments created before `before` that no message ever had. Returns the names of their objects,
     /// whose bytes stay. Skips attachments in a concurrent send. Does nothing while another process does the same.
     async fn forget_unsent(&self, before: Timestamp, limit: usize) -> Result<Vec<String>>;

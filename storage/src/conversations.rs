@@ -32,7 +32,7 @@ pub enum ThreadType {
 /// Window state of a conversation for one participant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Window {
+pub enum WindowState {
     #[default]
     Open,
     Folded,
@@ -42,7 +42,7 @@ pub enum Window {
 /// Folder of a conversation for one participant.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Shelf {
+pub enum Folder {
     #[default]
     Active,
     Favorite,
@@ -79,8 +79,8 @@ pub enum ParticipantRole {
 words!(ParticipantRole { Owner = "owner", Member = "member" });
 words!(ConversationKind { Direct = "direct", Group = "group", Support = "support" });
 words!(ThreadType { Chat = "chat", Group = "group", Sms = "sms" });
-words!(Window { Open = "open", Folded = "folded", Closed = "closed" });
-words!(Shelf { Active = "active", Favorite = "favorite", Archive = "archive" });
+words!(WindowState { Open = "open", Folded = "folded", Closed = "closed" });
+words!(Folder { Active = "active", Favorite = "favorite", Archive = "archive" });
 
 /// Record of another system that a conversation is about.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -140,19 +140,19 @@ pub struct NewConversation {
 pub struct Participant {
     pub conversation: ConversationId,
     pub person: Person,
-    pub window: Window,
-    pub shelf: Shelf,
+    pub window: WindowState,
+    pub folder: Folder,
     /// Read position: the `seq` up to which this participant has read. Never goes back.
     pub read_seq: i64,
     /// Number of messages by others above [`Participant::read_seq`], without deleted ones.
     pub unread: i64,
     pub joined_at: Timestamp,
-    pub standing: Standing,
+    pub status: ParticipantStatus,
 }
 
 /// Role, visibility and mute of a participant, as the chat rules need them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
+pub struct ParticipantStatus {
     pub role: ParticipantRole,
     /// Messages up to this `seq` are hidden from the participant.
     pub visible_from_seq: i64,
@@ -161,9 +161,9 @@ pub struct Standing {
 
 /// Effect of a move of a read position.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Advanced {
+pub struct ReadAdvance {
     /// Number of messages by others that have turned from unread to read.
-    pub unread: i64,
+    pub newly_read: i64,
     /// True if the move covers messages by others that the participant had not read itself before. Messages older than its
     /// membership count too, though they are never unread.
     pub has_seen: bool,
@@ -183,8 +183,8 @@ pub struct InboxFilter<'a> {
 #[derive(Clone, Debug, PartialEq)]
 pub struct InboxEntry {
     pub conversation: Conversation,
-    pub window: Window,
-    pub shelf: Shelf,
+    pub window: WindowState,
+    pub shelf: Folder,
     pub unread: i64,
     /// Excerpt of the newest message ([`crate::EXCERPT_BYTES`]) of any author; `None` also if it is hidden from the partner.
     pub last_message: Option<Message>,
@@ -244,10 +244,10 @@ pub trait WriteConversations: Send {
         ids: &[ConversationId],
     ) -> Result<(Vec<Locked<Conversation>>, Vec<ConversationId>)>;
     /// Finds the participants among these pairs; the others are absent.
-    async fn participating(
+    async fn participant_statuses(
         &mut self,
         pairs: &[(ConversationId, PartnerId)],
-    ) -> Result<HashMap<(ConversationId, PartnerId), Standing>>;
+    ) -> Result<HashMap<(ConversationId, PartnerId), ParticipantStatus>>;
     /// Adds existing partners as members. They count as having read all earlier messages, and messages up to `visible_from_seq`
     /// are hidden from them. Returns the partners that were no participants before.
     async fn insert_participants(
@@ -261,20 +261,20 @@ pub trait WriteConversations: Send {
     async fn set_closed(&mut self, of: &Locked<Conversation>, at: Timestamp) -> Result<()>;
     async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()>;
     /// Sets the partner's settings of the conversation; `None` leaves one as it is. Returns true if anything changed.
-    async fn set_place(
+    async fn set_conversation_settings(
         &mut self,
         of: ConversationId,
         partner: PartnerId,
-        window: Option<Window>,
-        shelf: Option<Shelf>,
+        window: Option<WindowState>,
+        shelf: Option<Folder>,
     ) -> Result<bool>;
     /// Removes the participant; its messages stay. Returns true if it was one.
     async fn delete_participant(&mut self, of: &Locked<Conversation>, partner: PartnerId) -> Result<bool>;
     /// Moves read positions of participants to a `seq`, at most to the newest message; never back. `to` names no participant
     /// twice. Returns the effects, in the order of `to`; `None` where nothing changed, as for a partner that is no participant.
-    async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<Advanced>>>;
+    async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<ReadAdvance>>>;
     /// Moves one read position as [`WriteConversations::advance_reads`] does.
-    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<Advanced> {
+    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<ReadAdvance> {
         Ok(self.advance_reads(&[(of, partner, seq)]).await?.pop().flatten().unwrap_or_default())
     }
     /// Moves the partner's read position to the newest message in each of its conversations. Returns, for each position that

@@ -23,7 +23,7 @@ pub struct Device {
 
 /// Connection of a device, with its time and expiry.
 #[derive(Clone, Copy, Debug)]
-pub struct Connecting<'a> {
+pub struct DeviceConnection<'a> {
     pub user: UserId,
     pub device: &'a str,
     pub connection: &'a str,
@@ -35,7 +35,7 @@ pub struct Connecting<'a> {
 #[async_trait]
 pub trait Devices {
     /// Records the use of a connection, unless it is no longer the newest of its device. Neither time moves back.
-    async fn touch_device(&self, used: Connecting<'_>) -> Result<()>;
+    async fn touch_device(&self, used: DeviceConnection<'_>) -> Result<()>;
     /// Forgets at most `limit` devices whose connection expired before `before`. Returns the number of forgotten devices. Does
     /// nothing while another process does the same.
     async fn forget_devices(&self, before: Timestamp, limit: usize) -> Result<u64>;
@@ -46,7 +46,7 @@ pub trait Devices {
 pub trait WriteDevices {
     /// Connects a device of an existing user: the new connection replaces the one before. Creates the device at its first
     /// connection.
-    async fn connect_device(&mut self, new: Connecting<'_>) -> Result<Device>;
+    async fn connect_device(&mut self, new: DeviceConnection<'_>) -> Result<Device>;
     /// Evicts the least recently used devices of a user, all but `most`. Returns the number of forgotten devices.
     async fn forget_devices_beyond(&mut self, most: usize, user: UserId) -> Result<u64>;
 }

@@ -23,7 +23,7 @@ pub enum Error {
 
 impl Error {
     /// True for a transient failure: a later retry may succeed.
-    pub fn passes(&self) -> bool {
+    pub fn is_transient(&self) -> bool {
         matches!(self, Self::Unavailable(_) | Self::Contention(_))
     }
 }

@@ -5,14 +5,14 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    AttachmentId, Conversation, ConversationId, Message, MessageId, PartnerId, Result, Shelf, SupportSession, Timestamp, UserId,
-    Window,
+    AttachmentId, Conversation, ConversationId, Folder, Message, MessageId, PartnerId, Result, SupportSession, Timestamp, UserId,
+    WindowState,
 };
 
 /// Topic of facts for the nodes themselves, delivered to no client. No partner has this id.
-pub const NOBODY: PartnerId = PartnerId(0);
+pub const NO_CLIENT: PartnerId = PartnerId(0);
 /// Topic of facts for all support agents. No partner has this id.
-pub const DESK: PartnerId = PartnerId(-1);
+pub const SUPPORT_AGENTS: PartnerId = PartnerId(-1);
 
 /// Position in the event log: 1, 2, 3, ... without a gap, across all conversations; 0 is before the first event.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,8 +67,8 @@ pub enum Fact {
     /// A partner's own settings of a conversation have changed: window state and folder. Delivered to that partner alone.
     PlaceChanged {
         conversation: ConversationId,
-        window: Window,
-        shelf: Shelf,
+        window: WindowState,
+        shelf: Folder,
     },
     /// An attachment was deleted from its messages in the conversation.
     AttachmentDeleted {
@@ -86,10 +86,10 @@ pub enum Fact {
     UserChanged {
         user: UserId,
     },
-    /// A support session waits for an agent. Topic: [`DESK`].
+    /// A support session waits for an agent. Topic: [`SUPPORT_AGENTS`].
     SupportWaits(SupportSession),
     /// A support session was joined, given back, or closed. Recorded twice: under the conversation for its participants, and
-    /// under [`DESK`].
+    /// under [`SUPPORT_AGENTS`].
     SupportChanged {
         session: SupportSession,
         /// The acting user; `None` if no user caused the change.
@@ -120,10 +120,10 @@ pub enum Fact {
         user: UserId,
         partner: PartnerId,
     },
-    /// The store was changed without facts that say how, for example by an import: all caches are stale. Topic: [`NOBODY`].
+    /// The store was changed without facts that say how, for example by an import: all caches are stale. Topic: [`NO_CLIENT`].
     StoreChanged,
     /// The event log has lost its newest events and goes on after a gap: positions `from` to `to` have no events. Topic:
-    /// [`NOBODY`].
+    /// [`NO_CLIENT`].
     LogRestarted {
         epoch: i64,
         from: Position,
@@ -213,16 +213,16 @@ pub struct LogState {
     pub head: Position,
     /// Mark of the requested event. Only the first event of a transaction has one. `None` if the event log has no such event: it
     /// was forgotten, or lost.
-    pub asked: Option<LogMark>,
+    pub requested: Option<EventMark>,
     /// Newest recent event with a mark.
-    pub newest: Option<LogMark>,
+    pub newest: Option<EventMark>,
     /// Timeline of the database server; `None` if the backend has none, or does not allow to read it.
     pub timeline: Option<i64>,
 }
 
 /// Identity of an event: its position, and a random mark of its transaction. After a loss, other events have the same positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct LogMark {
+pub struct EventMark {
     pub position: Position,
     pub mark: Option<uuid::Uuid>,
 }
@@ -251,7 +251,7 @@ pub trait EventLog {
     /// Position of the newest event. Forgetting old events does not move it back. It moves back only if the store has lost
     /// confirmed events, which [`EventLog::log_state`] shows.
     async fn position(&self) -> Result<Position>;
-    /// Reads the head, marks and timeline of the event log, with the mark of the event at `asked`.
+    /// Reads the head, marks and timeline of the event log, with the mark of the event at `requested`.
     async fn log_state(&self, asked: Position) -> Result<LogState>;
     /// Finds the newest position whose event happened at `time` or before; the one before the oldest event if there is none.
     /// Where times run against the order of positions, the result is off by no more than they are.

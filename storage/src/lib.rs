@@ -35,36 +35,38 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use attachments::{Attachment, Attachments, DeletedAttachment, Media, NewAttachment, Reach, WriteAttachments};
-pub use attendances::Attendances;
+pub use attachments::{Attachment, AttachmentAccess, Attachments, DeletedAttachment, Media, NewAttachment, WriteAttachments};
+pub use attendances::HeldMessages;
 pub use audit::{ActorKind, Audit, AuditEntry, AuditFilter, NewAuditEntry, WriteAudit};
-pub use books::{Books, WriteBooks};
-pub use changes::{Change, ChangePlace, Changes};
+pub use books::{AddressBooks, WriteAddressBooks};
+pub use changes::{ChangeKey, Changes, MessageChange};
 pub use conversations::{
-    Advanced, Conversation, ConversationKind, Conversations, Document, InboxEntry, InboxFilter, NewConversation, Participant,
-    ParticipantRole, Shelf, Standing, ThreadType, UnreadTotals, Window, WriteConversations,
+    Conversation, ConversationKind, Conversations, Document, Folder, InboxEntry, InboxFilter, NewConversation, Participant,
+    ParticipantRole, ParticipantStatus, ReadAdvance, ThreadType, UnreadTotals, WindowState, WriteConversations,
 };
-pub use devices::{Connecting, Device, Devices, WriteDevices};
+pub use devices::{Device, DeviceConnection, Devices, WriteDevices};
 pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
-pub use events::{DESK, Event, EventLog, Fact, LogMark, LogPage, LogState, Member, NOBODY, Position, Scope, Topic};
+pub use events::{
+    Event, EventLog, EventMark, Fact, LogPage, LogState, Member, NO_CLIENT, Position, SUPPORT_AGENTS, Scope, Topic,
+};
 pub use fold::fold;
 pub use groups::{Group, Groups, WriteGroups};
 pub use messages::{
-    Author, ClientKey, ContentHash, DeletedMessage, EXCERPT_BYTES, FILE_BYTES, KeyedMessage, Located, Message, MessageType,
-    Messages, NewClientKey, NewMessage, PAGE_BYTES, Page, Seen, WriteMessages, fitting,
+    Author, ClientKey, ContentHash, DeletedMessage, EXCERPT_BYTES, FILE_BYTES, KeyedMessage, Message, MessageForReader,
+    MessageLocation, MessageType, Messages, NewClientKey, NewMessage, PAGE_BYTES, Page, WriteMessages, page_length,
 };
 pub use metadata::Metadata;
 pub use nodes::{Node, Nodes};
 pub use pictures::{Picture, Pictures, WritePictures};
-pub use presence::{Presence, Presences, SetStatus, Shortened, Sign};
+pub use presence::{ChosenStatus, Heartbeat, Presence, Presences, ShortenedLease};
 pub use reactions::{ReactionCount, Reactions, WriteReactions};
 pub use reads::{ReadRange, Reads, UnreadByOthers};
-pub use search::{Search, SearchPoint, Walk, Walked};
+pub use search::{Search, SearchScan, SearchScanResult, SearchStart};
 pub use sessions::{NewSession, Session, SessionKey, SessionToken, SessionTouch, Sessions, WriteSessions};
-pub use support::{BegunSupport, MessageSide, Support, SupportSession, SupportSide, SupportStatus, WriteSupport};
+pub use support::{MessageSide, OpenSupportSession, Support, SupportSession, SupportSide, SupportStatus, WriteSupport};
 pub use tokens::{NewRefreshToken, RefreshToken, TokenKey, Tokens, WriteTokens};
-pub use uploads::{Mention, NewUpload, Upload, UploadedFile, Uploads, WriteUploads};
+pub use uploads::{NewUpload, Upload, UploadReference, UploadedFile, Uploads, WriteUploads};
 pub use users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
 pub use workspace::{ImportMarks, Workspace, Workspaces, WriteWorkspace};
 
@@ -149,7 +151,7 @@ pub enum Writability {
 #[async_trait]
 pub trait Storage:
     Users
-    + Books
+    + AddressBooks
     + Pictures
     + Groups
     + Sessions
@@ -162,7 +164,7 @@ pub trait Storage:
     + Reads
     + Changes
     + Attachments
-    + Attendances
+    + HeldMessages
     + Audit
     + Nodes
     + Uploads
@@ -226,7 +228,7 @@ pub trait Storage:
 #[async_trait]
 pub trait Tx:
     WriteUsers
-    + WriteBooks
+    + WriteAddressBooks
     + WritePictures
     + WriteGroups
     + WriteSessions
@@ -256,7 +258,7 @@ pub trait Tx:
     /// Advances all id sequences to `by` above their highest value, and the head of the event log to `by` above the higher of its
     /// own value and `known`. Returns the first and the last position without an event; a [`Fact::LogRestarted`] of the same
     /// transaction accounts for them.
-    async fn leave_gap(&mut self, known: Position, by: i64) -> Result<(Position, Position)>;
+    async fn skip_positions(&mut self, known: Position, by: i64) -> Result<(Position, Position)>;
 
     /// Commits: makes all writes and all recorded facts visible at once, durably. Returns the facts as events, in order.
     ///

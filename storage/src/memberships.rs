@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use crate::{ConversationId, Fact, PartnerId, Timestamp, Topic};
 
 /// Initial participants of the conversations that one transaction creates.
-pub(crate) type Founders = HashMap<ConversationId, Vec<PartnerId>>;
+pub(crate) type InitialParticipants = HashMap<ConversationId, Vec<PartnerId>>;
 
 /// Membership interval: the change of one partner's membership in one conversation by a transaction. Both ends are indices, from
 /// 0, of facts among those that the transaction records.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Stay {
+pub(crate) struct MembershipInterval {
     pub conversation: ConversationId,
     pub partner: PartnerId,
     /// Start; `None`: the partner was a member before.
@@ -21,20 +21,32 @@ pub(crate) struct Stay {
 }
 
 /// Derives the membership changes from recorded facts.
-pub(crate) fn stays(facts: &[(Topic, Fact, Timestamp)], founders: &Founders) -> Vec<Stay> {
-    let mut stays: Vec<Stay> = Vec::new();
+pub(crate) fn membership_intervals(
+    facts: &[(Topic, Fact, Timestamp)],
+    founders: &InitialParticipants,
+) -> Vec<MembershipInterval> {
+    let mut stays: Vec<MembershipInterval> = Vec::new();
     for (place, (topic, fact, _)) in facts.iter().enumerate() {
         let Topic::Conversation(conversation) = *topic else { continue };
-        let begins = |partner, visible_from_seq| Stay { conversation, partner, from: Some(place), until: None, visible_from_seq };
+        let begins = |partner, visible_from_seq| MembershipInterval {
+            conversation,
+            partner,
+            from: Some(place),
+            until: None,
+            visible_from_seq,
+        };
         if let Fact::ConversationCreated(_) = fact {
             stays.extend(founders.get(&conversation).into_iter().flatten().map(|partner| begins(*partner, 0)));
         } else if let Fact::ParticipantJoined { partner, visible_from_seq } = *fact {
             stays.push(begins(partner, visible_from_seq));
         } else if let Fact::ParticipantLeft { partner, .. } = *fact {
-            let is_this = |stay: &&mut Stay| (stay.conversation, stay.partner, stay.until) == (conversation, partner, None);
+            let is_this =
+                |stay: &&mut MembershipInterval| (stay.conversation, stay.partner, stay.until) == (conversation, partner, None);
             match stays.iter_mut().find(is_this) {
                 Some(stay) => stay.until = Some(place),
-                None => stays.push(Stay { conversation, partner, from: None, until: Some(place), visible_from_seq: 0 }),
+                None => {
+                    stays.push(MembershipInterval { conversation, partner, from: None, until: Some(place), visible_from_seq: 0 })
+                }
             }
         }
     }

@@ -161,7 +161,7 @@ pub const PAGE_BYTES: usize = 1024 * 1024;
 pub const FILE_BYTES: usize = 1024;
 
 /// Length of a page with keyset pagination, for items of these sizes: the item that reaches [`PAGE_BYTES`] is the last.
-pub fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
+pub fn page_length(sizes: impl Iterator<Item = usize>) -> usize {
     let mut held = 0;
     let fits = |size: &usize| {
         let fits = held < PAGE_BYTES;
@@ -175,13 +175,13 @@ pub fn fitting(sizes: impl Iterator<Item = usize>) -> usize {
 /// always included.
 pub const EXCERPT_BYTES: usize = 1024;
 /// Size of a file in a list without its name, in bytes: about its address, token and type.
-const LISTED_BYTES: usize = 200;
+const LISTED_FILE_BYTES: usize = 200;
 
 /// Selects the files of a last message that lists show.
-pub(crate) fn listed(files: &[Attachment]) -> &[Attachment] {
+pub(crate) fn listed_files(files: &[Attachment]) -> &[Attachment] {
     let mut bytes = 0;
     let fits = |file: &&Attachment| {
-        bytes += file.name.len() + LISTED_BYTES;
+        bytes += file.name.len() + LISTED_FILE_BYTES;
         bytes <= EXCERPT_BYTES
     };
     let fitting = files.iter().take_while(fits).count();
@@ -208,7 +208,7 @@ impl Page {
 
 /// Location of a message: ids and author, without content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Located {
+pub struct MessageLocation {
     pub conversation: ConversationId,
     pub seq: i64,
     pub id: MessageId,
@@ -222,7 +222,7 @@ pub(crate) fn excerpt(body: &str) -> &str {
 
 /// Message as one reader sees it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Seen {
+pub struct MessageForReader {
     pub message: Message,
     /// True if another participant has read the reader's own message, or if the reader has read a message of another author.
     pub is_read: bool,
@@ -235,9 +235,9 @@ pub trait Messages {
     /// Messages with these ids in any conversation, in no particular order; unknown ids are absent.
     async fn messages_by_id(&self, ids: &[MessageId]) -> Result<Vec<Message>>;
     /// Locations of the messages with these ids, as [`Messages::messages_by_id`] selects them. Reads no texts.
-    async fn locate_messages(&self, ids: &[MessageId]) -> Result<Vec<Located>>;
+    async fn locate_messages(&self, ids: &[MessageId]) -> Result<Vec<MessageLocation>>;
     /// Locations of messages by conversation and `seq`, in no particular order; unknown ones are absent. Reads no texts.
-    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Located>>;
+    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<MessageLocation>>;
     /// Newest message of each participant in these conversations, in no particular order; messages hidden from `reader` are
     /// absent. Reads no other messages, and of these an excerpt ([`EXCERPT_BYTES`]).
     async fn last_messages(&self, of: &[ConversationId], reader: PartnerId) -> Result<Vec<Message>>;
@@ -245,7 +245,7 @@ pub trait Messages {
     async fn draw_message_id(&self) -> Result<MessageId>;
     /// Page of a conversation, in the page's own order, without messages hidden from `reader`. Nothing is hidden from a reader
     /// that is no participant.
-    async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>>;
+    async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<MessageForReader>>;
     /// Messages of a conversation with attachments, newest first: those with an id smaller than `before`, or all, without
     /// messages hidden from `reader`. Ends at [`PAGE_BYTES`].
     async fn messages_with_files(
@@ -256,7 +256,7 @@ pub trait Messages {
         limit: usize,
     ) -> Result<Vec<Message>>;
     /// Finds the partner's conversations with a message by another author created after `since`; by rising id.
-    async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>>;
+    async fn conversations_with_new_messages(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>>;
 }
 
 /// Writes of messages. [`Tx`](crate::Tx) states errors and cancel safety.
@@ -276,7 +276,7 @@ pub trait WriteMessages {
     async fn messages_by_client_key(&mut self, keys: &[ClientKey]) -> Result<Vec<KeyedMessage>>;
     /// Stores the content hash of a message whose client key has none, as in the first release. Changes nothing in other
     /// messages.
-    async fn keep_content_hash(&mut self, of: MessageId, hash: &ContentHash) -> Result<()>;
+    async fn set_content_hash(&mut self, of: MessageId, hash: &ContentHash) -> Result<()>;
     /// Frees the client keys of these messages, in the rows and in the event log, for new messages.
     async fn release_client_keys(&mut self, of: &[MessageId]) -> Result<()>;
     /// Finds the `seq` of each of these messages that is in the given conversation.

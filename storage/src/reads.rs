@@ -41,7 +41,7 @@ pub trait Reads {
 }
 
 /// Merges ranges that overlap or touch, in rising order; drops empty ones.
-pub(crate) fn joined(mut ranges: Vec<ReadRange>) -> Vec<ReadRange> {
+pub(crate) fn merged(mut ranges: Vec<ReadRange>) -> Vec<ReadRange> {
     ranges.retain(|range| range.after < range.upto);
     ranges.sort_unstable();
     let mut joined: Vec<ReadRange> = Vec::with_capacity(ranges.len());
@@ -62,7 +62,7 @@ mod tests {
     fn ranges_are_joined_where_they_meet() {
         let ranges =
             |pairs: &[(i64, i64)]| pairs.iter().map(|(after, upto)| ReadRange { after: *after, upto: *upto }).collect::<Vec<_>>();
-        assert_eq!(joined(ranges(&[(5, 9), (0, 3), (9, 9), (8, 12), (3, 4), (20, 15)])), ranges(&[(0, 4), (5, 12)]));
-        assert_eq!(joined(Vec::new()), []);
+        assert_eq!(merged(ranges(&[(5, 9), (0, 3), (9, 9), (8, 12), (3, 4), (20, 15)])), ranges(&[(0, 4), (5, 12)]));
+        assert_eq!(merged(Vec::new()), []);
     }
 }

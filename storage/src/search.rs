@@ -2,11 +2,11 @@
 
 use async_trait::async_trait;
 
-use crate::{ConversationId, MessageId, PartnerId, Result, Seen};
+use crate::{ConversationId, MessageForReader, MessageId, PartnerId, Result};
 
 /// Cursor of a search: the message at which a scan begins. The greater cursor is the newer one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SearchPoint {
+pub struct SearchStart {
     pub message: MessageId,
     pub conversation: ConversationId,
     pub seq: i64,
@@ -14,7 +14,7 @@ pub struct SearchPoint {
 
 /// Bounds and query of a scan towards older messages of one conversation.
 #[derive(Clone, Copy, Debug)]
-pub struct Walk<'a> {
+pub struct SearchScan<'a> {
     /// Maximum number of messages to scan.
     pub messages: usize,
     /// Text that a match contains, compared without case. Not empty, so that tombstones match nothing.
@@ -27,15 +27,15 @@ pub struct Walk<'a> {
 
 /// Result of a scan.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Walked {
+pub struct SearchScanResult {
     /// Matches, newest first, without a gap between them.
-    pub matches: Vec<Seen>,
+    pub matches: Vec<MessageForReader>,
     /// Number of scanned messages.
     pub messages: usize,
     /// Size of the scanned texts, in bytes.
     pub bytes: usize,
     /// Cursor of the next scan; `None` at the end of the conversation.
-    pub next: Option<SearchPoint>,
+    pub next: Option<SearchStart>,
 }
 
 /// Search queries. [`Storage`](crate::Storage) states errors and cancel safety.
@@ -48,8 +48,8 @@ pub trait Search {
         partner: PartnerId,
         only: Option<ConversationId>,
         before: Option<MessageId>,
-    ) -> Result<Vec<SearchPoint>>;
+    ) -> Result<Vec<SearchStart>>;
     /// Scans messages of a conversation, without messages hidden from `reader`. Finds nothing for a reader that is no
     /// participant.
-    async fn search_messages(&self, from: SearchPoint, reader: PartnerId, walk: Walk<'_>) -> Result<Walked>;
+    async fn search_messages(&self, from: SearchStart, reader: PartnerId, walk: SearchScan<'_>) -> Result<SearchScanResult>;
 }

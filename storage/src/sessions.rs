@@ -31,7 +31,7 @@ pub struct Session {
     pub created_at: Timestamp,
     pub last_used_at: Timestamp,
     /// Position of the event log up to which `poll/updates` has delivered to this session; `None` before its first poll.
-    pub told: Option<Position>,
+    pub delivered: Option<Position>,
     pub token: Option<SessionToken>,
     pub is_cursor: bool,
 }
@@ -82,7 +82,7 @@ pub trait WriteSessions {
     /// Evicts the least recently used sessions of a user, or its polling cursors, all but `most`. Returns the deleted keys.
     async fn delete_sessions_beyond(&mut self, most: usize, user: UserId, is_cursor: bool) -> Result<Vec<SessionKey>>;
     /// Smallest delivered position of the user's polling cursors that were used since then.
-    async fn least_told(&mut self, user: UserId, since: Timestamp) -> Result<Option<Position>>;
+    async fn least_delivered(&mut self, user: UserId, since: Timestamp) -> Result<Option<Position>>;
     /// Deletes all sessions of a user. Returns the deleted keys.
     async fn delete_sessions_of(&mut self, user: UserId) -> Result<Vec<SessionKey>>;
 }

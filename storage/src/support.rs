@@ -33,7 +33,7 @@ pub struct SupportSession {
 
 /// Open support session of an initiator, for the limits on its next one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct BegunSupport {
+pub struct OpenSupportSession {
     pub session: SupportSession,
     pub begun_at: Timestamp,
     /// Number of messages ever posted in it.
@@ -104,7 +104,7 @@ pub trait WriteSupport {
     /// Reads the sessions of several locked conversations, in no particular order; conversations that are no sessions are absent.
     async fn support_sessions_of(&mut self, of: &[&Locked<Conversation>]) -> Result<Vec<SupportSession>>;
     /// Open sessions that the partner has begun, newest first.
-    async fn open_support(&mut self, initiator: PartnerId, limit: usize) -> Result<Vec<BegunSupport>>;
+    async fn open_support_sessions(&mut self, initiator: PartnerId, limit: usize) -> Result<Vec<OpenSupportSession>>;
     /// Sets or clears the joined agent, which must have an account.
     async fn set_support_joiner(&mut self, of: &Locked<Conversation>, joiner: Option<PartnerId>, at: Timestamp) -> Result<()>;
     /// Locks the open sessions that the partner has joined, by rising conversation.

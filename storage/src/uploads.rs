@@ -45,7 +45,7 @@ pub struct UploadedFile {
 
 /// Reference of a message to an upload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mention {
+pub struct UploadReference {
     pub message: MessageId,
     /// Author of the message.
     pub author: PartnerId,
@@ -73,8 +73,8 @@ pub trait WriteUploads {
     async fn put_upload(&mut self, name: &str, file: UploadedFile) -> Result<bool>;
     /// Records references of new messages to uploads, which keep these from expiring. Skips uploads that do not exist or belong
     /// to another author.
-    async fn keep_uploads(&mut self, named: &[Mention]) -> Result<()>;
+    async fn reference_uploads(&mut self, named: &[UploadReference]) -> Result<()>;
     /// Replaces the references of a message by this author. Returns the uploads that no message references any longer. Those with
     /// a file are deleted, but for their bytes; those without one expire again, since a file may still come.
-    async fn change_uploads(&mut self, of: MessageId, author: PartnerId, names: &[String]) -> Result<Vec<Upload>>;
+    async fn replace_upload_references(&mut self, of: MessageId, author: PartnerId, names: &[String]) -> Result<Vec<Upload>>;
 }

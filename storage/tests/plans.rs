@@ -10,9 +10,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 use sqlx::{Connection, Executor, PgConnection, Row};
 use storage::postgres::{Options, Postgres};
 use storage::{
-    ActorKind, AttachmentId, AuditFilter, Author, ChangePlace, Changes as _, ClientKey, ConversationId, EventLog, InboxFilter,
-    Mention, MessageId, MessageType, NewAuditEntry, NewMessage, Page, PartnerId, Position, Reads as _, Scope, SessionKey,
-    SessionTouch, Storage, TokenKey, Topic,
+    ActorKind, AttachmentId, AuditFilter, Author, ChangeKey, Changes as _, ClientKey, ConversationId, EventLog, InboxFilter,
+    MessageId, MessageType, NewAuditEntry, NewMessage, Page, PartnerId, Position, Reads as _, Scope, SessionKey, SessionTouch,
+    Storage, TokenKey, Topic, UploadReference,
 };
 
 /// 5,000 people in 10,000 conversations of four, with 60,000 messages and as many reactions and events. One of the four
@@ -133,8 +133,8 @@ fn session_key() -> SessionKey {
 
 async fn read(storage: &Postgres, round: i64) {
     use storage::{
-        Attachments, Attendances, Audit, Books, Conversations, Directory, Document, GroupId, Messages, Presences, Reactions,
-        Sessions, Tokens, Users,
+        AddressBooks, Attachments, Audit, Conversations, Directory, Document, GroupId, HeldMessages, Messages, Presences,
+        Reactions, Sessions, Tokens, Users,
     };
 
     let (conversation, partner) = (ConversationId(round), PartnerId(1 + (round * 7 + 911) % 5000));
@@ -164,24 +164,24 @@ async fn read(storage: &Postgres, round: i64) {
     assert_eq!(storage.last_messages(&[conversation, ConversationId(round + 1)], partner).await.unwrap().len(), 8);
     let forgotten = 50 * (round - 7).max(0);
     assert_eq!(storage.position_at(DateTime::UNIX_EPOCH).await.unwrap(), Position(forgotten));
-    storage.changes(conversation, ChangePlace::since(MessageId(round)), 50).await.unwrap();
+    storage.changes(conversation, ChangeKey::since(MessageId(round)), 50).await.unwrap();
     storage.read_by_others(conversation, partner).await.unwrap();
     storage.unread_by_others(partner, 50).await.unwrap();
     assert_eq!(storage.members_at(conversation, Position(500)).await.unwrap().len(), 4);
-    storage.attachment_reach(AttachmentId(8_000 + round), partner).await.unwrap().unwrap();
+    storage.attachment_access(AttachmentId(8_000 + round), partner).await.unwrap().unwrap();
     assert_eq!(storage.reactions(MessageId(round), partner).await.unwrap().len(), 1);
     for actor in [None, Some((ActorKind::User, "7"))] {
         let entries = storage.audit_entries(AuditFilter { actor, before: Some(19_000) }, 10).await.unwrap();
         assert_eq!(entries.len(), 10);
     }
-    storage.known_by(&[partner]).await.unwrap();
+    storage.address_book_owners(&[partner]).await.unwrap();
     storage.contacts(&[partner, PartnerId(round)]).await.unwrap();
-    assert_eq!(storage.ended_presences((DateTime::UNIX_EPOCH, partner), Utc::now(), 50).await.unwrap().len(), 50);
-    storage.attend(uuid::Uuid::nil(), Utc::now(), &[partner]).await.unwrap();
-    assert!(storage.is_attending(partner, DateTime::UNIX_EPOCH).await.unwrap());
-    assert_eq!(storage.held_by(partner, 100).await.unwrap(), []);
-    assert_eq!(storage.held_by_nobody(Utc::now(), 100).await.unwrap(), []);
-    storage.conversations_with_news(partner, Utc::now()).await.unwrap();
+    assert_eq!(storage.expired_leases((DateTime::UNIX_EPOCH, partner), Utc::now(), 50).await.unwrap().len(), 50);
+    storage.renew_held_lease(uuid::Uuid::nil(), Utc::now(), &[partner]).await.unwrap();
+    assert!(storage.has_held_lease(partner, DateTime::UNIX_EPOCH).await.unwrap());
+    assert_eq!(storage.held_messages_of(partner, 100).await.unwrap(), []);
+    assert_eq!(storage.held_without_lease(Utc::now(), 100).await.unwrap(), []);
+    storage.conversations_with_new_messages(partner, Utc::now()).await.unwrap();
     assert_eq!(storage.messages_by_id(&[MessageId(round), MessageId(round + 1)]).await.unwrap().len(), 2);
     let pages = [
         Page::Newest { offset: 2, limit: 50 },
@@ -201,7 +201,7 @@ async fn write(storage: &Postgres, round: i64) {
     let (conversation, partner) = (ConversationId(round), PartnerId(1 + (round * 7 + 911) % 5000));
     let mut tx = storage.begin().await.unwrap();
     let locked = tx.lock_conversations(&[conversation]).await.unwrap();
-    assert_eq!(tx.participating(&[(conversation, partner)]).await.unwrap().len(), 1);
+    assert_eq!(tx.participant_statuses(&[(conversation, partner)]).await.unwrap().len(), 1);
     let key = ClientKey { conversation, author: partner, key: "k4".to_owned(), hash: [1; 32] };
     assert_eq!(tx.messages_by_client_key(&[key]).await.unwrap().len(), 1);
     let new = NewMessage {
@@ -222,7 +222,7 @@ async fn write(storage: &Postgres, round: i64) {
     for message in tx.insert_messages(locked, vec![new]).await.unwrap() {
         tx.record(Topic::Conversation(conversation), storage::Fact::MessagePosted(message), now);
     }
-    assert_eq!(tx.advance_read(conversation, partner, 3).await.unwrap().unread, 2);
+    assert_eq!(tx.advance_read(conversation, partner, 3).await.unwrap().newly_read, 2);
     assert!(!tx.advance_read_everywhere(partner).await.unwrap().is_empty());
     tx.commit().await.unwrap();
     change(storage, round).await;
@@ -268,7 +268,9 @@ async fn change(storage: &Postgres, round: i64) {
 
 /// Frequent statements of support clients: sessions, devices, uploads and presence.
 async fn support(storage: &Postgres, round: i64) {
-    use storage::{Attachments, Connecting, Devices, Presences, Sign, Support, SupportStatus, UploadedFile, Uploads, UserId};
+    use storage::{
+        Attachments, DeviceConnection, Devices, Heartbeat, Presences, Support, SupportStatus, UploadedFile, Uploads, UserId,
+    };
 
     let (session, initiator, now) = (ConversationId(10_000 + round), PartnerId(1 + round), Utc::now());
     storage.support_session(session).await.unwrap().unwrap();
@@ -279,15 +281,15 @@ async fn support(storage: &Postgres, round: i64) {
     assert_eq!(storage.support_unread(initiator).await.unwrap(), 2);
     assert_eq!(storage.seen_at(session, &[(1, storage::MessageSide::Initiator)]).await.unwrap().len(), 1);
     let user = UserId(5_000 + round);
-    let used = Connecting { user, device: "phone", connection: "c", at: now, expires_at: now };
+    let used = DeviceConnection { user, device: "phone", connection: "c", at: now, expires_at: now };
     storage.touch_device(used).await.unwrap();
     storage.upload("f7").await.unwrap().unwrap();
     let objects = ["o15001", "f7", "of nothing"].map(str::to_owned);
     assert_eq!(storage.objects_in_use(&objects).await.unwrap().len(), 2);
     assert_eq!(storage.expire_uploads(now, 10).await.unwrap().len(), 10);
     assert_eq!(storage.presences(&[initiator, PartnerId(99)]).await.unwrap().len(), 2);
-    let sign = Sign { partner: initiator, last_seen: now, there_until: now, idle_from: None };
-    storage.touch_presences(&[sign]).await.unwrap();
+    let sign = Heartbeat { partner: initiator, last_seen: now, there_until: now, idle_from: None };
+    storage.record_heartbeats(&[sign]).await.unwrap();
     storage.set_presence(initiator, None, now).await.unwrap();
 
     let mut tx = storage.begin().await.unwrap();
@@ -295,17 +297,17 @@ async fn support(storage: &Postgres, round: i64) {
     let file =
         UploadedFile { object: "o".to_owned(), mimetype: String::new(), size_bytes: 1, width: None, height: None, put_at: now };
     assert!(tx.put_upload(&format!("f{round}"), file).await.unwrap());
-    assert_eq!(tx.open_support(PartnerId(4_901 + round), 3).await.unwrap().len(), 1);
+    assert_eq!(tx.open_support_sessions(PartnerId(4_901 + round), 3).await.unwrap().len(), 1);
     assert_eq!(tx.lock_absent_support(DateTime::UNIX_EPOCH, &[storage::Role::User], 10).await.unwrap().len(), 0);
     assert_eq!(tx.lock_silent_support(DateTime::UNIX_EPOCH, 10).await.unwrap().len(), 0);
     assert_eq!(tx.lock_joined_support(PartnerId(1)).await.unwrap().len(), 100);
     let named = [(1, "f19", 20), (2, "f18", 19)];
-    let named = named.map(|(message, name, owner)| Mention {
+    let named = named.map(|(message, name, owner)| UploadReference {
         message: MessageId(message),
         author: PartnerId(owner),
         name: name.to_owned(),
     });
-    tx.keep_uploads(&named).await.unwrap();
+    tx.reference_uploads(&named).await.unwrap();
     tx.mark_seen(&[(session, PartnerId(1), 1)], now).await.unwrap();
     tx.commit().await.unwrap();
 }

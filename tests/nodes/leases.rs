@@ -19,7 +19,7 @@ async fn other_nodes(backend: &Backend, version: &str) -> Vec<String> {
     let timeout = std::time::Duration::from_secs(10);
     let options = Options { url, max_connections: 1, acquire_timeout: timeout, statement_timeout: timeout };
     let storage = Postgres::open(&options).await.unwrap();
-    assert_eq!(storage.nodes_in_the_way(version).await.unwrap(), [], "no migration needs that");
+    assert_eq!(storage.blocking_nodes(version).await.unwrap(), [], "no migration needs that");
     storage.other_nodes(version).await.unwrap().into_iter().map(|node| node.version.unwrap_or_default()).collect()
 }
 

@@ -3,69 +3,70 @@
 use serde_json::{Value, json};
 
 use super::{
-    dialect::{Entered, Seat, Told, Visit},
-    site::Trouble,
-    socket::{Line, Tongue, entered, number, only_seat, page},
+    dialect::{ConnectContext, ConnectedClient, Membership, ReceivedEvent},
+    site::RequestError,
+    socket::{Codec, Connection, message_id, only_membership, parse_page, split_connection},
 };
 
 const PAGE: usize = 100;
 
-pub(crate) async fn enter(visit: &Visit) -> Result<Entered, Trouble> {
-    let seat = only_seat(visit)?;
-    let path = format!("/conversations/{}/?token={}", seat.address, visit.pass.token);
-    let mut line = Line::open(&visit.site, &path).await?;
+pub(crate) async fn enter(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
+    let seat = only_membership(visit)?;
+    let path = format!("/conversations/{}/?token={}", seat.address, visit.credentials.token);
+    let mut line = Connection::open(&visit.site, &path).await?;
     // The subscription begins before the greeting: from here on no message is missed.
-    line.answer(|frame| frame["type"] == "user_status").await?;
+    line.wait_for_frame(|frame| frame["type"] == "user_status").await?;
     let mut missed: Vec<(String, i64)> = Vec::new();
     loop {
         let after = missed.last().map_or(seat.last(), |(_, id)| *id);
-        line.say(&json!({"action": "fetch_messages", "after_id": after, "limit": PAGE})).await?;
-        let answer = line.answer(|frame| ["messages_fetched", "error"].map(Some).contains(&frame["type"].as_str())).await?;
+        line.send(&json!({"action": "fetch_messages", "after_id": after, "limit": PAGE})).await?;
+        let answer =
+            line.wait_for_frame(|frame| ["messages_fetched", "error"].map(Some).contains(&frame["type"].as_str())).await?;
         if answer["type"] == "error" {
-            return Err(Trouble::Refused("fetch_messages refused".into()));
+            return Err(RequestError::Refused("fetch_messages refused".into()));
         }
-        let page = page(&answer["messages"], "content", "id")?;
+        let page = parse_page(&answer["messages"], "content", "id")?;
         let is_last = page.len() < PAGE;
         missed.extend(page);
         if is_last {
-            return Ok(entered(line, Conversations, missed));
+            return Ok(split_connection(line, Conversations, missed));
         }
     }
 }
 
 struct Conversations;
 
-impl Tongue for Conversations {
-    fn understand(&self, frame: &Value) -> Option<Told> {
+impl Codec for Conversations {
+    fn decode(&self, frame: &Value) -> Option<ReceivedEvent> {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         match frame["type"].as_str()? {
             "chat_message" => {
                 let message = &frame["message"];
-                Some(Told::Message { text: text(&message["content"])?, id: number(&message["id"])? })
+                Some(ReceivedEvent::Message { text: text(&message["content"])?, id: message_id(&message["id"])? })
             }
-            "message.failed" => Some(Told::Refused { key: text(&frame["local_id"]), why: "message.failed".into() }),
-            "error" => Some(Told::Trouble(format!("{} refused", frame["action"].as_str().unwrap_or("something")))),
+            "message.failed" => Some(ReceivedEvent::Refused { key: text(&frame["local_id"]), why: "message.failed".into() }),
+            "error" => Some(ReceivedEvent::Failure(format!("{} refused", frame["action"].as_str().unwrap_or("something")))),
             _ => None,
         }
     }
 
-    fn message(&self, seat: &Seat, text: &str, key: &str) -> Value {
+    fn encode_message(&self, seat: &Membership, text: &str, key: &str) -> Value {
         json!({"action": "send_message", "conversation_id": seat.address, "content": text, "local_id": key})
     }
 
-    fn typing(&self, _: &Seat) -> Option<Value> {
+    fn encode_typing(&self, _: &Membership) -> Option<Value> {
         Some(json!({"action": "typing", "is_typing": true}))
     }
 
-    fn read(&self, _: &Seat, id: i64) -> Option<Value> {
+    fn encode_read(&self, _: &Membership, id: i64) -> Option<Value> {
         Some(json!({"action": "read", "message_ids": [id.to_string()]}))
     }
 
-    fn sign_of_life(&self) -> Vec<Value> {
+    fn encode_heartbeat(&self) -> Vec<Value> {
         vec![json!({"action": "heartbeat"})]
     }
 
-    fn has_keys(&self) -> bool {
+    fn has_idempotency_keys(&self) -> bool {
         true
     }
 }

@@ -12,85 +12,85 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
-    dialect::{Ears, Entered, Mouth, Seat, Told, Visit},
-    site::{Http, Pass, Trouble},
+    dialect::{ConnectContext, ConnectedClient, Membership, ReceivedEvent, Receiver, Sender},
+    site::{Credentials, Http, RequestError},
 };
 
 /// Added to the time-out for a long poll of the bus, longer than the poll itself.
-const WAIT: Duration = Duration::from_secs(60);
+const POLL_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Gets or creates the session with another user.
-pub(crate) async fn begin(http: &Http, pass: &Pass, other: i64) -> Result<String, Trouble> {
+pub(crate) async fn get_or_create_session(http: &Http, pass: &Credentials, other: i64) -> Result<String, RequestError> {
     let path = "/im_chat/api/get_or_create_session";
     let session = http.call(path, &pass.session, json!({"user_to": other}), Duration::ZERO).await?;
-    session["uuid"].as_str().map(str::to_owned).ok_or_else(Trouble::strange)
+    session["uuid"].as_str().map(str::to_owned).ok_or_else(RequestError::malformed)
 }
 
-pub(crate) async fn enter(visit: &Visit) -> Result<Entered, Trouble> {
-    let (http, session) = (visit.http.clone(), visit.pass.session.clone());
-    let ears = Bus { http: http.clone(), session: session.clone(), position: Arc::clone(&visit.position) };
+pub(crate) async fn enter(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
+    let (http, session) = (visit.http.clone(), visit.credentials.session.clone());
+    let ears = BusReceiver { http: http.clone(), session: session.clone(), position: Arc::clone(&visit.bus_position) };
     // A reconnect resumes from the last position. A first connect receives messages younger than 50 s.
-    Ok(Entered { ears: Box::new(ears), mouth: Box::new(Requests { http, session }), missed: Vec::new() })
+    Ok(ConnectedClient { receiver: Box::new(ears), sender: Box::new(RequestSender { http, session }), missed: Vec::new() })
 }
 
-struct Bus {
+struct BusReceiver {
     http: Http,
     session: String,
     position: Arc<AtomicI64>,
 }
 
 #[async_trait]
-impl Ears for Bus {
-    async fn listen(&mut self) -> Result<Vec<Told>, Trouble> {
+impl Receiver for BusReceiver {
+    async fn receive(&mut self) -> Result<Vec<ReceivedEvent>, RequestError> {
         let last = self.position.load(Ordering::Relaxed);
         let params = json!({"channels": [], "last": last, "options": {"im_presence": true}});
-        let answer = self.http.call("/longpolling/poll", &self.session, params, WAIT).await?;
-        let answer = answer.as_array().ok_or_else(Trouble::strange)?;
+        let answer = self.http.call("/longpolling/poll", &self.session, params, POLL_TIMEOUT).await?;
+        let answer = answer.as_array().ok_or_else(RequestError::malformed)?;
         let mut told = Vec::new();
         for notification in answer {
-            let position = notification["id"].as_i64().ok_or_else(Trouble::strange)?;
+            let position = notification["id"].as_i64().ok_or_else(RequestError::malformed)?;
             if self.position.fetch_max(position, Ordering::Relaxed) >= position {
-                told.push(Told::Trouble("bus out of order".into()));
+                told.push(ReceivedEvent::Failure("bus out of order".into()));
             }
             let message = &notification["message"];
             if let (Some("message"), Some(text), Some(id)) =
                 (message["type"].as_str(), message["message"].as_str(), message["id"].as_i64())
             {
-                told.push(Told::Message { text: text.to_owned(), id });
+                told.push(ReceivedEvent::Message { text: text.to_owned(), id });
             }
         }
         Ok(told)
     }
 }
 
-struct Requests {
+struct RequestSender {
     http: Http,
     session: String,
 }
 
-impl Requests {
-    async fn post(&self, seat: &Seat, kind: &str, content: &str) -> Result<Value, Trouble> {
+impl RequestSender {
+    async fn post(&self, seat: &Membership, kind: &str, content: &str) -> Result<Value, RequestError> {
         let params = json!({"uuid": seat.address, "message_type": kind, "message_content": content});
         self.http.call("/im_chat/post", &self.session, params, Duration::ZERO).await
     }
 }
 
 #[async_trait]
-impl Mouth for Requests {
-    async fn say(&self, seat: &Seat, text: &str, _: &str) -> Result<bool, Trouble> {
+impl Sender for RequestSender {
+    async fn send(&self, seat: &Membership, text: &str, _: &str) -> Result<bool, RequestError> {
         match self.post(seat, "message", text).await? {
             Value::Number(_) => Ok(true),
-            Value::Bool(false) => Err(Trouble::Refused("no such session".into())),
-            _ => Err(Trouble::strange()),
+            Value::Bool(false) => Err(RequestError::Refused("no such session".into())),
+            _ => Err(RequestError::malformed()),
         }
     }
 
-    async fn types(&self, seat: &Seat) -> Result<(), Trouble> {
+    async fn send_typing(&self, seat: &Membership) -> Result<(), RequestError> {
         self.post(seat, "typing", "...").await.map(drop)
     }
 
     /// Reading the history marks it as read.
-    async fn has_read(&self, seat: &Seat, _: i64) -> Result<(), Trouble> {
+    async fn mark_read(&self, seat: &Membership, _: i64) -> Result<(), RequestError> {
         let params = json!({"uuid": seat.address, "limit": 20});
         self.http.call("/im_chat/api/history", &self.session, params, Duration::ZERO).await.map(drop)
     }

@@ -16,26 +16,26 @@ use tokio::{sync::watch, time::Instant};
 use super::dialect::Dialect;
 
 /// The number of a virtual user.
-pub(crate) type Name = usize;
+pub(crate) type UserNumber = usize;
 
 /// The key at the beginning of each message text, by which receivers recognize the message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Marker {
     pub(crate) conversation: u32,
     pub(crate) number: u32,
-    pub(crate) sender: Name,
+    pub(crate) sender: UserNumber,
 }
 
 /// A conversation of several virtual users.
 pub(crate) struct Conversation {
     number: u32,
     pub(crate) dialect: Dialect,
-    members: Vec<Name>,
-    said: Mutex<Said>,
+    members: Vec<UserNumber>,
+    sent: Mutex<SentMessages>,
 }
 
 #[derive(Default)]
-struct Said {
+struct SentMessages {
     count: u32,
     /// Messages that wait for an acknowledgement or a delivery.
     open: BTreeMap<u32, Message>,
@@ -43,9 +43,9 @@ struct Said {
 
 struct Message {
     due: Instant,
-    sender: Name,
+    sender: UserNumber,
     /// Members without a delivery yet.
-    missing: Vec<Name>,
+    missing: Vec<UserNumber>,
     answer: Answer,
 }
 
@@ -60,15 +60,15 @@ enum Answer {
 
 /// Kind of a received message, for its receiver.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum News {
+pub(crate) enum DeliveryKind {
     Own,
     First,
-    Again,
+    Duplicate,
 }
 
 /// Counters of a dialect.
 #[derive(Clone, Debug, Default, Serialize)]
-pub struct Tally {
+pub struct Counters {
     /// Number of virtual users that have connected.
     pub visitors: u64,
     pub said: u64,
@@ -94,8 +94,8 @@ pub struct Tally {
 }
 
 /// Counters and latency histograms of a dialect, in microseconds.
-pub(crate) struct Counts {
-    pub(crate) tally: Tally,
+pub(crate) struct DialectStats {
+    pub(crate) counters: Counters,
     /// From the intended send time until the sender receives its acknowledgement.
     pub(crate) acknowledgement: Histogram<u64>,
     /// From the intended send time until a receiver has the message.
@@ -107,10 +107,10 @@ pub(crate) struct Counts {
     pub(crate) comeback: Histogram<u64>,
 }
 
-impl Default for Counts {
+impl Default for DialectStats {
     fn default() -> Self {
         let new = || Histogram::new_with_bounds(1, 3_600_000_000, 3).expect("these are bounds that a histogram can have");
-        Self { tally: Tally::default(), acknowledgement: new(), delivery: new(), arrival: new(), comeback: new() }
+        Self { counters: Counters::default(), acknowledgement: new(), delivery: new(), arrival: new(), comeback: new() }
     }
 }
 
@@ -122,21 +122,21 @@ pub(crate) struct Window {
 }
 
 /// The recorder of a run.
-pub(crate) struct Ledger {
+pub(crate) struct Recorder {
     /// Distinguishes messages of this run from those of other runs.
     run: u32,
     /// None until all virtual users are connected.
     window: watch::Sender<Option<Window>>,
-    counts: [Mutex<Counts>; Dialect::ALL.len()],
+    counts: [Mutex<DialectStats>; Dialect::ALL.len()],
     conversations: Mutex<Vec<Arc<Conversation>>>,
-    away: Mutex<HashSet<Name>>,
+    away: Mutex<HashSet<UserNumber>>,
     /// Number of virtual users with messages still to send.
-    speaking: AtomicUsize,
+    users_sending: AtomicUsize,
     /// Number of outstanding acknowledgements and deliveries.
-    waited_for: AtomicUsize,
+    outstanding: AtomicUsize,
 }
 
-impl Ledger {
+impl Recorder {
     pub(crate) fn new(run: u32) -> Self {
         Self {
             run,
@@ -144,17 +144,17 @@ impl Ledger {
             counts: Default::default(),
             conversations: Mutex::default(),
             away: Mutex::default(),
-            speaking: AtomicUsize::new(0),
-            waited_for: AtomicUsize::new(0),
+            users_sending: AtomicUsize::new(0),
+            outstanding: AtomicUsize::new(0),
         }
     }
 
-    pub(crate) fn counts(&self, dialect: Dialect) -> MutexGuard<'_, Counts> {
-        locked(&self.counts[dialect as usize])
+    pub(crate) fn stats(&self, dialect: Dialect) -> MutexGuard<'_, DialectStats> {
+        lock(&self.counts[dialect as usize])
     }
 
-    pub(crate) fn tally(&self, dialect: Dialect, count: impl FnOnce(&mut Tally)) {
-        count(&mut self.counts(dialect).tally);
+    pub(crate) fn tally(&self, dialect: Dialect, count: impl FnOnce(&mut Counters)) {
+        count(&mut self.stats(dialect).counters);
     }
 
     pub(crate) fn error(&self, dialect: Dialect, kind: &str) {
@@ -162,20 +162,20 @@ impl Ledger {
     }
 
     /// Registers a new conversation of these members.
-    pub(crate) fn converse(&self, dialect: Dialect, members: Vec<Name>) -> Arc<Conversation> {
-        let mut conversations = locked(&self.conversations);
+    pub(crate) fn add_conversation(&self, dialect: Dialect, members: Vec<UserNumber>) -> Arc<Conversation> {
+        let mut conversations = lock(&self.conversations);
         let number = u32::try_from(conversations.len()).expect("there are not so many");
-        let conversation = Arc::new(Conversation { number, dialect, members, said: Mutex::default() });
+        let conversation = Arc::new(Conversation { number, dialect, members, sent: Mutex::default() });
         conversations.push(Arc::clone(&conversation));
         conversation
     }
 
     /// Records a send, and returns the marker for its text.
-    pub(crate) fn say(&self, conversation: &Conversation, sender: Name, due: Instant) -> Marker {
+    pub(crate) fn record_send(&self, conversation: &Conversation, sender: UserNumber, due: Instant) -> Marker {
         let missing: Vec<_> = conversation.members.iter().copied().filter(|member| *member != sender).collect();
-        self.waited_for.fetch_add(1 + missing.len(), Ordering::Relaxed);
+        self.outstanding.fetch_add(1 + missing.len(), Ordering::Relaxed);
         self.tally(conversation.dialect, |tally| tally.said += 1);
-        let mut said = locked(&conversation.said);
+        let mut said = lock(&conversation.sent);
         let number = said.count;
         said.count += 1;
         said.open.insert(number, Message { due, sender, missing, answer: Answer::Waiting });
@@ -183,20 +183,20 @@ impl Ledger {
     }
 
     /// Records the acknowledgement of a message. Idempotent.
-    pub(crate) fn acknowledge(&self, conversation: &Conversation, number: u32) {
-        let mut said = locked(&conversation.said);
+    pub(crate) fn record_acknowledgement(&self, conversation: &Conversation, number: u32) {
+        let mut said = lock(&conversation.sent);
         let Some(message) = said.open.get_mut(&number) else { return };
         match std::mem::replace(&mut message.answer, Answer::Acknowledged) {
-            Answer::Waiting => self.waited_for.fetch_sub(1, Ordering::Relaxed),
+            Answer::Waiting => self.outstanding.fetch_sub(1, Ordering::Relaxed),
             // A late acknowledgement after all: deliveries of the message are outstanding again.
-            Answer::Unknown => self.waited_for.fetch_add(message.missing.len(), Ordering::Relaxed),
+            Answer::Unknown => self.outstanding.fetch_add(message.missing.len(), Ordering::Relaxed),
             known @ (Answer::Acknowledged | Answer::Refused) => {
                 message.answer = known;
                 return;
             }
         };
-        let mut counts = self.counts(conversation.dialect);
-        counts.tally.acknowledged += 1;
+        let mut counts = self.stats(conversation.dialect);
+        counts.counters.acknowledged += 1;
         self.measure(&mut counts.acknowledgement, message.due);
         if message.missing.is_empty() {
             said.open.remove(&number);
@@ -204,41 +204,47 @@ impl Ledger {
     }
 
     /// Records the refusal of a message: the one with this number, or else the sender's oldest unacknowledged one.
-    pub(crate) fn refuse(&self, conversation: &Conversation, number: Option<u32>, sender: Name, why: &str) {
+    pub(crate) fn record_refusal(&self, conversation: &Conversation, number: Option<u32>, sender: UserNumber, why: &str) {
         self.error(conversation.dialect, why);
-        let mut said = locked(&conversation.said);
+        let mut said = lock(&conversation.sent);
         let mut waiting =
             said.open.iter_mut().filter(|(_, message)| message.sender == sender && message.answer == Answer::Waiting);
         let Some((_, message)) = waiting.find(|(each, _)| number.is_none_or(|number| number == **each)) else { return };
         message.answer = Answer::Refused;
-        self.waited_for.fetch_sub(1 + message.missing.len(), Ordering::Relaxed);
+        self.outstanding.fetch_sub(1 + message.missing.len(), Ordering::Relaxed);
         self.tally(conversation.dialect, |tally| tally.refused += 1);
     }
 
     /// Records that a message will not be acknowledged. Deliveries of it stay possible.
-    pub(crate) fn give_up(&self, conversation: &Conversation, number: u32) {
-        let mut said = locked(&conversation.said);
+    pub(crate) fn record_unconfirmed(&self, conversation: &Conversation, number: u32) {
+        let mut said = lock(&conversation.sent);
         let Some(message) = said.open.get_mut(&number).filter(|message| message.answer == Answer::Waiting) else { return };
         message.answer = Answer::Unknown;
-        self.waited_for.fetch_sub(1 + message.missing.len(), Ordering::Relaxed);
+        self.outstanding.fetch_sub(1 + message.missing.len(), Ordering::Relaxed);
     }
 
     /// Records a delivery. `since` is the intended time of the receiver's last planned reconnect, if there was one.
-    pub(crate) fn hear(&self, conversation: &Conversation, marker: Marker, reader: Name, since: Option<Instant>) -> News {
+    pub(crate) fn record_delivery(
+        &self,
+        conversation: &Conversation,
+        marker: Marker,
+        reader: UserNumber,
+        since: Option<Instant>,
+    ) -> DeliveryKind {
         if marker.sender == reader {
-            return News::Own;
+            return DeliveryKind::Own;
         }
-        let mut said = locked(&conversation.said);
-        let Some(message) = said.open.get_mut(&marker.number) else { return News::Again };
-        let Some(place) = message.missing.iter().position(|missing| *missing == reader) else { return News::Again };
+        let mut said = lock(&conversation.sent);
+        let Some(message) = said.open.get_mut(&marker.number) else { return DeliveryKind::Duplicate };
+        let Some(place) = message.missing.iter().position(|missing| *missing == reader) else { return DeliveryKind::Duplicate };
         message.missing.swap_remove(place);
         match message.answer {
-            Answer::Waiting | Answer::Acknowledged => drop(self.waited_for.fetch_sub(1, Ordering::Relaxed)),
+            Answer::Waiting | Answer::Acknowledged => drop(self.outstanding.fetch_sub(1, Ordering::Relaxed)),
             Answer::Unknown => {}
             Answer::Refused => self.error(conversation.dialect, "refused, and delivered"),
         }
-        let mut counts = self.counts(conversation.dialect);
-        counts.tally.delivered += 1;
+        let mut counts = self.stats(conversation.dialect);
+        counts.counters.delivered += 1;
         // A planned absence is not part of the delivery latency.
         if since.is_none_or(|since| since <= message.due) {
             self.measure(&mut counts.delivery, message.due);
@@ -246,16 +252,16 @@ impl Ledger {
         if message.missing.is_empty() && message.answer == Answer::Acknowledged {
             said.open.remove(&marker.number);
         }
-        News::First
+        DeliveryKind::First
     }
 
     fn measure(&self, histogram: &mut Histogram<u64>, due: Instant) {
         if self.window.borrow().is_some_and(|window| window.begin <= due) {
-            histogram.saturating_record(micros(due));
+            histogram.saturating_record(elapsed_micros(due));
         }
     }
 
-    pub(crate) fn measures(&self, window: Window) {
+    pub(crate) fn set_window(&self, window: Window) {
         self.window.send_replace(Some(window));
     }
 
@@ -265,15 +271,15 @@ impl Ledger {
     }
 
     /// Waits until the window is known to end at or before this moment.
-    pub(crate) async fn ends_before(&self, moment: Instant) {
+    pub(crate) async fn wait_until_end_before(&self, moment: Instant) {
         let mut window = self.window.subscribe();
         // An error means that the sender is dropped, but `self` holds it.
         let _ = window.wait_for(|window| window.is_some_and(|window| window.end <= moment)).await;
     }
 
     /// The sender's messages without an answer.
-    pub(crate) fn unanswered(&self, conversation: &Conversation, sender: Name) -> Vec<Marker> {
-        let said = locked(&conversation.said);
+    pub(crate) fn unanswered(&self, conversation: &Conversation, sender: UserNumber) -> Vec<Marker> {
+        let said = lock(&conversation.sent);
         let waiting = said.open.iter().filter(|(_, message)| message.sender == sender && message.answer == Answer::Waiting);
         waiting.map(|(number, _)| Marker { conversation: conversation.number, number: *number, sender }).collect()
     }
@@ -300,16 +306,16 @@ impl Ledger {
         (run == self.run && parts.next().is_none()).then_some(marker)
     }
 
-    pub(crate) fn speaks(&self, begins: bool) {
+    pub(crate) fn set_sending(&self, begins: bool) {
         if begins {
-            self.speaking.fetch_add(1, Ordering::Relaxed);
+            self.users_sending.fetch_add(1, Ordering::Relaxed);
         } else {
-            self.speaking.fetch_sub(1, Ordering::Relaxed);
+            self.users_sending.fetch_sub(1, Ordering::Relaxed);
         }
     }
 
-    pub(crate) fn is_away(&self, visitor: Name, away: bool) {
-        let mut all = locked(&self.away);
+    pub(crate) fn set_away(&self, visitor: UserNumber, away: bool) {
+        let mut all = lock(&self.away);
         if away {
             all.insert(visitor);
         } else {
@@ -319,20 +325,20 @@ impl Ledger {
 
     /// True if no messages are left to send, and no acknowledgements or deliveries are outstanding.
     pub(crate) fn is_complete(&self) -> bool {
-        self.speaking.load(Ordering::Relaxed) == 0 && self.waited_for.load(Ordering::Relaxed) == 0
+        self.users_sending.load(Ordering::Relaxed) == 0 && self.outstanding.load(Ordering::Relaxed) == 0
     }
 
     /// Counts messages without acknowledgement and missing deliveries, at the end of the run.
     pub(crate) fn close(&self) {
-        let away = locked(&self.away);
-        for conversation in locked(&self.conversations).iter() {
-            for message in locked(&conversation.said).open.values() {
-                let mut counts = self.counts(conversation.dialect);
+        let away = lock(&self.away);
+        for conversation in lock(&self.conversations).iter() {
+            for message in lock(&conversation.sent).open.values() {
+                let mut counts = self.stats(conversation.dialect);
                 match message.answer {
-                    Answer::Waiting | Answer::Unknown => counts.tally.unconfirmed += 1,
+                    Answer::Waiting | Answer::Unknown => counts.counters.unconfirmed += 1,
                     Answer::Acknowledged => {
                         for reader in &message.missing {
-                            if away.contains(reader) { counts.tally.unheard += 1 } else { counts.tally.lost += 1 }
+                            if away.contains(reader) { counts.counters.unheard += 1 } else { counts.counters.lost += 1 }
                         }
                     }
                     Answer::Refused => {}
@@ -343,18 +349,18 @@ impl Ledger {
 }
 
 impl Conversation {
-    pub(crate) fn is(&self, marker: Marker) -> bool {
+    pub(crate) fn contains(&self, marker: Marker) -> bool {
         self.number == marker.conversation
     }
 }
 
 /// Microseconds elapsed since then.
-pub(crate) fn micros(since: Instant) -> u64 {
+pub(crate) fn elapsed_micros(since: Instant) -> u64 {
     u64::try_from(since.elapsed().as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Locks a mutex, and ignores poison: counters stay usable after a panic elsewhere.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -367,28 +373,28 @@ mod tests {
     const ROOM: Dialect = Dialect::Room;
 
     /// A conversation of the virtual users 0, 1 and 2, within the measurement window.
-    fn begun() -> (Ledger, Arc<Conversation>) {
-        let ledger = Ledger::new(7);
+    fn recorder_with_conversation() -> (Recorder, Arc<Conversation>) {
+        let ledger = Recorder::new(7);
         let now = Instant::now();
-        ledger.measures(Window { begin: now - Duration::from_secs(60), end: now + Duration::from_secs(60) });
-        let conversation = ledger.converse(ROOM, vec![0, 1, 2]);
+        ledger.set_window(Window { begin: now - Duration::from_secs(60), end: now + Duration::from_secs(60) });
+        let conversation = ledger.add_conversation(ROOM, vec![0, 1, 2]);
         (ledger, conversation)
     }
 
-    fn tally(ledger: &Ledger) -> Tally {
+    fn tally(ledger: &Recorder) -> Counters {
         ledger.close();
-        ledger.counts(ROOM).tally.clone()
+        ledger.stats(ROOM).counters.clone()
     }
 
     #[test]
     fn a_message_is_known_by_its_text() {
-        let (ledger, conversation) = begun();
-        let marker = ledger.say(&conversation, 1, Instant::now());
+        let (ledger, conversation) = recorder_with_conversation();
+        let marker = ledger.record_send(&conversation, 1, Instant::now());
         assert_eq!(ledger.marker(&ledger.text(marker, 100)), Some(marker));
         assert_eq!(ledger.marker(&ledger.key(marker)), Some(marker));
         assert_eq!(ledger.text(marker, 100).len(), 100);
         assert_eq!(ledger.text(marker, 1), ledger.key(marker));
-        assert_eq!(Ledger::new(8).marker(&ledger.key(marker)), None, "another run's");
+        assert_eq!(Recorder::new(8).marker(&ledger.key(marker)), None, "another run's");
         for other in ["", "hello", "00000007.0.0", "00000007.0.0.1.2", "7.x.0.1"] {
             assert_eq!(ledger.marker(other), None, "{other}");
         }
@@ -396,17 +402,17 @@ mod tests {
 
     #[test]
     fn what_goes_well_is_counted() {
-        let (ledger, conversation) = begun();
-        let marker = ledger.say(&conversation, 0, Instant::now());
+        let (ledger, conversation) = recorder_with_conversation();
+        let marker = ledger.record_send(&conversation, 0, Instant::now());
         assert!(!ledger.is_complete());
-        assert_eq!(ledger.hear(&conversation, marker, 0, None), News::Own);
-        assert_eq!(ledger.hear(&conversation, marker, 1, None), News::First);
-        ledger.acknowledge(&conversation, marker.number);
-        ledger.acknowledge(&conversation, marker.number);
+        assert_eq!(ledger.record_delivery(&conversation, marker, 0, None), DeliveryKind::Own);
+        assert_eq!(ledger.record_delivery(&conversation, marker, 1, None), DeliveryKind::First);
+        ledger.record_acknowledgement(&conversation, marker.number);
+        ledger.record_acknowledgement(&conversation, marker.number);
         assert!(!ledger.is_complete(), "one has not heard it");
-        assert_eq!(ledger.hear(&conversation, marker, 2, None), News::First);
+        assert_eq!(ledger.record_delivery(&conversation, marker, 2, None), DeliveryKind::First);
         assert!(ledger.is_complete());
-        assert_eq!(ledger.hear(&conversation, marker, 0, None), News::Own, "at any time");
+        assert_eq!(ledger.record_delivery(&conversation, marker, 0, None), DeliveryKind::Own, "at any time");
         let tally = tally(&ledger);
         assert_eq!((tally.said, tally.acknowledged, tally.delivered), (1, 1, 2));
         assert_eq!((tally.lost, tally.unheard, tally.unconfirmed, tally.refused), (0, 0, 0, 0));
@@ -414,42 +420,42 @@ mod tests {
 
     #[test]
     fn hearing_again_is_noticed_before_and_after_everybody_has_heard() {
-        let (ledger, conversation) = begun();
-        let marker = ledger.say(&conversation, 0, Instant::now());
-        ledger.acknowledge(&conversation, marker.number);
-        assert_eq!(ledger.hear(&conversation, marker, 1, None), News::First);
-        assert_eq!(ledger.hear(&conversation, marker, 1, None), News::Again);
-        assert_eq!(ledger.hear(&conversation, marker, 2, None), News::First);
-        assert_eq!(ledger.hear(&conversation, marker, 2, None), News::Again);
+        let (ledger, conversation) = recorder_with_conversation();
+        let marker = ledger.record_send(&conversation, 0, Instant::now());
+        ledger.record_acknowledgement(&conversation, marker.number);
+        assert_eq!(ledger.record_delivery(&conversation, marker, 1, None), DeliveryKind::First);
+        assert_eq!(ledger.record_delivery(&conversation, marker, 1, None), DeliveryKind::Duplicate);
+        assert_eq!(ledger.record_delivery(&conversation, marker, 2, None), DeliveryKind::First);
+        assert_eq!(ledger.record_delivery(&conversation, marker, 2, None), DeliveryKind::Duplicate);
     }
 
     #[test]
     fn lost_is_what_was_acknowledged_and_not_heard_by_who_was_there() {
-        let (ledger, conversation) = begun();
-        let [lost, unknown, unanswered] = [0, 0, 0].map(|sender| ledger.say(&conversation, sender, Instant::now()));
-        ledger.acknowledge(&conversation, lost.number);
-        ledger.give_up(&conversation, unknown.number);
-        assert_eq!(ledger.hear(&conversation, unknown, 1, None), News::First, "it was stored after all");
-        let late = ledger.say(&conversation, 1, Instant::now());
-        ledger.give_up(&conversation, late.number);
-        ledger.acknowledge(&conversation, late.number);
+        let (ledger, conversation) = recorder_with_conversation();
+        let [lost, unknown, unanswered] = [0, 0, 0].map(|sender| ledger.record_send(&conversation, sender, Instant::now()));
+        ledger.record_acknowledgement(&conversation, lost.number);
+        ledger.record_unconfirmed(&conversation, unknown.number);
+        assert_eq!(ledger.record_delivery(&conversation, unknown, 1, None), DeliveryKind::First, "it was stored after all");
+        let late = ledger.record_send(&conversation, 1, Instant::now());
+        ledger.record_unconfirmed(&conversation, late.number);
+        ledger.record_acknowledgement(&conversation, late.number);
         for reader in [0, 2] {
-            assert_eq!(ledger.hear(&conversation, late, reader, None), News::First);
+            assert_eq!(ledger.record_delivery(&conversation, late, reader, None), DeliveryKind::First);
         }
         assert_eq!(ledger.unanswered(&conversation, 0), [unanswered]);
-        ledger.is_away(2, true);
+        ledger.set_away(2, true);
         let tally = tally(&ledger);
         assert_eq!((tally.lost, tally.unheard, tally.unconfirmed), (1, 1, 2));
     }
 
     #[test]
     fn what_was_refused_is_not_waited_for_and_not_to_be_heard() {
-        let (ledger, conversation) = begun();
-        let [first, second] = [1, 1].map(|sender| ledger.say(&conversation, sender, Instant::now()));
-        ledger.refuse(&conversation, None, 1, "no");
-        ledger.refuse(&conversation, Some(second.number), 1, "no");
+        let (ledger, conversation) = recorder_with_conversation();
+        let [first, second] = [1, 1].map(|sender| ledger.record_send(&conversation, sender, Instant::now()));
+        ledger.record_refusal(&conversation, None, 1, "no");
+        ledger.record_refusal(&conversation, Some(second.number), 1, "no");
         assert!(ledger.is_complete());
-        assert_eq!(ledger.hear(&conversation, first, 2, None), News::First);
+        assert_eq!(ledger.record_delivery(&conversation, first, 2, None), DeliveryKind::First);
         assert!(ledger.is_complete());
         let tally = tally(&ledger);
         assert_eq!((tally.refused, tally.lost), (2, 0));
@@ -458,13 +464,13 @@ mod tests {
 
     #[test]
     fn who_was_away_by_its_own_will_measures_nothing() {
-        let (ledger, conversation) = begun();
+        let (ledger, conversation) = recorder_with_conversation();
         let due = Instant::now() - Duration::from_secs(1);
-        let marker = ledger.say(&conversation, 0, due);
-        ledger.hear(&conversation, marker, 1, Some(Instant::now()));
-        assert_eq!(ledger.counts(ROOM).delivery.len(), 0);
-        ledger.hear(&conversation, marker, 2, Some(due));
-        assert_eq!(ledger.counts(ROOM).delivery.len(), 1);
-        assert!(ledger.counts(ROOM).delivery.max() >= 1_000_000, "from the intended moment on");
+        let marker = ledger.record_send(&conversation, 0, due);
+        ledger.record_delivery(&conversation, marker, 1, Some(Instant::now()));
+        assert_eq!(ledger.stats(ROOM).delivery.len(), 0);
+        ledger.record_delivery(&conversation, marker, 2, Some(due));
+        assert_eq!(ledger.stats(ROOM).delivery.len(), 1);
+        assert!(ledger.stats(ROOM).delivery.max() >= 1_000_000, "from the intended moment on");
     }
 }

@@ -25,7 +25,7 @@ impl FromStr for Mix {
 
 impl Mix {
     /// Number of virtual users for each dialect. The remainder goes to the first dialects that have a share.
-    pub(crate) fn share_out(self, visitors: usize) -> [usize; Dialect::ALL.len()] {
+    pub(crate) fn divide(self, visitors: usize) -> [usize; Dialect::ALL.len()] {
         let all: usize = self.0.iter().sum();
         let mut counts = self.0.map(|share| visitors * share / all);
         let mut rest = visitors - counts.iter().sum::<usize>();
@@ -44,13 +44,13 @@ mod tests {
     #[test]
     fn everybody_speaks_some_dialect() {
         let mix: Mix = "messaging=3,im_chat=1,room=2,conversations=3,concierge=1".parse().unwrap();
-        assert_eq!(mix.share_out(100), [30, 10, 20, 30, 10]);
-        assert_eq!(mix.share_out(7), [3, 1, 1, 2, 0]);
+        assert_eq!(mix.divide(100), [30, 10, 20, 30, 10]);
+        assert_eq!(mix.divide(7), [3, 1, 1, 2, 0]);
         for visitors in 0..50 {
-            assert_eq!(mix.share_out(visitors).iter().sum::<usize>(), visitors);
+            assert_eq!(mix.divide(visitors).iter().sum::<usize>(), visitors);
         }
         let mix: Mix = "room=1".parse().unwrap();
-        assert_eq!(mix.share_out(3), [0, 0, 3, 0, 0]);
+        assert_eq!(mix.divide(3), [0, 0, 3, 0, 0]);
     }
 
     #[test]

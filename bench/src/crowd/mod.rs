@@ -34,19 +34,19 @@ use tokio::{
 use url::Url;
 use uuid::Uuid;
 
-use crate::{Result, open_files_allowed};
+use crate::{Result, open_files_limit};
 use dialect::Dialect;
-use ledger::{Ledger, Window, micros};
+use ledger::{Recorder, Window, elapsed_micros};
 use mix::Mix;
-use party::{Party, Stage};
+use party::{Group, RunContext};
 use people::Account;
-pub use people::MakePeople;
-use report::Run;
+pub use people::GenerateAccounts;
+use report::RunOutcome;
 pub use report::{Latency, Report};
-use site::Site;
+use site::Target;
 
 /// Upper bound of the final wait for outstanding answers after an interruption.
-const HASTE: Duration = Duration::from_secs(2);
+const INTERRUPTED_WAIT: Duration = Duration::from_secs(2);
 
 /// Sends virtual users to a server, and reports latencies and losses.
 #[derive(Args, Clone, Debug)]
@@ -119,7 +119,7 @@ pub struct Load {
 }
 
 /// Behaviour common to all virtual users.
-pub(crate) struct Habits {
+pub(crate) struct LoadProfile {
     seed: u64,
     messages_per_second: f64,
     departures_per_second: f64,
@@ -145,7 +145,7 @@ impl Load {
         if !(self.messages_per_minute > 0.0 && self.reconnects_per_hour >= 0.0) {
             return Err("somebody must say something".into());
         }
-        let site = Arc::new(Site::new(self.url.clone(), &self.database, self.patience, self.ca_file.as_deref())?);
+        let site = Arc::new(Target::new(self.url.clone(), &self.database, self.patience, self.ca_file.as_deref())?);
         if !self.yes_this_server_is_mine && !site.is_loopback().await? {
             let host = &site.host;
             return Err(format!(
@@ -154,25 +154,25 @@ impl Load {
             )
             .into());
         }
-        let parties = self.parties(&self.accounts()?)?;
-        let files = parties.iter().map(Party::open_files).sum::<usize>() + 100;
-        if files > open_files_allowed()? {
+        let parties = self.groups(&self.accounts()?)?;
+        let files = parties.iter().map(Group::open_files).sum::<usize>() + 100;
+        if files > open_files_limit()? {
             return Err(format!("so many visitors take {files} open files: allow them with `ulimit -n`").into());
         }
 
         let (start, count) = (Instant::now(), u32::try_from(parties.len())?);
         let expected = parties.iter().map(|party| party.members.len()).sum();
-        let ledger = Arc::new(Ledger::new(Uuid::new_v4().as_fields().0));
+        let ledger = Arc::new(Recorder::new(Uuid::new_v4().as_fields().0));
         let (arrived, habits) = (Arc::new(Semaphore::new(0)), Arc::new(self.habits()));
-        let stage = Stage { site, ledger: Arc::clone(&ledger), habits, arrived: Arc::clone(&arrived) };
+        let stage = RunContext { site, ledger: Arc::clone(&ledger), habits, connected: Arc::clone(&arrived) };
         let (over, is_over) = watch::channel(false);
         let mut crowd = JoinSet::new();
         for (number, party) in (0..).zip(parties) {
-            crowd.spawn(party.attend(start + self.ramp * number / count, stage.clone(), is_over.clone()));
+            crowd.spawn(party.run(start + self.ramp * number / count, stage.clone(), is_over.clone()));
         }
         let lateness = JoinSet::from_iter([own_lateness(is_over)]);
 
-        let run = self.measure(&ledger, &arrived, expected, interrupted).await?;
+        let run = self.run_window(&ledger, &arrived, expected, interrupted).await?;
         over.send_replace(true);
         crowd.join_all().await;
         ledger.close();
@@ -182,13 +182,13 @@ impl Load {
 
     /// Waits until all virtual users are connected, then for the measurement, then for outstanding acknowledgements and
     /// deliveries.
-    async fn measure(
+    async fn run_window(
         &self,
-        ledger: &Ledger,
+        ledger: &Recorder,
         arrived: &Semaphore,
         expected: usize,
         interrupted: impl Future<Output = ()>,
-    ) -> Result<Run> {
+    ) -> Result<RunOutcome> {
         let mut interrupted = std::pin::pin!(interrupted);
         let all = u32::try_from(expected)?;
         let is_early = tokio::select! {
@@ -199,7 +199,7 @@ impl Load {
         };
         let begin = Instant::now();
         let end = if is_early { begin } else { begin + self.duration };
-        ledger.measures(Window { begin, end });
+        ledger.set_window(Window { begin, end });
         let is_interrupted = is_early
             || tokio::select! {
                 () = sleep_until(end) => false,
@@ -207,8 +207,8 @@ impl Load {
             };
         let measured = begin.elapsed();
         let patience = if is_interrupted {
-            ledger.measures(Window { begin, end: Instant::now() });
-            HASTE.min(self.patience)
+            ledger.set_window(Window { begin, end: Instant::now() });
+            INTERRUPTED_WAIT.min(self.patience)
         } else {
             self.patience
         };
@@ -222,11 +222,11 @@ impl Load {
             () = sleep(patience) => {}
             () = &mut interrupted, if !is_interrupted => {}
         }
-        Ok(Run { measured, is_interrupted })
+        Ok(RunOutcome { measured, is_interrupted })
     }
 
-    fn habits(&self) -> Habits {
-        Habits {
+    fn habits(&self) -> LoadProfile {
+        LoadProfile {
             seed: self.seed,
             messages_per_second: self.messages_per_minute / 60.0,
             departures_per_second: self.reconnects_per_hour / 3_600.0,
@@ -238,17 +238,17 @@ impl Load {
 
     fn accounts(&self) -> Result<Vec<Account>> {
         match &self.people {
-            Some(file) => people::read(file),
-            None => Ok(people::demo()),
+            Some(file) => people::read_accounts(file),
+            None => Ok(people::demo_accounts()),
         }
     }
 
     /// Divides the virtual users into groups.
-    fn parties(&self, accounts: &[Account]) -> Result<Vec<Party>> {
+    fn groups(&self, accounts: &[Account]) -> Result<Vec<Group>> {
         let (agents, people): (Vec<_>, Vec<_>) = accounts.iter().cloned().partition(|account| account.is_agent);
         let (mut agents, mut people) = (agents.into_iter().cycle(), people.into_iter().cycle());
         let (mut parties, mut name) = (Vec::new(), 0..);
-        for (dialect, mut visitors) in Dialect::ALL.into_iter().zip(self.mix.share_out(self.visitors)) {
+        for (dialect, mut visitors) in Dialect::ALL.into_iter().zip(self.mix.divide(self.visitors)) {
             let size = match dialect {
                 Dialect::Messaging | Dialect::Conversations => usize::from(self.conversation_size),
                 Dialect::ImChat | Dialect::Room => 2,
@@ -258,7 +258,7 @@ impl Load {
                 // A group has at least two members, so the total may exceed the number asked for.
                 let members = size.min(visitors).max(2);
                 visitors = visitors.saturating_sub(members);
-                let mut party = Party { dialect, members: Vec::new() };
+                let mut party = Group { dialect, members: Vec::new() };
                 for place in 0..members {
                     let is_agent = dialect == Dialect::Concierge && place == 0;
                     let account = if is_agent { agents.next() } else { people.next() };
@@ -292,7 +292,7 @@ async fn own_lateness(mut over: watch::Receiver<bool>) -> Histogram<u64> {
             () = sleep_until(next) => {}
             _ = over.wait_for(|over| *over) => return lateness,
         }
-        lateness.saturating_record(micros(next));
+        lateness.saturating_record(elapsed_micros(next));
         next = next.max(Instant::now() - Duration::from_millis(10));
     }
 }

@@ -17,7 +17,7 @@ pub(crate) struct Account {
 
 /// Reads a file of accounts: a line has login and password, separated by a tab, and `agent` behind another tab for
 /// agents.
-pub(crate) fn read(file: &PathBuf) -> Result<Vec<Account>> {
+pub(crate) fn read_accounts(file: &PathBuf) -> Result<Vec<Account>> {
     let text = fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()))?;
     let lines = text.lines().enumerate().filter(|(_, line)| !line.trim().is_empty() && !line.starts_with('#'));
     let account = |(number, line): (usize, &str)| {
@@ -38,7 +38,7 @@ pub(crate) fn read(file: &PathBuf) -> Result<Vec<Account>> {
 }
 
 /// The accounts of `dragoman serve --demo`.
-pub(crate) fn demo() -> Vec<Account> {
+pub(crate) fn demo_accounts() -> Vec<Account> {
     let people = ["john@example.com", "jane@example.com", "bob@example.com", "deepak@tis.co.th"].map(|login| (login, false));
     let agents = ["concierge@example.com", "admin@gmail.com"].map(|login| (login, true));
     let account = |(login, is_agent): (&str, bool)| Account { login: login.to_owned(), password: "123456".to_owned(), is_agent };
@@ -48,7 +48,7 @@ pub(crate) fn demo() -> Vec<Account> {
 /// Generates accounts: writes a file of them for `load --people`, and prints the shell commands that add them to a
 /// server.
 #[derive(Args, Debug)]
-pub struct MakePeople {
+pub struct GenerateAccounts {
     /// The file to write.
     file: PathBuf,
     /// Number of users.
@@ -62,9 +62,9 @@ pub struct MakePeople {
     program: String,
 }
 
-impl MakePeople {
+impl GenerateAccounts {
     /// Writes the file, and returns the shell commands.
-    pub fn make(&self) -> Result<String> {
+    pub fn generate(&self) -> Result<String> {
         let (mut file, mut lines) = (String::new(), String::from("set -e\n"));
         for number in 1..=self.count + self.agents {
             let role = if number <= self.count { "user" } else { "agent" };

@@ -19,12 +19,12 @@ use serde::Serialize;
 use super::{
     Load,
     dialect::Dialect,
-    ledger::{Counts, Ledger, Tally},
+    ledger::{Counters, DialectStats, Recorder},
 };
 use crate::Result;
 
 /// Duration and outcome of a run.
-pub(crate) struct Run {
+pub(crate) struct RunOutcome {
     pub(crate) measured: Duration,
     pub(crate) is_interrupted: bool,
 }
@@ -41,16 +41,16 @@ pub struct Report {
     pub expected_visitors: usize,
     /// Scheduling lateness of this program itself: no latency is more precise than this.
     pub own_lateness: Latency,
-    pub dialects: BTreeMap<&'static str, Told>,
+    pub dialects: BTreeMap<&'static str, DialectReport>,
     #[serde(skip)]
     histograms: Vec<(String, Histogram<u64>)>,
 }
 
 /// Counters and latencies of a dialect.
 #[derive(Serialize)]
-pub struct Told {
+pub struct DialectReport {
     #[serde(flatten)]
-    pub tally: Tally,
+    pub tally: Counters,
     pub acknowledgement: Latency,
     pub delivery: Latency,
     pub arrival: Latency,
@@ -77,23 +77,29 @@ impl Latency {
     }
 }
 
-impl Told {
-    fn of(counts: &Counts) -> Self {
+impl DialectReport {
+    fn of(counts: &DialectStats) -> Self {
         let [acknowledgement, delivery, arrival, comeback] =
             [&counts.acknowledgement, &counts.delivery, &counts.arrival, &counts.comeback].map(Latency::of);
-        Self { tally: counts.tally.clone(), acknowledgement, delivery, arrival, comeback }
+        Self { tally: counts.counters.clone(), acknowledgement, delivery, arrival, comeback }
     }
 }
 
 impl Report {
-    pub(crate) fn new(load: &Load, expected_visitors: usize, run: Run, ledger: &Ledger, lateness: Histogram<u64>) -> Self {
+    pub(crate) fn new(
+        load: &Load,
+        expected_visitors: usize,
+        run: RunOutcome,
+        ledger: &Recorder,
+        lateness: Histogram<u64>,
+    ) -> Self {
         let (mut dialects, mut histograms) = (BTreeMap::new(), Vec::new());
         for dialect in Dialect::ALL {
-            let counts = ledger.counts(dialect);
-            if counts.tally.visitors == 0 && counts.tally.errors.is_empty() {
+            let counts = ledger.stats(dialect);
+            if counts.counters.visitors == 0 && counts.counters.errors.is_empty() {
                 continue;
             }
-            dialects.insert(dialect.name(), Told::of(&counts));
+            dialects.insert(dialect.name(), DialectReport::of(&counts));
             for (what, histogram) in [
                 ("acknowledgement", &counts.acknowledgement),
                 ("delivery", &counts.delivery),

@@ -5,28 +5,28 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{
-    dialect::{Entered, Seat, Told, Visit},
-    site::Trouble,
-    socket::{Line, Tongue, entered, only_seat, page},
+    dialect::{ConnectContext, ConnectedClient, Membership, ReceivedEvent},
+    site::RequestError,
+    socket::{Codec, Connection, only_membership, parse_page, split_connection},
 };
 
 const PAGE: usize = 200;
 
-pub(crate) async fn enter(visit: &Visit) -> Result<Entered, Trouble> {
-    let seat = only_seat(visit)?;
-    let mut line = Line::open(&visit.site, &format!("/ws/chat/room/?token={}", visit.pass.token)).await?;
-    line.listens().await?;
+pub(crate) async fn enter(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
+    let seat = only_membership(visit)?;
+    let mut line = Connection::open(&visit.site, &format!("/ws/chat/room/?token={}", visit.credentials.token)).await?;
+    line.wait_for_pong().await?;
     if seat.is_new() {
         // Older messages of the two users are not part of the run.
         let newest = history(visit, seat, "?limit=1").await?;
-        seat.begins_after(newest.first().map_or(0, |(_, id)| *id));
+        seat.start_after(newest.first().map_or(0, |(_, id)| *id));
     }
-    Ok(entered(line, Room, missed(visit, seat).await?))
+    Ok(split_connection(line, Room, missed(visit, seat).await?))
 }
 
 /// Messages since the last connect. The history begins with the newest page, so it is read backwards to the last known
 /// id.
-async fn missed(visit: &Visit, seat: &Seat) -> Result<Vec<(String, i64)>, Trouble> {
+async fn missed(visit: &ConnectContext, seat: &Membership) -> Result<Vec<(String, i64)>, RequestError> {
     let mut missed = BTreeMap::new();
     let mut before = String::new();
     loop {
@@ -42,47 +42,48 @@ async fn missed(visit: &Visit, seat: &Seat) -> Result<Vec<(String, i64)>, Troubl
     }
 }
 
-async fn history(visit: &Visit, seat: &Seat, query: &str) -> Result<Vec<(String, i64)>, Trouble> {
+async fn history(visit: &ConnectContext, seat: &Membership, query: &str) -> Result<Vec<(String, i64)>, RequestError> {
     let path = format!("/chat/messages/{}/{query}", seat.address);
-    page(&visit.http.get(&path, &visit.pass.token).await?["data"]["messages"], "message", "id")
+    parse_page(&visit.http.get(&path, &visit.credentials.token).await?["data"]["messages"], "message", "id")
 }
 
 struct Room;
 
-impl Tongue for Room {
-    fn understand(&self, frame: &Value) -> Option<Told> {
+impl Codec for Room {
+    fn decode(&self, frame: &Value) -> Option<ReceivedEvent> {
         match frame["action"].as_str()? {
-            "re_message" | "conf_message" => {
-                Some(Told::Message { text: frame["message"].as_str()?.to_owned(), id: frame["created_msg_id"].as_i64()? })
-            }
+            "re_message" | "conf_message" => Some(ReceivedEvent::Message {
+                text: frame["message"].as_str()?.to_owned(),
+                id: frame["created_msg_id"].as_i64()?,
+            }),
             "error" => {
                 let why = frame["code"].as_str().unwrap_or("an error without a code").to_owned();
                 Some(match frame["request"].as_str() {
-                    Some("text_message") => Told::Refused { key: None, why },
-                    _ => Told::Trouble(why),
+                    Some("text_message") => ReceivedEvent::Refused { key: None, why },
+                    _ => ReceivedEvent::Failure(why),
                 })
             }
             _ => None,
         }
     }
 
-    fn message(&self, seat: &Seat, text: &str, _: &str) -> Value {
+    fn encode_message(&self, seat: &Membership, text: &str, _: &str) -> Value {
         json!({"action": "text_message", "message_body": text, "receiver_id": seat.address})
     }
 
-    fn typing(&self, _: &Seat) -> Option<Value> {
+    fn encode_typing(&self, _: &Membership) -> Option<Value> {
         None
     }
 
-    fn read(&self, _: &Seat, _: i64) -> Option<Value> {
+    fn encode_read(&self, _: &Membership, _: i64) -> Option<Value> {
         None
     }
 
-    fn sign_of_life(&self) -> Vec<Value> {
+    fn encode_heartbeat(&self) -> Vec<Value> {
         Vec::new()
     }
 
-    fn has_keys(&self) -> bool {
+    fn has_idempotency_keys(&self) -> bool {
         false
     }
 }

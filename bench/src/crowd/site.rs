@@ -20,11 +20,11 @@ use super::people::Account;
 use crate::Result;
 
 /// Idle time-out of pooled connections, below that of any server or proxy.
-const IDLE: Duration = Duration::from_secs(20);
+const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Failure of a request or a socket.
 #[derive(Debug)]
-pub(crate) enum Trouble {
+pub(crate) enum RequestError {
     /// Refused by the server, without any effect.
     Refused(String),
     /// Refused as unauthenticated.
@@ -33,7 +33,7 @@ pub(crate) enum Trouble {
     Broken(Cow<'static, str>),
 }
 
-impl Trouble {
+impl RequestError {
     /// The error kind under which the report counts it.
     pub(crate) fn kind(&self) -> &str {
         match self {
@@ -43,12 +43,12 @@ impl Trouble {
     }
 
     /// A malformed answer.
-    pub(crate) fn strange() -> Self {
+    pub(crate) fn malformed() -> Self {
         Self::Broken("strange answer".into())
     }
 }
 
-impl From<reqwest::Error> for Trouble {
+impl From<reqwest::Error> for RequestError {
     fn from(error: reqwest::Error) -> Self {
         Self::Broken(match () {
             () if error.is_timeout() => "timed out".into(),
@@ -59,17 +59,17 @@ impl From<reqwest::Error> for Trouble {
 }
 
 /// The server's address, TLS configuration and time-out.
-pub(crate) struct Site {
+pub(crate) struct Target {
     base: Url,
     pub(crate) host: String,
     pub(crate) port: u16,
     pub(crate) tls: Arc<ClientConfig>,
     pub(crate) is_https: bool,
-    pub(crate) patience: Duration,
-    database: String,
+    pub(crate) timeout: Duration,
+    workspace: String,
 }
 
-impl Site {
+impl Target {
     pub(crate) fn new(base: Url, database: &str, patience: Duration, authorities: Option<&Path>) -> Result<Self> {
         let is_https = match base.scheme() {
             "http" => false,
@@ -89,7 +89,7 @@ impl Site {
         tls.resumption = Resumption::disabled();
         let host = base.host_str().ok_or("the address has a host")?.trim_matches(['[', ']']).to_owned();
         let port = base.port_or_known_default().ok_or("the address has a port")?;
-        Ok(Self { base, host, port, tls: Arc::new(tls), is_https, patience, database: database.to_owned() })
+        Ok(Self { base, host, port, tls: Arc::new(tls), is_https, timeout: patience, workspace: database.to_owned() })
     }
 
     /// True if all addresses of the host name are loopback addresses.
@@ -108,118 +108,130 @@ impl Site {
 #[derive(Clone)]
 pub(crate) struct Http {
     client: reqwest::Client,
-    site: Arc<Site>,
+    target: Arc<Target>,
 }
 
 impl Http {
-    pub(crate) fn new(site: &Arc<Site>) -> Result<Self, Trouble> {
+    pub(crate) fn new(site: &Arc<Target>) -> Result<Self, RequestError> {
         let client = reqwest::Client::builder()
             .no_proxy()
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
             .tls_backend_preconfigured(ClientConfig::clone(&site.tls))
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .tcp_nodelay(true)
-            .connect_timeout(site.patience)
+            .connect_timeout(site.timeout)
             .build()?;
-        Ok(Self { client, site: Arc::clone(site) })
+        Ok(Self { client, target: Arc::clone(site) })
     }
 
     /// Sends a request, and returns the status, the JSON body and the session cookie that the answer sets.
-    async fn exchange(&self, request: RequestBuilder, wait: Duration) -> Result<(StatusCode, Value, Option<String>), Trouble> {
-        let response = request.timeout(self.site.patience + wait).send().await?;
+    async fn exchange(
+        &self,
+        request: RequestBuilder,
+        wait: Duration,
+    ) -> Result<(StatusCode, Value, Option<String>), RequestError> {
+        let response = request.timeout(self.target.timeout + wait).send().await?;
         let status = response.status();
         let cookies = response.headers().get_all(SET_COOKIE).into_iter().filter_map(|cookie| cookie.to_str().ok());
         let session =
             cookies.filter_map(|cookie| cookie.strip_prefix("session_id=")?.split(';').next()).next().map(str::to_owned);
         let body = response.bytes().await?;
         match status {
-            StatusCode::UNAUTHORIZED => Err(Trouble::Unauthorized("status 401".into())),
+            StatusCode::UNAUTHORIZED => Err(RequestError::Unauthorized("status 401".into())),
             // A proxy's time-out leaves the outcome unknown, too.
             StatusCode::BAD_GATEWAY | StatusCode::GATEWAY_TIMEOUT => {
-                Err(Trouble::Broken(format!("status {}", status.as_u16()).into()))
+                Err(RequestError::Broken(format!("status {}", status.as_u16()).into()))
             }
-            status if !status.is_success() => Err(Trouble::Refused(format!("status {}", status.as_u16()))),
-            status => Ok((status, serde_json::from_slice(&body).map_err(|_| Trouble::strange())?, session)),
+            status if !status.is_success() => Err(RequestError::Refused(format!("status {}", status.as_u16()))),
+            status => Ok((status, serde_json::from_slice(&body).map_err(|_| RequestError::malformed())?, session)),
         }
     }
 
     fn post(&self, path: &str, session: &str, body: &Value) -> RequestBuilder {
-        let request = self.client.post(self.site.url(path)).header(CONTENT_TYPE, "application/json").body(body.to_string());
+        let request = self.client.post(self.target.url(path)).header(CONTENT_TYPE, "application/json").body(body.to_string());
         if session.is_empty() { request } else { request.header(COOKIE, format!("session_id={session}")) }
     }
 
-    async fn rpc(&self, path: &str, session: &str, params: Value, wait: Duration) -> Result<(Value, Option<String>), Trouble> {
+    async fn rpc(
+        &self,
+        path: &str,
+        session: &str,
+        params: Value,
+        wait: Duration,
+    ) -> Result<(Value, Option<String>), RequestError> {
         let body = json!({"jsonrpc": "2.0", "method": "call", "params": params, "id": 1});
         let (_, mut answer, session) = self.exchange(self.post(path, session, &body), wait).await?;
         match answer.get("error") {
             None => Ok((answer["result"].take(), session)),
-            Some(error) if error["code"] == 100 => Err(Trouble::Unauthorized("session expired".into())),
-            Some(error) => Err(Trouble::Refused(error["data"]["name"].as_str().unwrap_or("an error without a name").to_owned())),
+            Some(error) if error["code"] == 100 => Err(RequestError::Unauthorized("session expired".into())),
+            Some(error) => {
+                Err(RequestError::Refused(error["data"]["name"].as_str().unwrap_or("an error without a name").to_owned()))
+            }
         }
     }
 
     /// Result of a JSON-RPC call. `wait` extends the time-out, for long polls.
-    pub(crate) async fn call(&self, path: &str, session: &str, params: Value, wait: Duration) -> Result<Value, Trouble> {
+    pub(crate) async fn call(&self, path: &str, session: &str, params: Value, wait: Duration) -> Result<Value, RequestError> {
         let (result, _) = self.rpc(path, session, params, wait).await?;
         // An error within a successful result: how the addon refuses.
         match result.get("error").and_then(Value::as_str) {
-            Some(refusal) => Err(Trouble::Refused(refusal.to_owned())),
+            Some(refusal) => Err(RequestError::Refused(refusal.to_owned())),
             None => Ok(result),
         }
     }
 
     /// Body of a GET request with this bearer token.
-    pub(crate) async fn get(&self, path: &str, token: &str) -> Result<Value, Trouble> {
-        let request = self.client.get(self.site.url(path)).header(AUTHORIZATION, format!("Bearer {token}"));
+    pub(crate) async fn get(&self, path: &str, token: &str) -> Result<Value, RequestError> {
+        let request = self.client.get(self.target.url(path)).header(AUTHORIZATION, format!("Bearer {token}"));
         Ok(self.exchange(request, Duration::ZERO).await?.1)
     }
 }
 
 /// Credentials of a virtual user after its login.
 #[derive(Clone)]
-pub(crate) struct Pass {
+pub(crate) struct Credentials {
     pub(crate) uid: i64,
     pub(crate) uuid: String,
     /// Session cookie; empty with a bearer token only.
     pub(crate) session: String,
     /// Bearer token; empty with a cookie only.
     pub(crate) token: String,
-    pub(crate) good_until: Instant,
+    pub(crate) renew_at: Instant,
 }
 
-impl Pass {
+impl Credentials {
     /// Logs in with a password for a session cookie, as Odoo's clients do.
-    pub(crate) async fn by_cookie(http: &Http, account: &Account) -> Result<Self, Trouble> {
-        let params = json!({"db": http.site.database, "login": account.login, "password": account.password});
+    pub(crate) async fn by_cookie(http: &Http, account: &Account) -> Result<Self, RequestError> {
+        let params = json!({"db": http.target.workspace, "login": account.login, "password": account.password});
         let (info, session) = http.rpc("/web/session/authenticate", "", params, Duration::ZERO).await?;
-        let uid = info["uid"].as_i64().ok_or_else(Trouble::strange)?;
-        let session = session.ok_or_else(Trouble::strange)?;
+        let uid = info["uid"].as_i64().ok_or_else(RequestError::malformed)?;
+        let session = session.ok_or_else(RequestError::malformed)?;
         // Each use extends a session.
         let good_until = Instant::now() + Duration::from_secs(86_400);
-        Ok(Self { uid, uuid: String::new(), session, token: String::new(), good_until })
+        Ok(Self { uid, uuid: String::new(), session, token: String::new(), renew_at: good_until })
     }
 
-    pub(crate) async fn by_token(http: &Http, account: &Account) -> Result<Self, Trouble> {
+    pub(crate) async fn by_token(http: &Http, account: &Account) -> Result<Self, RequestError> {
         let body = json!({"login": account.login, "password": account.password});
         Self::from_tokens(http, http.post("/auth/token", "", &body)).await
     }
 
     /// Adds a bearer token to a session, for the dialects that need one.
-    pub(crate) async fn with_token(self, http: &Http) -> Result<Self, Trouble> {
+    pub(crate) async fn with_token(self, http: &Http) -> Result<Self, RequestError> {
         let pass = Self::from_tokens(http, http.post("/auth/token", &self.session, &json!({}))).await?;
         Ok(Self { session: self.session, ..pass })
     }
 
-    async fn from_tokens(http: &Http, request: RequestBuilder) -> Result<Self, Trouble> {
+    async fn from_tokens(http: &Http, request: RequestBuilder) -> Result<Self, RequestError> {
         let (_, tokens, _) = http.exchange(request, Duration::ZERO).await?;
-        let token = tokens["access"].as_str().ok_or_else(Trouble::strange)?.to_owned();
-        let seconds = tokens["expires_in"].as_u64().ok_or_else(Trouble::strange)?;
+        let token = tokens["access"].as_str().ok_or_else(RequestError::malformed)?.to_owned();
+        let seconds = tokens["expires_in"].as_u64().ok_or_else(RequestError::malformed)?;
         let holder = http.get("/auth/token", &token).await?;
-        let uid = holder["uid"].as_i64().ok_or_else(Trouble::strange)?;
-        let uuid = holder["uuid"].as_str().ok_or_else(Trouble::strange)?.to_owned();
+        let uid = holder["uid"].as_i64().ok_or_else(RequestError::malformed)?;
+        let uuid = holder["uuid"].as_str().ok_or_else(RequestError::malformed)?.to_owned();
         // Renewal before expiry, so that no request fails with an expired token.
         let good_until = Instant::now() + Duration::from_secs(seconds).mul_f64(0.9);
-        Ok(Self { uid, uuid, session: String::new(), token, good_until })
+        Ok(Self { uid, uuid, session: String::new(), token, renew_at: good_until })
     }
 }

@@ -25,20 +25,20 @@ use tokio_tungstenite::{
 };
 
 use super::{
-    dialect::{Ears, Entered, Mouth, Seat, Told, Visit},
-    site::{Site, Trouble},
+    dialect::{ConnectContext, ConnectedClient, Membership, ReceivedEvent, Receiver, Sender},
+    site::{RequestError, Target},
 };
 
 /// Read time-out. Servers ping far more often.
-const SILENCE: Duration = Duration::from_secs(150);
+const READ_TIMEOUT: Duration = Duration::from_secs(150);
 
-trait Wire: AsyncRead + AsyncWrite + Unpin + Send {}
+trait ByteStream: AsyncRead + AsyncWrite + Unpin + Send {}
 
-impl<T: AsyncRead + AsyncWrite + Unpin + Send> Wire for T {}
+impl<T: AsyncRead + AsyncWrite + Unpin + Send> ByteStream for T {}
 
-type Stream = WebSocketStream<Box<dyn Wire>>;
+type Stream = WebSocketStream<Box<dyn ByteStream>>;
 
-impl From<tungstenite::Error> for Trouble {
+impl From<tungstenite::Error> for RequestError {
     fn from(error: tungstenite::Error) -> Self {
         match error {
             tungstenite::Error::Http(response) => Self::Refused(format!("status {}", response.status().as_u16())),
@@ -48,24 +48,24 @@ impl From<tungstenite::Error> for Trouble {
 }
 
 /// An open socket before it is split into receiver and sender.
-pub(crate) struct Line {
+pub(crate) struct Connection {
     stream: Stream,
     /// Frames received while waiting for an answer.
-    told: VecDeque<Value>,
-    patience: Duration,
+    buffered: VecDeque<Value>,
+    timeout: Duration,
 }
 
-impl Line {
-    pub(crate) async fn open(site: &Site, path: &str) -> Result<Self, Trouble> {
-        timeout(site.patience, Self::connect(site, path)).await.map_err(|_| Trouble::Broken("timed out".into()))?
+impl Connection {
+    pub(crate) async fn open(site: &Target, path: &str) -> Result<Self, RequestError> {
+        timeout(site.timeout, Self::connect(site, path)).await.map_err(|_| RequestError::Broken("timed out".into()))?
     }
 
-    async fn connect(site: &Site, path: &str) -> Result<Self, Trouble> {
-        let not_connected = |_| Trouble::Broken("not connected".into());
+    async fn connect(site: &Target, path: &str) -> Result<Self, RequestError> {
+        let not_connected = |_| RequestError::Broken("not connected".into());
         let stream = TcpStream::connect((site.host.as_str(), site.port)).await.map_err(not_connected)?;
         stream.set_nodelay(true).map_err(not_connected)?;
-        let stream: Box<dyn Wire> = if site.is_https {
-            let name = ServerName::try_from(site.host.clone()).map_err(|_| Trouble::Broken("not a name for TLS".into()))?;
+        let stream: Box<dyn ByteStream> = if site.is_https {
+            let name = ServerName::try_from(site.host.clone()).map_err(|_| RequestError::Broken("not a name for TLS".into()))?;
             Box::new(TlsConnector::from(Arc::clone(&site.tls)).connect(name, stream).await.map_err(not_connected)?)
         } else {
             Box::new(stream)
@@ -75,104 +75,104 @@ impl Line {
         // Small buffers: thousands of sockets share the memory.
         let config = WebSocketConfig::default().read_buffer_size(2_048).write_buffer_size(0);
         let (stream, _) = client_async_with_config(request, stream, Some(config)).await?;
-        Ok(Self { stream, told: VecDeque::new(), patience: site.patience })
+        Ok(Self { stream, buffered: VecDeque::new(), timeout: site.timeout })
     }
 
-    pub(crate) async fn say(&mut self, frame: &Value) -> Result<(), Trouble> {
+    pub(crate) async fn send(&mut self, frame: &Value) -> Result<(), RequestError> {
         Ok(self.stream.send(Message::text(frame.to_string())).await?)
     }
 
     /// Waits for a matching frame, and keeps the others for later.
-    pub(crate) async fn answer(&mut self, fits: impl Fn(&Value) -> bool) -> Result<Value, Trouble> {
+    pub(crate) async fn wait_for_frame(&mut self, fits: impl Fn(&Value) -> bool) -> Result<Value, RequestError> {
         loop {
-            let frame = hear(&mut self.stream, self.patience).await?;
+            let frame = next_frame(&mut self.stream, self.timeout).await?;
             if fits(&frame) {
                 return Ok(frame);
             }
-            self.told.push_back(frame);
+            self.buffered.push_back(frame);
         }
     }
 
     /// Sends a ping and waits for its pong: the server has processed all frames before it.
-    pub(crate) async fn listens(&mut self) -> Result<(), Trouble> {
+    pub(crate) async fn wait_for_pong(&mut self) -> Result<(), RequestError> {
         self.stream.send(Message::Ping("listening?".into())).await?;
         loop {
-            let next = timeout(self.patience, self.stream.next()).await.map_err(|_| Trouble::Broken("timed out".into()))?;
-            match next.ok_or(Trouble::Broken("socket broken".into()))?? {
+            let next = timeout(self.timeout, self.stream.next()).await.map_err(|_| RequestError::Broken("timed out".into()))?;
+            match next.ok_or(RequestError::Broken("socket broken".into()))?? {
                 Message::Pong(_) => return Ok(()),
-                other => self.told.extend(frame(other)?),
+                other => self.buffered.extend(parse_frame(other)?),
             }
         }
     }
 }
 
 /// Reads the next frame, within this time-out.
-async fn hear(
+async fn next_frame(
     stream: &mut (impl StreamExt<Item = tungstenite::Result<Message>> + Unpin),
     wait: Duration,
-) -> Result<Value, Trouble> {
+) -> Result<Value, RequestError> {
     loop {
-        let next = timeout(wait, stream.next()).await.map_err(|_| Trouble::Broken("timed out".into()))?;
-        if let Some(frame) = frame(next.ok_or(Trouble::Broken("socket broken".into()))??)? {
+        let next = timeout(wait, stream.next()).await.map_err(|_| RequestError::Broken("timed out".into()))?;
+        if let Some(frame) = parse_frame(next.ok_or(RequestError::Broken("socket broken".into()))??)? {
             return Ok(frame);
         }
     }
 }
 
-fn frame(message: Message) -> Result<Option<Value>, Trouble> {
+fn parse_frame(message: Message) -> Result<Option<Value>, RequestError> {
     match message {
-        Message::Text(text) => serde_json::from_str(&text).map(Some).map_err(|_| Trouble::strange()),
+        Message::Text(text) => serde_json::from_str(&text).map(Some).map_err(|_| RequestError::malformed()),
         Message::Ping(_) | Message::Pong(_) => Ok(None),
         Message::Close(close) => {
             let code = close.map_or(1005, |close| u16::from(close.code));
             let kind = format!("closed with {code}");
-            Err(if code == 4003 { Trouble::Unauthorized(kind) } else { Trouble::Broken(kind.into()) })
+            Err(if code == 4003 { RequestError::Unauthorized(kind) } else { RequestError::Broken(kind.into()) })
         }
-        Message::Binary(_) | Message::Frame(_) => Err(Trouble::strange()),
+        Message::Binary(_) | Message::Frame(_) => Err(RequestError::malformed()),
     }
 }
 
 /// The codec of a dialect: encodes outgoing frames, decodes incoming ones.
-pub(crate) trait Tongue: Send + Sync + 'static {
-    fn understand(&self, frame: &Value) -> Option<Told>;
-    fn message(&self, seat: &Seat, text: &str, key: &str) -> Value;
-    fn typing(&self, seat: &Seat) -> Option<Value>;
-    fn read(&self, seat: &Seat, id: i64) -> Option<Value>;
-    fn sign_of_life(&self) -> Vec<Value>;
+pub(crate) trait Codec: Send + Sync + 'static {
+    fn decode(&self, frame: &Value) -> Option<ReceivedEvent>;
+    fn encode_message(&self, seat: &Membership, text: &str, key: &str) -> Value;
+    fn encode_typing(&self, seat: &Membership) -> Option<Value>;
+    fn encode_read(&self, seat: &Membership, id: i64) -> Option<Value>;
+    fn encode_heartbeat(&self) -> Vec<Value>;
     /// True if messages carry an idempotency key of their sender.
-    fn has_keys(&self) -> bool;
+    fn has_idempotency_keys(&self) -> bool;
 }
 
 /// Splits a socket that has caught up into receiver and sender.
-pub(crate) fn entered(line: Line, tongue: impl Tongue, missed: Vec<(String, i64)>) -> Entered {
+pub(crate) fn split_connection(line: Connection, tongue: impl Codec, missed: Vec<(String, i64)>) -> ConnectedClient {
     let tongue = Arc::new(tongue);
     let (sink, stream) = line.stream.split();
     let known = missed.iter().map(|(_, id)| *id).collect();
-    Entered {
-        ears: Box::new(SocketEars { stream, told: line.told, known, tongue: Arc::clone(&tongue) }),
-        mouth: Box::new(SocketMouth { sink: Mutex::new(sink), tongue }),
-        missed: missed.into_iter().map(|(text, id)| Told::Message { text, id }).collect(),
+    ConnectedClient {
+        receiver: Box::new(SocketReceiver { stream, told: line.buffered, known_ids: known, codec: Arc::clone(&tongue) }),
+        sender: Box::new(SocketSender { sink: Mutex::new(sink), tongue }),
+        missed: missed.into_iter().map(|(text, id)| ReceivedEvent::Message { text, id }).collect(),
     }
 }
 
-struct SocketEars<T> {
+struct SocketReceiver<T> {
     stream: SplitStream<Stream>,
     told: VecDeque<Value>,
     /// Ids of messages read from the history already, for deduplication: the socket may deliver them once more.
-    known: HashSet<i64>,
-    tongue: Arc<T>,
+    known_ids: HashSet<i64>,
+    codec: Arc<T>,
 }
 
 #[async_trait]
-impl<T: Tongue> Ears for SocketEars<T> {
-    async fn listen(&mut self) -> Result<Vec<Told>, Trouble> {
+impl<T: Codec> Receiver for SocketReceiver<T> {
+    async fn receive(&mut self) -> Result<Vec<ReceivedEvent>, RequestError> {
         loop {
             let frame = match self.told.pop_front() {
                 Some(frame) => frame,
-                None => hear(&mut self.stream, SILENCE).await?,
+                None => next_frame(&mut self.stream, READ_TIMEOUT).await?,
             };
-            match self.tongue.understand(&frame) {
-                Some(Told::Message { id, .. }) if self.known.remove(&id) => {}
+            match self.codec.decode(&frame) {
+                Some(ReceivedEvent::Message { id, .. }) if self.known_ids.remove(&id) => {}
                 Some(told) => return Ok(vec![told]),
                 None => {}
             }
@@ -180,64 +180,64 @@ impl<T: Tongue> Ears for SocketEars<T> {
     }
 }
 
-struct SocketMouth<T> {
+struct SocketSender<T> {
     sink: Mutex<SplitSink<Stream, Message>>,
     tongue: Arc<T>,
 }
 
-impl<T> SocketMouth<T> {
-    async fn send(&self, frame: Option<Value>) -> Result<(), Trouble> {
+impl<T> SocketSender<T> {
+    async fn send(&self, frame: Option<Value>) -> Result<(), RequestError> {
         let Some(frame) = frame else { return Ok(()) };
         Ok(self.sink.lock().await.send(Message::text(frame.to_string())).await?)
     }
 }
 
 #[async_trait]
-impl<T: Tongue> Mouth for SocketMouth<T> {
-    async fn say(&self, seat: &Seat, text: &str, key: &str) -> Result<bool, Trouble> {
-        self.send(Some(self.tongue.message(seat, text, key))).await?;
+impl<T: Codec> Sender for SocketSender<T> {
+    async fn send(&self, seat: &Membership, text: &str, key: &str) -> Result<bool, RequestError> {
+        self.send(Some(self.tongue.encode_message(seat, text, key))).await?;
         Ok(false)
     }
 
-    async fn types(&self, seat: &Seat) -> Result<(), Trouble> {
-        self.send(self.tongue.typing(seat)).await
+    async fn send_typing(&self, seat: &Membership) -> Result<(), RequestError> {
+        self.send(self.tongue.encode_typing(seat)).await
     }
 
-    async fn has_read(&self, seat: &Seat, id: i64) -> Result<(), Trouble> {
-        self.send(self.tongue.read(seat, id)).await
+    async fn mark_read(&self, seat: &Membership, id: i64) -> Result<(), RequestError> {
+        self.send(self.tongue.encode_read(seat, id)).await
     }
 
-    async fn lives(&self) -> Result<(), Trouble> {
-        for frame in self.tongue.sign_of_life() {
+    async fn send_heartbeat(&self) -> Result<(), RequestError> {
+        for frame in self.tongue.encode_heartbeat() {
             self.send(Some(frame)).await?;
         }
         Ok(())
     }
 
-    async fn leaves(&self) {
+    async fn disconnect(&self) {
         // An error means that the connection is closed already.
         let _ = self.sink.lock().await.send(Message::Close(None)).await;
     }
 
-    fn may_repeat(&self) -> bool {
-        self.tongue.has_keys()
+    fn is_idempotent(&self) -> bool {
+        self.tongue.has_idempotency_keys()
     }
 }
 
 /// Parses a message id, a number or a string.
-pub(crate) fn number(id: &Value) -> Option<i64> {
+pub(crate) fn message_id(id: &Value) -> Option<i64> {
     id.as_i64().or_else(|| id.as_str()?.parse().ok())
 }
 
 /// Parses the messages of a page. `text` and `id` are the names of the fields.
-pub(crate) fn page(messages: &Value, text: &str, id: &str) -> Result<Vec<(String, i64)>, Trouble> {
-    let messages = messages.as_array().ok_or_else(Trouble::strange)?;
+pub(crate) fn parse_page(messages: &Value, text: &str, id: &str) -> Result<Vec<(String, i64)>, RequestError> {
+    let messages = messages.as_array().ok_or_else(RequestError::malformed)?;
     // A file message may have no text.
-    let read = |message: &Value| Some((message[text].as_str().unwrap_or_default().to_owned(), number(&message[id])?));
-    messages.iter().map(read).collect::<Option<_>>().ok_or_else(Trouble::strange)
+    let read = |message: &Value| Some((message[text].as_str().unwrap_or_default().to_owned(), message_id(&message[id])?));
+    messages.iter().map(read).collect::<Option<_>>().ok_or_else(RequestError::malformed)
 }
 
 /// The membership of a virtual user with one conversation.
-pub(crate) fn only_seat(visit: &Visit) -> Result<&Seat, Trouble> {
-    visit.seats.first().ok_or_else(Trouble::strange)
+pub(crate) fn only_membership(visit: &ConnectContext) -> Result<&Membership, RequestError> {
+    visit.memberships.first().ok_or_else(RequestError::malformed)
 }

@@ -15,333 +15,347 @@ use tokio::{
 };
 
 use super::{
-    Habits,
-    dialect::{Dialect, Ears, Entered, Mouth, Seat, Told, Visit, enter},
-    ledger::{Ledger, Marker, Name, News, micros},
+    LoadProfile,
+    dialect::{ConnectContext, ConnectedClient, Dialect, Membership, ReceivedEvent, Receiver, Sender, connect},
+    ledger::{DeliveryKind, Marker, Recorder, UserNumber, elapsed_micros},
     people::Account,
     schedule::{Schedule, exponential},
-    site::{Http, Pass, Site, Trouble},
+    site::{Credentials, Http, RequestError, Target},
 };
 
 /// Time for which a virtual user types before it sends a message.
-const TYPING: Duration = Duration::from_secs(2);
+const TYPING_LEAD: Duration = Duration::from_secs(2);
 /// Minimum pause between two late sends on a socket: servers close sockets that exceed their rate limit.
-const PACE: Duration = Duration::from_millis(60);
+const SEND_PAUSE: Duration = Duration::from_millis(60);
 /// Interval of heartbeats.
-const LIFE: Duration = Duration::from_secs(30);
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(30);
 /// Upper bound of the retry back-off after an unplanned disconnect.
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
+const MAX_BACKOFF: Duration = Duration::from_secs(5);
 
 /// A virtual user that is logged in and has its memberships.
-pub(crate) struct Visitor {
-    pub(crate) name: Name,
+pub(crate) struct VirtualUser {
+    pub(crate) number: UserNumber,
     pub(crate) dialect: Dialect,
     pub(crate) account: Account,
-    pub(crate) visit: Visit,
-    pub(crate) ledger: Arc<Ledger>,
-    pub(crate) habits: Arc<Habits>,
+    pub(crate) context: ConnectContext,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) profile: Arc<LoadProfile>,
     /// The last received message: index of its membership, and its id.
     pub(crate) unread: watch::Sender<Option<(usize, i64)>>,
 }
 
 /// The schedules of a virtual user.
-struct Plans {
+struct Schedules {
     rng: StdRng,
-    moments: Schedule,
-    departures: Schedule,
+    sends: Schedule,
+    disconnects: Schedule,
     has_finished: bool,
 }
 
 /// Reason for a disconnect.
 #[derive(Clone, Copy)]
-enum Left {
+enum Disconnect {
     /// Planned, with the intended time of the reconnect.
-    Until(Instant),
-    CutOff,
+    Planned(Instant),
+    Unplanned,
 }
 
 /// Logs in with the credentials that the dialect needs. `begins`: the virtual user also creates the conversation.
-pub(crate) async fn log_in(http: &Http, dialect: Dialect, account: &Account, begins: bool) -> Result<Pass, Trouble> {
+pub(crate) async fn log_in(http: &Http, dialect: Dialect, account: &Account, begins: bool) -> Result<Credentials, RequestError> {
     match dialect {
-        Dialect::Messaging | Dialect::ImChat => Pass::by_cookie(http, account).await,
+        Dialect::Messaging | Dialect::ImChat => Credentials::by_cookie(http, account).await,
         // Creating a thread needs the session cookie.
-        Dialect::Conversations if begins => Pass::by_cookie(http, account).await?.with_token(http).await,
-        Dialect::Conversations | Dialect::Room | Dialect::Concierge => Pass::by_token(http, account).await,
+        Dialect::Conversations if begins => Credentials::by_cookie(http, account).await?.with_token(http).await,
+        Dialect::Conversations | Dialect::Room | Dialect::Concierge => Credentials::by_token(http, account).await,
     }
 }
 
-impl Visit {
-    pub(crate) fn new(site: &Arc<Site>, http: Http, pass: Pass, name: Name, is_agent: bool, seats: Vec<Seat>) -> Self {
+impl ConnectContext {
+    pub(crate) fn new(
+        site: &Arc<Target>,
+        http: Http,
+        credentials: Credentials,
+        name: UserNumber,
+        is_agent: bool,
+        seats: Vec<Membership>,
+    ) -> Self {
         Self {
             site: Arc::clone(site),
             http,
-            pass,
+            credentials,
             is_agent,
-            device: uuid::Uuid::new_v4().to_string(),
-            seats: seats.into(),
-            position: Arc::new(AtomicI64::new(0)),
-            waits_for_all: name.is_multiple_of(2),
+            device_id: uuid::Uuid::new_v4().to_string(),
+            memberships: seats.into(),
+            bus_position: Arc::new(AtomicI64::new(0)),
+            polls_all_threads: name.is_multiple_of(2),
         }
     }
 }
 
-impl Visitor {
+impl VirtualUser {
     /// Runs a connected virtual user until the end of the run.
-    pub(crate) async fn stay(mut self, mut entered: Entered, mut over: watch::Receiver<bool>) {
-        let seed = self.habits.seed.wrapping_add(self.name as u64);
+    pub(crate) async fn run(mut self, mut entered: ConnectedClient, mut over: watch::Receiver<bool>) {
+        let seed = self.profile.seed.wrapping_add(self.number as u64);
         let now = Instant::now();
-        let mut plans = Plans {
+        let mut plans = Schedules {
             rng: StdRng::seed_from_u64(seed ^ 0x0bad_5eed),
-            moments: Schedule::new(seed, self.habits.messages_per_second, now),
-            departures: Schedule::new(!seed, self.habits.departures_per_second, now),
+            sends: Schedule::new(seed, self.profile.messages_per_second, now),
+            disconnects: Schedule::new(!seed, self.profile.departures_per_second, now),
             has_finished: false,
         };
-        self.ledger.speaks(true);
+        self.recorder.set_sending(true);
         // Intended time of the last planned reconnect: messages due before it are no measure of the delivery latency.
         let mut since = None;
-        self.take(entered.missed.drain(..), since);
+        self.record_events(entered.missed.drain(..), since);
         loop {
             let left = tokio::select! {
-                left = self.be_there(&mut plans, entered, since) => left,
+                left = self.run_connected(&mut plans, entered, since) => left,
                 _ = over.wait_for(|over| *over) => break,
             };
-            if let Left::Until(moment) = left {
+            if let Disconnect::Planned(moment) = left {
                 since = Some(moment);
             }
-            self.ledger.is_away(self.name, true);
+            self.recorder.set_away(self.number, true);
             entered = tokio::select! {
-                entered = self.come_back(&mut plans, left, since) => entered,
+                entered = self.reconnect(&mut plans, left, since) => entered,
                 _ = over.wait_for(|over| *over) => break,
             };
-            self.ledger.is_away(self.name, false);
+            self.recorder.set_away(self.number, false);
         }
         if !plans.has_finished {
             let now = Instant::now();
-            let unsaid = plans.moments.skip_to(self.ledger.end().map_or(now, |end| end.min(now)));
-            self.ledger.tally(self.dialect, |tally| tally.unsaid += unsaid);
-            self.ledger.speaks(false);
+            let unsaid = plans.sends.skip_to(self.recorder.end().map_or(now, |end| end.min(now)));
+            self.recorder.tally(self.dialect, |tally| tally.unsaid += unsaid);
+            self.recorder.set_sending(false);
         }
     }
 
     /// Receives, sends and marks as read until a planned or unplanned disconnect.
-    async fn be_there(&self, plans: &mut Plans, entered: Entered, since: Option<Instant>) -> Left {
-        let Entered { mut ears, mouth, .. } = entered;
+    async fn run_connected(&self, plans: &mut Schedules, entered: ConnectedClient, since: Option<Instant>) -> Disconnect {
+        let ConnectedClient { receiver: mut ears, sender: mouth, .. } = entered;
         let called_away = Notify::new();
-        let speaking = self.speak(plans, mouth.as_ref(), &called_away);
+        let speaking = self.send_scheduled(plans, mouth.as_ref(), &called_away);
         let mut speaking = std::pin::pin!(speaking);
         tokio::select! {
             trouble = self.listen(ears.as_mut(), since) => {
-                self.ledger.error(self.dialect, trouble.kind());
+                self.recorder.error(self.dialect, trouble.kind());
                 // A send in progress is completed first.
                 called_away.notify_one();
                 speaking.await;
-                Left::CutOff
+                Disconnect::Unplanned
             }
             left = &mut speaking => {
-                mouth.leaves().await;
+                mouth.disconnect().await;
                 left
             }
-            () = self.read(mouth.as_ref()) => Left::CutOff,
-            () = self.live(mouth.as_ref()) => Left::CutOff,
+            () = self.mark_received_read(mouth.as_ref()) => Disconnect::Unplanned,
+            () = self.send_heartbeats(mouth.as_ref()) => Disconnect::Unplanned,
         }
     }
 
-    async fn listen(&self, ears: &mut dyn Ears, since: Option<Instant>) -> Trouble {
+    async fn listen(&self, ears: &mut dyn Receiver, since: Option<Instant>) -> RequestError {
         loop {
-            match ears.listen().await {
-                Ok(told) => self.take(told.into_iter(), since),
+            match ears.receive().await {
+                Ok(told) => self.record_events(told.into_iter(), since),
                 Err(trouble) => return trouble,
             }
         }
     }
 
     /// Records received events.
-    fn take(&self, told: impl Iterator<Item = Told>, since: Option<Instant>) {
+    fn record_events(&self, told: impl Iterator<Item = ReceivedEvent>, since: Option<Instant>) {
         for told in told {
             match told {
-                Told::Message { text, id } => {
-                    let Some((marker, at, seat)) = self.place_of(&text) else { continue };
-                    match self.ledger.hear(&seat.conversation, marker, self.name, since) {
-                        News::Own if self.dialect.has_socket() => self.ledger.acknowledge(&seat.conversation, marker.number),
-                        News::Own => {}
-                        News::Again => self.ledger.tally(self.dialect, |tally| tally.doubled += 1),
-                        News::First => {
-                            if seat.last.fetch_max(id, Ordering::Relaxed) > id {
-                                self.ledger.tally(self.dialect, |tally| tally.out_of_order += 1);
+                ReceivedEvent::Message { text, id } => {
+                    let Some((marker, at, seat)) = self.membership_of(&text) else { continue };
+                    match self.recorder.record_delivery(&seat.conversation, marker, self.number, since) {
+                        DeliveryKind::Own if self.dialect.has_socket() => {
+                            self.recorder.record_acknowledgement(&seat.conversation, marker.number)
+                        }
+                        DeliveryKind::Own => {}
+                        DeliveryKind::Duplicate => self.recorder.tally(self.dialect, |tally| tally.doubled += 1),
+                        DeliveryKind::First => {
+                            if seat.last_id.fetch_max(id, Ordering::Relaxed) > id {
+                                self.recorder.tally(self.dialect, |tally| tally.out_of_order += 1);
                             }
                             self.unread.send_replace(Some((at, id)));
                         }
                     }
                 }
-                Told::Confirmed { text } => {
-                    if let Some((marker, _, seat)) = self.place_of(&text) {
-                        self.ledger.acknowledge(&seat.conversation, marker.number);
+                ReceivedEvent::Acknowledged { text } => {
+                    if let Some((marker, _, seat)) = self.membership_of(&text) {
+                        self.recorder.record_acknowledgement(&seat.conversation, marker.number);
                     }
                 }
-                Told::Refused { key, why } => {
-                    let named = key.and_then(|key| self.place_of(&key));
+                ReceivedEvent::Refused { key, why } => {
+                    let named = key.and_then(|key| self.membership_of(&key));
                     let seat = named.map(|(_, _, seat)| seat).or_else(|| self.oldest_unanswered());
                     if let Some(seat) = seat {
                         let number = named.map(|(marker, ..)| marker.number);
-                        self.ledger.refuse(&seat.conversation, number, self.name, &why);
+                        self.recorder.record_refusal(&seat.conversation, number, self.number, &why);
                     }
                 }
-                Told::Trouble(kind) => self.ledger.error(self.dialect, &kind),
+                ReceivedEvent::Failure(kind) => self.recorder.error(self.dialect, &kind),
             }
         }
     }
 
     /// Finds the membership that a text belongs to: its marker, the index, and the membership.
-    fn place_of(&self, text: &str) -> Option<(Marker, usize, &Seat)> {
-        let marker = self.ledger.marker(text)?;
-        let at = self.visit.seats.iter().position(|seat| seat.conversation.is(marker))?;
-        Some((marker, at, &self.visit.seats[at]))
+    fn membership_of(&self, text: &str) -> Option<(Marker, usize, &Membership)> {
+        let marker = self.recorder.marker(text)?;
+        let at = self.context.memberships.iter().position(|seat| seat.conversation.contains(marker))?;
+        Some((marker, at, &self.context.memberships[at]))
     }
 
-    fn oldest_unanswered(&self) -> Option<&Seat> {
-        self.visit.seats.iter().find(|seat| !self.ledger.unanswered(&seat.conversation, self.name).is_empty())
+    fn oldest_unanswered(&self) -> Option<&Membership> {
+        self.context.memberships.iter().find(|seat| !self.recorder.unanswered(&seat.conversation, self.number).is_empty())
     }
 
     /// Sends a message at each scheduled time, one after the other. A slow send makes the next one late, and the
     /// lateness is measured.
-    async fn speak(&self, plans: &mut Plans, mouth: &dyn Mouth, called_away: &Notify) -> Left {
+    async fn send_scheduled(&self, plans: &mut Schedules, mouth: &dyn Sender, called_away: &Notify) -> Disconnect {
         loop {
-            let (due, renewal) = (plans.moments.next(), self.visit.pass.good_until);
-            let departure = plans.departures.next().min(renewal);
-            let types = plans.rng.random_bool(self.habits.typing);
-            let seat = &self.visit.seats[plans.rng.random_range(0..self.visit.seats.len())];
+            let (due, renewal) = (plans.sends.next(), self.context.credentials.renew_at);
+            let departure = plans.disconnects.next().min(renewal);
+            let types = plans.rng.random_bool(self.profile.typing);
+            let seat = &self.context.memberships[plans.rng.random_range(0..self.context.memberships.len())];
             tokio::select! {
                 biased;
-                () = called_away.notified() => return Left::CutOff,
-                () = self.ledger.ends_before(due) => {
+                () = called_away.notified() => return Disconnect::Unplanned,
+                () = self.recorder.wait_until_end_before(due) => {
                     if !std::mem::replace(&mut plans.has_finished, true) {
-                        self.ledger.speaks(false);
+                        self.recorder.set_sending(false);
                     }
                     called_away.notified().await;
-                    return Left::CutOff;
+                    return Disconnect::Unplanned;
                 }
                 () = sleep_until(departure), if departure <= due => {
                     let back = departure + Duration::from_secs_f64(plans.rng.random_range(1.0..5.0));
-                    plans.departures.skip_to(back);
-                    plans.moments.skip_to(back);
-                    return Left::Until(back);
+                    plans.disconnects.skip_to(back);
+                    plans.sends.skip_to(back);
+                    return Disconnect::Planned(back);
                 }
                 () = sleep_until(due) => {}
                 // A failing or slow typing indicator does not delay the message.
-                () = self.type_before(due, seat, mouth), if types => {}
+                () = self.send_typing(due, seat, mouth), if types => {}
             }
-            plans.moments.take();
-            let marker = self.ledger.say(&seat.conversation, self.name, due);
-            if self.utter(seat, marker, mouth).await {
-                return Left::CutOff;
+            plans.sends.take();
+            let marker = self.recorder.record_send(&seat.conversation, self.number, due);
+            if self.send(seat, marker, mouth).await {
+                return Disconnect::Unplanned;
             }
-            if self.dialect.has_socket() && plans.moments.next() < Instant::now() {
-                sleep(PACE).await;
+            if self.dialect.has_socket() && plans.sends.next() < Instant::now() {
+                sleep(SEND_PAUSE).await;
             }
         }
     }
 
     /// Sends a typing indicator ahead of the message, then never completes.
-    async fn type_before(&self, due: Instant, seat: &Seat, mouth: &dyn Mouth) {
-        sleep_until(due - TYPING).await;
-        if let Err(trouble) = mouth.types(seat).await {
-            self.ledger.error(self.dialect, trouble.kind());
+    async fn send_typing(&self, due: Instant, seat: &Membership, mouth: &dyn Sender) {
+        sleep_until(due - TYPING_LEAD).await;
+        if let Err(trouble) = mouth.send_typing(seat).await {
+            self.recorder.error(self.dialect, trouble.kind());
         }
         std::future::pending().await
     }
 
     /// Sends a message, or retries it. True if the socket turns out to be broken.
-    async fn utter(&self, seat: &Seat, marker: Marker, mouth: &dyn Mouth) -> bool {
-        let (text, key) = (self.ledger.text(marker, self.habits.text_bytes), self.ledger.key(marker));
-        match mouth.say(seat, &text, &key).await {
-            Ok(true) => self.ledger.acknowledge(&seat.conversation, marker.number),
+    async fn send(&self, seat: &Membership, marker: Marker, mouth: &dyn Sender) -> bool {
+        let (text, key) = (self.recorder.text(marker, self.profile.text_bytes), self.recorder.key(marker));
+        match mouth.send(seat, &text, &key).await {
+            Ok(true) => self.recorder.record_acknowledgement(&seat.conversation, marker.number),
             Ok(false) => {}
-            Err(Trouble::Refused(why) | Trouble::Unauthorized(why)) => {
-                self.ledger.refuse(&seat.conversation, Some(marker.number), self.name, &why);
+            Err(RequestError::Refused(why) | RequestError::Unauthorized(why)) => {
+                self.recorder.record_refusal(&seat.conversation, Some(marker.number), self.number, &why);
             }
-            Err(Trouble::Broken(why)) => {
-                self.ledger.error(self.dialect, &why);
+            Err(RequestError::Broken(why)) => {
+                self.recorder.error(self.dialect, &why);
                 if self.dialect.has_socket() {
                     return true;
                 }
-                self.ledger.give_up(&seat.conversation, marker.number);
+                self.recorder.record_unconfirmed(&seat.conversation, marker.number);
             }
         }
         false
     }
 
     /// Marks received messages as read, after a think time.
-    async fn read(&self, mouth: &dyn Mouth) {
-        let mut rng = StdRng::seed_from_u64(self.name as u64);
+    async fn mark_received_read(&self, mouth: &dyn Sender) {
+        let mut rng = StdRng::seed_from_u64(self.number as u64);
         let mut unread = self.unread.subscribe();
         // The loop does not end here: `self` holds the sender.
         while unread.changed().await.is_ok() {
-            sleep(exponential(&mut rng, self.habits.think.as_secs_f64())).await;
+            sleep(exponential(&mut rng, self.profile.think.as_secs_f64())).await;
             let Some((at, id)) = *unread.borrow_and_update() else { continue };
-            if let Err(trouble) = mouth.has_read(&self.visit.seats[at], id).await {
-                self.ledger.error(self.dialect, trouble.kind());
+            if let Err(trouble) = mouth.mark_read(&self.context.memberships[at], id).await {
+                self.recorder.error(self.dialect, trouble.kind());
             }
         }
     }
 
-    async fn live(&self, mouth: &dyn Mouth) {
+    async fn send_heartbeats(&self, mouth: &dyn Sender) {
         loop {
-            sleep(LIFE).await;
-            if let Err(trouble) = mouth.lives().await {
-                self.ledger.error(self.dialect, trouble.kind());
+            sleep(HEARTBEAT_INTERVAL).await;
+            if let Err(trouble) = mouth.send_heartbeat().await {
+                self.recorder.error(self.dialect, trouble.kind());
             }
         }
     }
 
     /// Reconnects, with retries and back-off, and retries unanswered messages.
-    async fn come_back(&mut self, plans: &mut Plans, left: Left, since: Option<Instant>) -> Entered {
+    async fn reconnect(&mut self, plans: &mut Schedules, left: Disconnect, since: Option<Instant>) -> ConnectedClient {
         let began = match left {
-            Left::Until(moment) => {
-                self.ledger.tally(self.dialect, |tally| tally.left += 1);
+            Disconnect::Planned(moment) => {
+                self.recorder.tally(self.dialect, |tally| tally.left += 1);
                 sleep_until(moment).await;
                 moment
             }
-            Left::CutOff => {
-                self.ledger.tally(self.dialect, |tally| tally.cut_off += 1);
+            Disconnect::Unplanned => {
+                self.recorder.tally(self.dialect, |tally| tally.cut_off += 1);
                 Instant::now()
             }
         };
         let mut pause = Duration::from_millis(500);
-        let mut is_known = self.visit.pass.good_until > Instant::now();
+        let mut is_known = self.context.credentials.renew_at > Instant::now();
         loop {
-            match self.try_to_enter(is_known, matches!(left, Left::CutOff), since).await {
+            match self.try_connect(is_known, matches!(left, Disconnect::Unplanned), since).await {
                 Ok(entered) => {
-                    self.ledger.counts(self.dialect).comeback.saturating_record(micros(began));
+                    self.recorder.stats(self.dialect).comeback.saturating_record(elapsed_micros(began));
                     return entered;
                 }
                 Err(trouble) => {
-                    self.ledger.error(self.dialect, trouble.kind());
-                    is_known = is_known && !matches!(trouble, Trouble::Unauthorized(_));
+                    self.recorder.error(self.dialect, trouble.kind());
+                    is_known = is_known && !matches!(trouble, RequestError::Unauthorized(_));
                 }
             }
             // Jitter, so that virtual users do not reconnect all at once.
             sleep(pause.mul_f64(plans.rng.random_range(0.5..1.5))).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
+            pause = (pause * 2).min(MAX_BACKOFF);
         }
     }
 
-    async fn try_to_enter(&mut self, is_known: bool, was_cut_off: bool, since: Option<Instant>) -> Result<Entered, Trouble> {
+    async fn try_connect(
+        &mut self,
+        is_known: bool,
+        was_cut_off: bool,
+        since: Option<Instant>,
+    ) -> Result<ConnectedClient, RequestError> {
         // A reconnect uses new connections.
-        self.visit.http = Http::new(&self.visit.site)?;
+        self.context.http = Http::new(&self.context.site)?;
         if !is_known {
-            self.visit.pass = log_in(&self.visit.http, self.dialect, &self.account, false).await?;
+            self.context.credentials = log_in(&self.context.http, self.dialect, &self.account, false).await?;
         }
-        let mut entered = enter(self.dialect, &self.visit).await?;
+        let mut entered = connect(self.dialect, &self.context).await?;
         // Missed messages may contain own ones, which acknowledges them.
-        self.take(entered.missed.drain(..), since);
-        for seat in self.visit.seats.iter() {
-            for marker in self.ledger.unanswered(&seat.conversation, self.name) {
-                if entered.mouth.may_repeat() {
-                    self.utter(seat, marker, entered.mouth.as_ref()).await;
-                    sleep(PACE).await;
+        self.record_events(entered.missed.drain(..), since);
+        for seat in self.context.memberships.iter() {
+            for marker in self.recorder.unanswered(&seat.conversation, self.number) {
+                if entered.sender.is_idempotent() {
+                    self.send(seat, marker, entered.sender.as_ref()).await;
+                    sleep(SEND_PAUSE).await;
                 } else if was_cut_off {
                     // After a planned disconnect the acknowledgement can still come.
-                    self.ledger.give_up(&seat.conversation, marker.number);
+                    self.recorder.record_unconfirmed(&seat.conversation, marker.number);
                 }
             }
         }

@@ -7,7 +7,7 @@ use std::{borrow::Cow, collections::BTreeSet, fs, path::Path};
 
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::table::{HEAD, grown, line, number};
+pub(crate) use self::table::{HEAD, growth_table, number, row_line};
 use crate::{Result, load::median, machine::Machine};
 
 /// Text that is either written in this program or read from an earlier report.
@@ -61,7 +61,7 @@ const FIGURES: &str = "results.json";
 /// Target of a row.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Mark {
+pub(crate) enum RowTarget {
     AtLeast(f64),
     AtMost(f64),
     /// Ours is below this value, whatever the limit needs.
@@ -78,7 +78,7 @@ pub(crate) struct Row {
     pub(crate) what: Text,
     pub(crate) limit: Text,
     pub(crate) unit: Text,
-    pub(crate) mark: Mark,
+    pub(crate) mark: RowTarget,
     /// One pair for each round: ours, and the limit.
     pub(crate) rounds: Vec<(f64, f64)>,
     pub(crate) remark: String,
@@ -103,12 +103,12 @@ impl Row {
     }
 
     /// True if the median meets the target.
-    fn reached(&self) -> bool {
+    fn meets_target(&self) -> bool {
         match self.mark {
-            Mark::AtLeast(ratio) => self.ratios().median >= ratio,
-            Mark::AtMost(ratio) => self.ratios().median <= ratio,
-            Mark::Below(most) => median(&self.ours()) < most,
-            Mark::Reach(least) => median(&self.ours()) >= least,
+            RowTarget::AtLeast(ratio) => self.ratios().median >= ratio,
+            RowTarget::AtMost(ratio) => self.ratios().median <= ratio,
+            RowTarget::Below(most) => median(&self.ours()) < most,
+            RowTarget::Reach(least) => median(&self.ours()) >= least,
         }
     }
 }
@@ -203,7 +203,7 @@ pub(crate) struct Run {
 struct Dated<T> {
     run: String,
     #[serde(flatten)]
-    it: T,
+    result: T,
 }
 
 /// Results of this run and of earlier ones.
@@ -225,7 +225,7 @@ impl Results {
     }
 
     /// Replaces earlier results by those of a run. Results that the run did not measure stay.
-    pub(crate) fn take(&mut self, run: Run, rows: Vec<Row>, growth: Vec<Growth>) {
+    pub(crate) fn merge(&mut self, run: Run, rows: Vec<Row>, growth: Vec<Growth>) {
         let at = run.at.clone();
         replace(&mut self.rows, rows, &at, |row| &row.key);
         replace(&mut self.growth, growth, &at, |growth| &growth.key);
@@ -240,33 +240,33 @@ impl Results {
         fs::create_dir_all(directory)?;
         fs::write(directory.join(FIGURES), serde_json::to_string_pretty(self)? + "\n")?;
         for row in &self.rows {
-            fs::write(directory.join(format!("{}.svg", row.it.key)), plot::row(&row.it)?)?;
+            fs::write(directory.join(format!("{}.svg", row.result.key)), plot::row(&row.result)?)?;
         }
         for growth in &self.growth {
-            fs::write(directory.join(format!("{}.svg", growth.it.key)), plot::growth(&growth.it)?)?;
+            fs::write(directory.join(format!("{}.svg", growth.result.key)), plot::growth(&growth.result)?)?;
         }
         Ok(fs::write(directory.join("README.md"), table::report(self))?)
     }
 }
 
 fn replace<T>(known: &mut Vec<Dated<T>>, new: Vec<T>, run: &str, key: impl Fn(&T) -> &Text) {
-    known.retain(|old| new.iter().all(|new| key(new) != key(&old.it)));
-    known.extend(new.into_iter().map(|it| Dated { run: run.to_owned(), it }));
+    known.retain(|old| new.iter().all(|new| key(new) != key(&old.result)));
+    known.extend(new.into_iter().map(|it| Dated { run: run.to_owned(), result: it }));
     let place = |it: &T| KEYS.iter().position(|known| *known == key(it).as_ref());
-    known.retain(|dated| place(&dated.it).is_some());
-    known.sort_by_key(|dated| place(&dated.it));
+    known.retain(|dated| place(&dated.result).is_some());
+    known.sort_by_key(|dated| place(&dated.result));
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{Curve, Growth, Mark, Results, Row, Run, plot, table};
+    use super::{Curve, Growth, Results, Row, RowTarget, Run, plot, table};
     use crate::machine::Machine;
 
     fn run(at: &str) -> Run {
         Run { at: at.to_owned(), command: "bench/run".to_owned(), seconds: 61, machine: Machine::this(None).unwrap() }
     }
 
-    fn row(key: &'static str, mark: Mark, rounds: &[(f64, f64)]) -> Row {
+    fn row(key: &'static str, mark: RowTarget, rounds: &[(f64, f64)]) -> Row {
         let (what, limit, unit) = ("`what`".into(), "limit".into(), "/s".into());
         Row { key: key.into(), what, limit, unit, mark, rounds: rounds.to_vec(), remark: String::new() }
     }
@@ -281,13 +281,13 @@ mod tests {
     #[test]
     fn a_run_leaves_what_it_does_not_measure() {
         let mut results = Results::default();
-        let [count, poll] = ["count-memory", "poll-memory"].map(|key| row(key, Mark::AtLeast(0.5), &[(1.0, 2.0)]));
-        results.take(run("first"), vec![poll.clone(), count.clone()], vec![growth()]);
-        results.take(run("second"), vec![count, row("of old", Mark::AtLeast(1.0), &[(1.0, 1.0)])], Vec::new());
-        let kept: Vec<_> = results.rows.iter().map(|row| (row.it.key.as_ref(), row.run.as_str())).collect();
+        let [count, poll] = ["count-memory", "poll-memory"].map(|key| row(key, RowTarget::AtLeast(0.5), &[(1.0, 2.0)]));
+        results.merge(run("first"), vec![poll.clone(), count.clone()], vec![growth()]);
+        results.merge(run("second"), vec![count, row("of old", RowTarget::AtLeast(1.0), &[(1.0, 1.0)])], Vec::new());
+        let kept: Vec<_> = results.rows.iter().map(|row| (row.result.key.as_ref(), row.run.as_str())).collect();
         assert_eq!(kept, [("count-memory", "second"), ("poll-memory", "first")]);
         assert_eq!(results.growth[0].run, "first");
-        results.take(run("third"), vec![poll], vec![growth()]);
+        results.merge(run("third"), vec![poll], vec![growth()]);
         let runs: Vec<_> = results.runs.iter().map(|run| run.at.as_str()).collect();
         assert_eq!(runs, ["second", "third"]);
         let read: Results = serde_json::from_str(&serde_json::to_string(&results).unwrap()).unwrap();
@@ -297,18 +297,18 @@ mod tests {
     #[test]
     fn what_counts_is_the_median() {
         let rounds = [(1.0, 4.0), (2.0, 4.0), (30.0, 4.0)];
-        assert!(row("room", Mark::AtLeast(0.5), &rounds).reached());
-        assert!(!row("room", Mark::AtMost(0.4), &rounds).reached());
-        assert!(row("room", Mark::Reach(2.0), &rounds).reached());
-        assert!(!row("room", Mark::Below(2.0), &rounds).reached());
-        let told = table::grown(&growth());
+        assert!(row("room", RowTarget::AtLeast(0.5), &rounds).meets_target());
+        assert!(!row("room", RowTarget::AtMost(0.4), &rounds).meets_target());
+        assert!(row("room", RowTarget::Reach(2.0), &rounds).meets_target());
+        assert!(!row("room", RowTarget::Below(2.0), &rounds).meets_target());
+        let told = table::growth_table(&growth());
         assert!(told.contains("| a send | 95 | 100 | 2,000 | 20.00 | **22.22** | 25.00 | at most 1.3 | **missed** |"), "{told}");
     }
 
     #[test]
     fn plots_show_every_round_without_any_font() {
         let rounds = [(1.0, 4.0), (2.0, 4.0), (30.0, 4.0)];
-        for (mark, lines) in [(Mark::AtLeast(0.5), 1), (Mark::Below(3.0), 2)] {
+        for (mark, lines) in [(RowTarget::AtLeast(0.5), 1), (RowTarget::Below(3.0), 2)] {
             let svg = plot::row(&row("room", mark, &rounds)).unwrap();
             assert_eq!(svg.matches("<circle").count(), lines * rounds.len(), "{svg}");
         }

@@ -15,7 +15,7 @@ use plotters::{
     style::{Color, IntoFont, RGBColor, TextStyle, WHITE},
 };
 
-use super::{Growth, Mark, Row, number};
+use super::{Growth, Row, RowTarget, number};
 use crate::Result;
 
 const WIDTH: u32 = 760;
@@ -47,10 +47,10 @@ type Logarithmic<'a> = ChartContext<'a, SVGBackend<'a>, Cartesian2d<LogCoord<f64
 pub(super) fn row(row: &Row) -> Result<String> {
     let (ours, limit) = ("Dragoman", row.limit.as_ref());
     let (lines, mark, unit) = match row.mark {
-        Mark::AtLeast(mark) => (vec![("ratio", row.ratios().values)], (mark, "at least"), ""),
-        Mark::AtMost(mark) => (vec![("ratio", row.ratios().values)], (mark, "at most"), ""),
-        Mark::Below(mark) => (vec![(ours, row.ours()), (limit, row.limits())], (mark, "below"), row.unit.as_ref()),
-        Mark::Reach(mark) => (vec![(ours, row.ours()), (limit, row.limits())], (mark, "at least"), row.unit.as_ref()),
+        RowTarget::AtLeast(mark) => (vec![("ratio", row.ratios().values)], (mark, "at least"), ""),
+        RowTarget::AtMost(mark) => (vec![("ratio", row.ratios().values)], (mark, "at most"), ""),
+        RowTarget::Below(mark) => (vec![(ours, row.ours()), (limit, row.limits())], (mark, "below"), row.unit.as_ref()),
+        RowTarget::Reach(mark) => (vec![(ours, row.ours()), (limit, row.limits())], (mark, "at least"), row.unit.as_ref()),
     };
     let top = lines.iter().flat_map(|(_, values)| values).copied().fold(mark.0, f64::max) * 1.1;
     let rounds = row.rounds.len() as f64;
@@ -80,10 +80,10 @@ pub(super) fn row(row: &Row) -> Result<String> {
         for ((what, values), colour) in lines.iter().zip([LINES[0], LIMIT]) {
             let points = values.iter().zip(1_u32..).map(|(value, round)| (f64::from(round), *value));
             chart.draw_series(LineSeries::new(points, colour.stroke_width(2)).point_size(3))?;
-            name(names, place, colour, what)?;
+            legend_entry(names, place, colour, what)?;
             place += 1;
         }
-        name(
+        legend_entry(
             names,
             place,
             MARK,
@@ -124,7 +124,7 @@ pub(super) fn growth(growth: &Growth) -> Result<String> {
             chart.draw_series(spreads.iter().map(reach))?;
             chart.draw_series(spreads.iter().map(|(size, spread)| Circle::new((*size, spread.median), 3, colour.filled())))?;
             chart.draw_series(LineSeries::new(spreads.iter().map(|(size, spread)| (*size, spread.median)), colour))?;
-            name(names, place, colour, &curve.what)?;
+            legend_entry(names, place, colour, &curve.what)?;
         }
         Ok(())
     })
@@ -146,17 +146,17 @@ fn draw(height: u32, title: &str, fill: impl FnOnce(&Area<'_>, &Area<'_>) -> Res
 }
 
 /// Draws one entry of the legend.
-fn name(area: &Area<'_>, place: usize, colour: RGBColor, what: &str) -> Result<()> {
+fn legend_entry(area: &Area<'_>, place: usize, colour: RGBColor, what: &str) -> Result<()> {
     let y = 20 + 34 * i32::try_from(place)?;
     area.draw(&PathElement::new([(0, y + 6), (14, y + 6)], colour.stroke_width(3)))?;
-    for (line, y) in broken(&what.replace('`', "")).into_iter().zip((y..).step_by(15)) {
+    for (line, y) in wrap(&what.replace('`', "")).into_iter().zip((y..).step_by(15)) {
         area.draw(&Text::new(line, (20, y), small(INK)))?;
     }
     Ok(())
 }
 
 /// Wraps a text to the width of the legend.
-fn broken(text: &str) -> Vec<String> {
+fn wrap(text: &str) -> Vec<String> {
     const LONGEST: usize = 34;
     let mut lines = vec![String::new()];
     for word in text.split_whitespace() {

@@ -1,6 +1,6 @@
 //! The tables of the report, in Markdown.
 
-use super::{Dated, Growth, Mark, Results, Row, Run};
+use super::{Dated, Growth, Results, Row, RowTarget, Run};
 use crate::load::median;
 
 /// Head of the table that is printed during a run.
@@ -9,10 +9,11 @@ pub(crate) const HEAD: &str = "\
 |---|---|--:|--:|--:|--:|--:|---|---|---|";
 
 /// A row of that table.
-pub(crate) fn line(row: &Row) -> String {
+pub(crate) fn row_line(row: &Row) -> String {
     let Row { what, limit, unit, remark, .. } = row;
     let (ours, limits, ratios) = (number(median(&row.ours())), number(median(&row.limits())), row.ratios());
-    let (least, ratio, most, mark, judgement) = (ratios.least, ratios.median, ratios.most, mark(row), judgement(row.reached()));
+    let (least, ratio, most, mark, judgement) =
+        (ratios.least, ratios.median, ratios.most, mark(row), judgement(row.meets_target()));
     format!(
         "| {what} | {limit} | {ours} {unit} | {limits} {unit} | {least:.2} | **{ratio:.2}** | {most:.2} | {mark} | {judgement} | {remark} |"
     )
@@ -28,34 +29,34 @@ pub(super) fn report(results: &Results) -> String {
          not comparable; ratios are, roughly. `results.json` has every round.\n\n## Runs\n",
     );
     for run in &results.runs {
-        text += &told(run);
+        text += &run_line(run);
     }
     text += "\n## Beside the limits\n\n| what | against | ours | limit | ratio: min | median | max | to reach | | remark | run of |\n\
              |---|---|--:|--:|--:|--:|--:|---|---|---|---|\n";
     for row in &results.rows {
-        text += &format!("{} {} |\n", line(&row.it), row.run);
+        text += &format!("{} {} |\n", row_line(&row.result), row.run);
     }
     text += "\n## How cost grows\n\n\
              Microseconds at the median, at each size, and how many times as long the largest takes as the smallest.\n";
     for growth in &results.growth {
-        let Growth { key, over, .. } = &growth.it;
-        text += &format!("\n### {over}\n\nRun of {}.\n\n![{over}]({key}.svg)\n{}", growth.run, grown(&growth.it));
+        let Growth { key, over, .. } = &growth.result;
+        text += &format!("\n### {over}\n\nRun of {}.\n\n![{over}]({key}.svg)\n{}", growth.run, growth_table(&growth.result));
     }
     text += "\n## Every round\n";
-    for Dated { it: Row { key, what, .. }, .. } in &results.rows {
+    for Dated { result: Row { key, what, .. }, .. } in &results.rows {
         text += &format!("\n![{what}]({key}.svg)\n");
     }
     text
 }
 
-fn told(run: &Run) -> String {
+fn run_line(run: &Run) -> String {
     let Run { at, command, seconds, machine } = run;
     let (minutes, seconds) = (seconds / 60, seconds % 60);
     format!("\n- {at}: `{command}`, in {minutes} min {seconds} s, on {machine}\n")
 }
 
 /// The table of one growth, with a column for each size.
-pub(crate) fn grown(growth: &Growth) -> String {
+pub(crate) fn growth_table(growth: &Growth) -> String {
     let Growth { over, sizes, curves, .. } = growth;
     let mut text = format!("\n| {over}: |");
     for size in sizes {
@@ -83,10 +84,10 @@ pub(crate) fn grown(growth: &Growth) -> String {
 fn mark(row: &Row) -> String {
     let unit = &row.unit;
     match row.mark {
-        Mark::AtLeast(ratio) => format!("at least {ratio}"),
-        Mark::AtMost(ratio) => format!("at most {ratio}"),
-        Mark::Reach(least) => format!("at least {} {unit}", number(least)),
-        Mark::Below(most) => format!("below {} {unit}", number(most)),
+        RowTarget::AtLeast(ratio) => format!("at least {ratio}"),
+        RowTarget::AtMost(ratio) => format!("at most {ratio}"),
+        RowTarget::Reach(least) => format!("at least {} {unit}", number(least)),
+        RowTarget::Below(most) => format!("below {} {unit}", number(most)),
     }
 }
 

@@ -22,23 +22,23 @@ use crate::{
     database::Databases,
     http::{self, Connection, Request},
     load::median,
-    report::{Mark, Row},
+    report::{Row, RowTarget},
     requests::{poll, send, session},
-    rows::Bench,
+    rows::Benchmark,
     socket::handshake,
 };
 
 /// Pause between two sends of the other user, which keeps them within the rate limit.
-const PACE: Duration = Duration::from_millis(60);
+const SEND_PAUSE: Duration = Duration::from_millis(60);
 const SENDS: usize = 40;
 /// Time that a flood gets to build up.
-const RISE: Duration = Duration::from_millis(500);
+const RAMP_UP: Duration = Duration::from_millis(500);
 /// Pause before a closed connection is opened again.
-const AGAIN: Duration = Duration::from_millis(5);
+const RECONNECT_PAUSE: Duration = Duration::from_millis(5);
 /// An address in another network than the other user's.
-const STRANGER: Ipv4Addr = Ipv4Addr::new(127, 0, 9, 1);
+const OTHER_NETWORK: Ipv4Addr = Ipv4Addr::new(127, 0, 9, 1);
 /// A third network. Each of its log-ins has an address of its own.
-const NEIGHBOURS: [u8; 3] = [127, 0, 5];
+const THIRD_NETWORK: [u8; 3] = [127, 0, 5];
 const LOGINS: u8 = 12;
 const UPLOAD_BYTES: usize = 1024 * 1024;
 
@@ -54,25 +54,30 @@ struct Flood {
     reconnects: bool,
 }
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     /// Measures all floods with the limits that the program ships with, and 50,000 people. Sender and flood use
     /// different conversations.
     pub(super) async fn floods(&self, databases: &Databases) -> Result<()> {
-        databases.people().await?;
-        let ours = Server::as_shipped(&self.program, &databases.ours)?;
+        databases.add_people().await?;
+        let ours = Server::with_default_limits(&self.program, &databases.ours)?;
         for flood in floods(ours.address) {
-            self.beside(&ours, (flood.key, flood.what), &[&flood], sends).await?;
+            self.flood_row(&ours, (flood.key, flood.what), &[&flood], send_latency).await?;
         }
         let [_, searches, .., log_ins] = &floods(ours.address);
         let both = [searches, log_ins];
-        self.beside(&ours, ("flood-both", "a send beside searches and log-ins with a wrong password at once"), &both, sends)
-            .await?;
+        self.flood_row(
+            &ours,
+            ("flood-both", "a send beside searches and log-ins with a wrong password at once"),
+            &both,
+            send_latency,
+        )
+        .await?;
         let name = ("flood-both-logins", "a log-in from a third network beside the same");
-        self.beside(&ours, name, &both, neighbours_log_in).await
+        self.flood_row(&ours, name, &both, log_in_latency).await
     }
 
     /// Measures something during the floods and without them, in turns.
-    async fn beside(
+    async fn flood_row(
         &self,
         ours: &Server,
         (key, what): (&'static str, &'static str),
@@ -82,15 +87,15 @@ impl Bench<'_> {
         let mut rounds = Vec::new();
         for _ in 0..self.rounds() {
             let alone = measured(ours).await?;
-            let floods: Vec<_> = floods.iter().map(|flood| Flooding::begin(ours.address, flood)).collect();
-            tokio::time::sleep(RISE).await;
+            let floods: Vec<_> = floods.iter().map(|flood| RunningFlood::begin(ours.address, flood)).collect();
+            tokio::time::sleep(RAMP_UP).await;
             let beside = measured(ours).await;
-            floods.into_iter().for_each(Flooding::end);
+            floods.into_iter().for_each(RunningFlood::end);
             rounds.push((beside?, alone));
         }
         let connections = floods.iter().map(|flood| flood.connections.to_string()).collect::<Vec<_>>().join(" and ");
         let (limit, unit, remark) = ("the same alone".into(), "us".into(), format!("{connections} connections"));
-        self.done(Row { key: key.into(), what: what.into(), limit, unit, mark: Mark::AtMost(2.0), rounds, remark })
+        self.finish_row(Row { key: key.into(), what: what.into(), limit, unit, mark: RowTarget::AtMost(2.0), rounds, remark })
     }
 }
 
@@ -123,20 +128,20 @@ fn floods(address: SocketAddr) -> [Flood; 6] {
             "flood-logins",
             "a send beside another network's log-ins with a wrong password",
             450,
-            STRANGER,
+            OTHER_NETWORK,
             http::call("/web/session/authenticate", "", log_in),
         ),
     ]
 }
 
 /// Median latency of a send by person 3, in microseconds.
-async fn sends(server: &Server) -> Result<f64> {
+async fn send_latency(server: &Server) -> Result<f64> {
     // Conversation 2 holds the persons 3 and 4.
     let send = send(&session(3), 2);
     let mut connection = Connection::open(server.address).await?;
     let mut taken = Vec::new();
     for _ in 0..SENDS {
-        tokio::time::sleep(PACE).await;
+        tokio::time::sleep(SEND_PAUSE).await;
         let begun = Instant::now();
         connection.exchange(&send).await?;
         taken.push(begun.elapsed().as_secs_f64() * 1e6);
@@ -146,8 +151,8 @@ async fn sends(server: &Server) -> Result<f64> {
 
 /// Median latency of a log-in in microseconds, each from another address of a third network. A wrong password takes as
 /// long as the right one.
-async fn neighbours_log_in(server: &Server) -> Result<f64> {
-    let [first, second, third] = NEIGHBOURS;
+async fn log_in_latency(server: &Server) -> Result<f64> {
+    let [first, second, third] = THIRD_NETWORK;
     let mut taken = Vec::new();
     for number in 1..=LOGINS {
         let login = uuid::Uuid::new_v4();
@@ -169,12 +174,12 @@ async fn neighbours_log_in(server: &Server) -> Result<f64> {
 }
 
 /// A running flood, on a thread of its own.
-struct Flooding {
+struct RunningFlood {
     over: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
-impl Flooding {
+impl RunningFlood {
     fn begin(address: SocketAddr, flood: &Flood) -> Self {
         let Flood { connections, from, request, reconnects, .. } = flood.clone();
         let over = Arc::new(AtomicBool::new(false));
@@ -189,13 +194,13 @@ impl Flooding {
                     tasks.spawn(async move {
                         loop {
                             // Errors are expected: the server refuses much of a flood.
-                            let _ = pour(address, from, &request, reconnects).await;
-                            tokio::time::sleep(AGAIN).await;
+                            let _ = repeat_request(address, from, &request, reconnects).await;
+                            tokio::time::sleep(RECONNECT_PAUSE).await;
                         }
                     });
                 }
                 while !ends.load(Ordering::Acquire) {
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(RECONNECT_PAUSE).await;
                 }
             });
         });
@@ -209,7 +214,7 @@ impl Flooding {
 }
 
 /// Repeats the request on one connection until the server closes it.
-async fn pour(address: SocketAddr, from: Ipv4Addr, request: &[u8], reconnects: bool) -> Result<()> {
+async fn repeat_request(address: SocketAddr, from: Ipv4Addr, request: &[u8], reconnects: bool) -> Result<()> {
     let socket = TcpSocket::new_v4()?;
     socket.bind((from, 0).into())?;
     let mut stream: TcpStream = socket.connect(address).await?;

@@ -14,9 +14,9 @@ use crate::{
     children::Server,
     database::Databases,
     http::{self, Request},
-    report::{Mark, Row},
+    report::{Row, RowTarget},
     requests::session,
-    rows::Bench,
+    rows::Benchmark,
     socket::handshake,
 };
 
@@ -30,10 +30,10 @@ const UPLOAD_BYTES: usize = 8 * 1024 * 1024;
 /// Pause of each person between two steps. It keeps the sends far below what fills a disk.
 const PAUSE: Duration = Duration::from_millis(1_500);
 /// Bytes that a slow client transfers at a time, a little more than the minimum rate.
-const TRICKLE: usize = 4_096;
-const TRICKLE_PAUSE: Duration = Duration::from_millis(300);
+const SLOW_BYTES: usize = 4_096;
+const SLOW_PAUSE: Duration = Duration::from_millis(300);
 /// Time-out of a slow step.
-const SLOW: Duration = Duration::from_secs(25);
+const STEP_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The sum of `deploy/GUIDE.md`, "Memory: a sum of named bounds", in MiB: the shared part, and the part of each person
 /// with two connections, a socket whose client is slow, and a socket whose client sends.
@@ -43,20 +43,20 @@ fn bounds(cores: f64) -> f64 {
     all + each * PEOPLE.count() as f64
 }
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     /// Measures the highest resident memory while 200 people send, read and leave unfinished the largest inputs that
     /// the limits allow.
     pub(super) async fn mix(&self, databases: &Databases) -> Result<()> {
-        databases.mixed_people().await?;
+        databases.add_mix_people().await?;
         // Files on disk: in memory they would count as the server's.
         let files = std::env::temp_dir().join(format!("dragoman-bench-mix-{}", std::process::id()));
         let setting = [("DRAGOMAN__FILES", &*format!("file:{}", files.display()))];
-        let ours = Server::as_shipped_but(&self.program, &databases.ours, &setting)?;
+        let ours = Server::with_default_limits_and(&self.program, &databases.ours, &setting)?;
         let seconds = std::env::var("DRAGOMAN_BENCH_MIX_SECONDS").ok().map(|seconds| seconds.parse()).transpose()?;
         let lasts = Duration::from_secs(seconds.unwrap_or(if self.cli.quick { 15 } else { 60 }));
         let mut people = JoinSet::new();
         for person in PEOPLE {
-            people.spawn(live(ours.address, person));
+            people.spawn(run_person(ours.address, person));
         }
         let (begun, mut looks, mut highest) = (Instant::now(), interval(Duration::from_secs(1)), 0.0_f64);
         while begun.elapsed() < lasts {
@@ -68,12 +68,12 @@ impl Bench<'_> {
         let remark = format!("{} s; {:.0} MiB at the end", lasts.as_secs(), ours.resident()? / 1024.0);
         drop(ours);
         std::fs::remove_dir_all(&files)?;
-        self.done(Row {
+        self.finish_row(Row {
             key: "memory-mix".into(),
             what: "memory under the largest legal inputs of 200 people".into(),
             limit: "the sum of the bounds".into(),
             unit: "MiB".into(),
-            mark: Mark::AtMost(1.0),
+            mark: RowTarget::AtMost(1.0),
             rounds: vec![(highest / 1024.0, bounds(cores))],
             remark,
         })
@@ -81,27 +81,27 @@ impl Bench<'_> {
 }
 
 /// Cycles through the steps, each person starting with another one. Refusals are expected.
-async fn live(address: SocketAddr, person: i64) {
+async fn run_person(address: SocketAddr, person: i64) {
     let own = session(person);
     let texts = [text(person), nested(), names()];
     for step in person.. {
         let done = async {
             match step % 10 {
-                0 => at_once(address, &call("message/send", &own, &texts[0])).await,
+                0 => exchange(address, &call("message/send", &own, &texts[0])).await,
                 1 => {
-                    slowly_read(address, &call("messages", &own, &format!(r#"{{"thread_id":{CONVERSATION},"limit":200}}"#))).await
+                    read_slowly(address, &call("messages", &own, &format!(r#"{{"thread_id":{CONVERSATION},"limit":200}}"#))).await
                 }
-                2 => at_once(address, &call("threads", &own, &texts[1])).await,
-                3 => unfinished(address, &upload(&own)).await,
-                4 => slowly_sent(address, &call("message/send", &own, &texts[0])).await,
+                2 => exchange(address, &call("threads", &own, &texts[1])).await,
+                3 => send_unfinished(address, &upload(&own)).await,
+                4 => send_slowly(address, &call("message/send", &own, &texts[0])).await,
                 5 => silent_socket(address, &own).await,
                 6 => large_frames(address, &own).await,
-                7 => at_once(address, &log_in()).await,
-                8 => at_once(address, &http::call("/im_chat/init", &own, "{}")).await,
-                _ => at_once(address, &call("thread/create", &own, &texts[2])).await,
+                7 => exchange(address, &log_in()).await,
+                8 => exchange(address, &http::call("/im_chat/init", &own, "{}")).await,
+                _ => exchange(address, &call("thread/create", &own, &texts[2])).await,
             }
         };
-        let _ = timeout(SLOW, done).await;
+        let _ = timeout(STEP_TIMEOUT, done).await;
         sleep(PAUSE).await;
     }
 }
@@ -141,7 +141,7 @@ fn upload(session: &str) -> Request {
     [head.into_bytes(), vec![b'x'; UPLOAD_BYTES]].concat()
 }
 
-async fn at_once(address: SocketAddr, request: &[u8]) -> Result<()> {
+async fn exchange(address: SocketAddr, request: &[u8]) -> Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request).await?;
     let mut some = vec![0; 65_536];
@@ -150,34 +150,34 @@ async fn at_once(address: SocketAddr, request: &[u8]) -> Result<()> {
 }
 
 /// Reads the answer as slowly as the server allows.
-async fn slowly_read(address: SocketAddr, request: &[u8]) -> Result<()> {
+async fn read_slowly(address: SocketAddr, request: &[u8]) -> Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request).await?;
-    let mut some = [0; TRICKLE];
+    let mut some = [0; SLOW_BYTES];
     while stream.read(&mut some).await? > 0 {
-        sleep(TRICKLE_PAUSE).await;
+        sleep(SLOW_PAUSE).await;
     }
     Ok(())
 }
 
-async fn slowly_sent(address: SocketAddr, request: &[u8]) -> Result<()> {
+async fn send_slowly(address: SocketAddr, request: &[u8]) -> Result<()> {
     let mut stream = TcpStream::connect(address).await?;
-    for part in request.chunks(TRICKLE) {
+    for part in request.chunks(SLOW_BYTES) {
         stream.write_all(part).await?;
-        sleep(TRICKLE_PAUSE).await;
+        sleep(SLOW_PAUSE).await;
     }
     Ok(())
 }
 
 /// Sends an incomplete request, and then nothing.
-async fn unfinished(address: SocketAddr, request: &[u8]) -> Result<()> {
+async fn send_unfinished(address: SocketAddr, request: &[u8]) -> Result<()> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request).await?;
-    sleep(SLOW).await;
+    sleep(STEP_TIMEOUT).await;
     Ok(())
 }
 
-async fn opened(address: SocketAddr, session: &str) -> Result<TcpStream> {
+async fn open_socket(address: SocketAddr, session: &str) -> Result<TcpStream> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(&handshake(address, &format!("/conversations/{CONVERSATION}/"), session)).await?;
     Ok(stream)
@@ -185,18 +185,18 @@ async fn opened(address: SocketAddr, session: &str) -> Result<TcpStream> {
 
 /// Opens a socket, and reads nothing.
 async fn silent_socket(address: SocketAddr, session: &str) -> Result<()> {
-    let _open = opened(address, session).await?;
-    sleep(SLOW).await;
+    let _open = open_socket(address, session).await?;
+    sleep(STEP_TIMEOUT).await;
     Ok(())
 }
 
 /// Sends frames of the maximum length, with a mask of zeros.
 async fn large_frames(address: SocketAddr, session: &str) -> Result<()> {
-    let mut stream = opened(address, session).await?;
+    let mut stream = open_socket(address, session).await?;
     let frame = [&[0x81, 0xff][..], &(FRAME_BYTES as u64).to_be_bytes(), &[0; 4], &vec![b'x'; FRAME_BYTES]].concat();
     for _ in 0..8 {
         stream.write_all(&frame).await?;
-        sleep(TRICKLE_PAUSE).await;
+        sleep(SLOW_PAUSE).await;
     }
     Ok(())
 }

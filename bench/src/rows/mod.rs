@@ -19,18 +19,18 @@ use crate::{
     children::Server,
     database::Databases,
     http::{self, Request},
-    report::{self, Growth, Mark, Row},
-    requests::{CONNECTIONS, Furnished, count, send, session},
-    say,
+    print_line,
+    report::{self, Growth, Row, RowTarget},
+    requests::{CONNECTIONS, DemoThreads, count, send, session},
 };
 
 /// Names by which the command line selects rows.
-pub(crate) const WORDS: [&str; 14] = [
+pub(crate) const ROW_NAMES: [&str; 14] = [
     "count", "send", "lone", "poll", "memory", "fanout", "sockets", "returned", "room", "scale", "nodes", "floods", "mix",
     "growth",
 ];
 
-pub(crate) struct Bench<'a> {
+pub(crate) struct Benchmark<'a> {
     pub(crate) cli: &'a Cli,
     pub(crate) program: PathBuf,
     pub(crate) databases: Option<Databases>,
@@ -39,70 +39,72 @@ pub(crate) struct Bench<'a> {
     pub(crate) growth: RefCell<Vec<Growth>>,
 }
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     pub(crate) async fn measure(&self) -> Result<()> {
-        say(report::HEAD)?;
+        print_line(report::HEAD)?;
         self.on_memory().await?;
         match &self.databases {
             Some(databases) => self.on_postgres(databases).await?,
-            None => say("\nWithout DRAGOMAN_TEST_POSTGRES nothing is measured on PostgreSQL; bench/run starts one.")?,
+            None => print_line("\nWithout DRAGOMAN_TEST_POSTGRES nothing is measured on PostgreSQL; bench/run starts one.")?,
         }
         Ok(())
     }
 
     async fn on_memory(&self) -> Result<()> {
-        let (ours, limits) = (Server::dragoman(&self.program, "memory:")?, Server::limits(None)?);
-        let house = Furnished::by_the_api(&ours).await?;
-        if self.wanted("count") {
+        let (ours, limits) = (Server::unlimited_command(&self.program, "memory:")?, Server::limits(None)?);
+        let house = DemoThreads::create(&ours).await?;
+        if self.is_selected("count") {
             let constant = vec![vec![http::call("/constant", "", "{}")]; CONNECTIONS];
             let name = ("count-memory", "`notifications/count`, memory, 32 connections", "a bare handler, constant JSON");
-            self.answers((&ours, &house.count), (&limits, &constant), name, Mark::AtLeast(0.4)).await?;
+            self.throughput_row((&ours, &house.count), (&limits, &constant), name, RowTarget::AtLeast(0.4)).await?;
         }
-        if self.wanted("poll") {
+        if self.is_selected("poll") {
             let pair = (house.thread, house.readers[0].as_str(), house.author.as_str());
             let name = ("poll-memory", "long poll, memory");
             self.poll(&ours, &limits, pair, "/notify", name, "a bare pair on a `Notify`").await?;
         }
         drop((ours, limits));
-        if self.wanted("memory") && self.databases.is_none() {
+        if self.is_selected("memory") && self.databases.is_none() {
             self.memory("memory:", None).await?;
         }
-        if self.wanted("fanout") {
+        if self.is_selected("fanout") {
             self.fan_out().await?;
         }
-        if self.wanted("sockets") {
+        if self.is_selected("sockets") {
             self.memory_of_sockets().await?;
         }
-        if self.wanted("returned") {
+        if self.is_selected("returned") {
             self.memory_returned(self.databases.as_ref().map(|databases| databases.ours.as_str())).await?;
         }
-        if self.wanted("growth") {
+        if self.is_selected("growth") {
             self.growth_of_connections().await?;
         }
         Ok(())
     }
 
     async fn on_postgres(&self, databases: &Databases) -> Result<()> {
-        let ours = Server::dragoman(&self.program, &databases.ours)?;
+        let ours = Server::unlimited_command(&self.program, &databases.ours)?;
         let limits = Server::limits(Some(&databases.limits))?;
-        if self.wanted("count") {
+        if self.is_selected("count") {
             let select = vec![vec![http::call("/select", "", "{}")]; CONNECTIONS];
             let count: Vec<_> = (33..65).map(|reader| vec![count(&session(reader))]).collect();
             let (what, limit) =
                 ("`notifications/count`, PostgreSQL, 32 connections", "a bare handler, one `select` by primary key");
-            self.answers((&ours, &count), (&limits, &select), ("count-postgres", what, limit), Mark::AtLeast(0.6)).await?;
+            self.throughput_row((&ours, &count), (&limits, &select), ("count-postgres", what, limit), RowTarget::AtLeast(0.6))
+                .await?;
         }
-        if self.wanted("send") {
+        if self.is_selected("send") {
             // Writer n, counted from 0, is person n + 1 and member of the conversations whose number modulo 32 is n.
             let spread = |writer: i64| (1..=1000).filter(|n| n % 32 == writer).map(|n| send(&session(writer + 1), n)).collect();
             let spread: Vec<Vec<Request>> = (0..32).map(spread).collect();
             let name = ("send-spread", "`message/send`, PostgreSQL, 32 connections, 1,000 conversations");
-            self.send(&ours, databases, &spread, ["first=1", "last=1000", "spread=0"], name, Mark::AtLeast(2.0)).await?;
+            self.send(&ours, databases, &spread, ["first=1", "last=1000", "spread=0"], name, RowTarget::AtLeast(2.0)).await?;
             let together: Vec<Vec<Request>> = (1..33).map(|writer| vec![send(&session(writer), 1001)]).collect();
             let name = ("send-together", "the same, all in one conversation");
-            self.send(&ours, databases, &together, ["first=1001", "last=1001", "spread=1"], name, Mark::AtLeast(4.0)).await?;
+            self.send(&ours, databases, &together, ["first=1001", "last=1001", "spread=1"], name, RowTarget::AtLeast(4.0))
+                .await?;
         }
-        if self.wanted("poll") {
+        if self.is_selected("poll") {
             databases.settle().await?;
             let (reader, writer) = (session(1), session(2));
             let pair = (32, reader.as_str(), writer.as_str());
@@ -111,24 +113,24 @@ impl Bench<'_> {
             self.poll(&ours, &limits, pair, "/store", ("poll-postgres", "long poll, PostgreSQL"), limit).await?;
         }
         drop(limits);
-        if self.wanted("lone") {
-            self.lone(&ours, databases).await?;
+        if self.is_selected("lone") {
+            self.lone_send(&ours, databases).await?;
         }
-        if self.wanted("room") {
+        if self.is_selected("room") {
             self.rooms(&ours, databases).await?;
         }
         drop(ours);
-        if self.wanted("nodes") {
+        if self.is_selected("nodes") {
             self.nodes(databases).await?;
             self.buses(databases).await?;
         }
-        if self.wanted("memory") {
+        if self.is_selected("memory") {
             self.memory(&databases.ours, Some(databases)).await?;
         }
-        if self.wanted("floods") {
+        if self.is_selected("floods") {
             self.floods(databases).await?;
         }
-        if self.wanted("mix") {
+        if self.is_selected("mix") {
             self.mix(databases).await?;
         }
         self.on_large_tables(databases).await
@@ -136,17 +138,17 @@ impl Bench<'_> {
 
     /// Measures the rows on large tables. They come last, because the tables stay large.
     async fn on_large_tables(&self, databases: &Databases) -> Result<()> {
-        if !self.wanted("scale") && !self.wanted("growth") {
+        if !self.is_selected("scale") && !self.is_selected("growth") {
             return Ok(());
         }
-        databases.fill(&self.histories()).await?;
-        let ours = Server::dragoman(&self.program, &databases.ours)?;
-        if self.wanted("scale") {
+        databases.add_histories(&self.histories()).await?;
+        let ours = Server::unlimited_command(&self.program, &databases.ours)?;
+        if self.is_selected("scale") {
             self.scale(&ours).await?;
         }
-        if self.wanted("growth") {
+        if self.is_selected("growth") {
             self.growth_of_histories(&ours, databases).await?;
-            databases.crowd(&self.conversations(), &self.crowds()).await?;
+            databases.add_large_conversations(&self.conversations(), &self.conversation_sizes()).await?;
             self.growth_of_conversations(&ours).await?;
             self.growth_of_participants(&ours).await?;
         }
@@ -154,8 +156,8 @@ impl Bench<'_> {
     }
 
     /// Prints a row, and keeps it for the report.
-    fn done(&self, row: Row) -> Result<()> {
-        say(&report::line(&row))?;
+    fn finish_row(&self, row: Row) -> Result<()> {
+        print_line(&report::row_line(&row))?;
         if !row.is_known() {
             return Err(format!("the report has no place for {}", row.key).into());
         }
@@ -163,13 +165,13 @@ impl Bench<'_> {
         Ok(())
     }
 
-    fn grown(&self, growth: Growth) -> Result<()> {
-        say(&report::grown(&growth))?;
+    fn finish_growth(&self, growth: Growth) -> Result<()> {
+        print_line(&report::growth_table(&growth))?;
         self.growth.borrow_mut().push(growth);
         Ok(())
     }
 
-    fn wanted(&self, word: &str) -> bool {
+    fn is_selected(&self, word: &str) -> bool {
         self.cli.only.is_empty() || self.cli.only.iter().any(|only| only == word)
     }
 
@@ -178,7 +180,7 @@ impl Bench<'_> {
     }
 
     /// Duration of one turn.
-    fn time(&self) -> Duration {
+    fn turn_duration(&self) -> Duration {
         Duration::from_secs(if self.cli.quick { 1 } else { 3 })
     }
 }

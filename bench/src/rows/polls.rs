@@ -8,15 +8,15 @@ use crate::{
     database::Databases,
     http::{self, Request},
     load::{self, Delivery},
-    report::{Mark, Row},
-    requests::{FROM_NOW_ON, Furnished, poll, send, session},
-    rows::Bench,
+    report::{Row, RowTarget},
+    requests::{DemoThreads, FROM_NOW_ON, poll, send, session},
+    rows::Benchmark,
 };
 
 /// Number of waiting polls for the memory measurement. With fewer of them the server's base memory would dominate.
 const POLLS: usize = 10_000;
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     pub(super) async fn poll(
         &self,
         ours: &Server,
@@ -35,29 +35,29 @@ impl Bench<'_> {
             let delivery = load::delivery(ours.address, &poll, &send, times).await?;
             deliveries.push((delivery, load::delivery(limits.address, &wait, &notify, times).await?));
         }
-        let (ours, limits): (Vec<_>, Vec<_>) = deliveries.iter().map(|(ours, limit)| (ours.behind, limit.behind)).unzip();
+        let (ours, limits): (Vec<_>, Vec<_>) = deliveries.iter().map(|(ours, limit)| (ours.after_send, limit.after_send)).unzip();
         let (ours, limits) = (load::median(&ours), load::median(&limits));
         let remark = format!("after the send's own answer: {ours:.0} us, limit {limits:.0} us");
-        let rounds = deliveries.iter().map(|(ours, limit)| (ours.whole, limit.whole)).collect();
+        let rounds = deliveries.iter().map(|(ours, limit)| (ours.total, limit.total)).collect();
         let (key, what, limit) = (key.into(), what.into(), limit.into());
-        self.done(Row { key, what, limit, unit: "us".into(), mark: Mark::AtMost(2.0), rounds, remark })
+        self.finish_row(Row { key, what, limit, unit: "us".into(), mark: RowTarget::AtMost(2.0), rounds, remark })
     }
 
     pub(super) async fn memory(&self, storage: &str, databases: Option<&Databases>) -> Result<()> {
-        let polls = load::connections_allowed(POLLS)?;
+        let polls = load::connections_limit(POLLS)?;
         let mut rounds = Vec::new();
         let mut remark = format!("{polls} polls");
         for round in 0..if self.cli.quick { 1 } else { 3 } {
-            let ours = Server::dragoman(&self.program, storage)?;
+            let ours = Server::unlimited_command(&self.program, storage)?;
             let polling: Vec<Request> = match databases {
                 Some(_) => (1..=1000).map(|n| poll(&session(n % 32 + 1), n, FROM_NOW_ON)).collect(),
                 None => {
-                    let house = Furnished::by_the_api(&ours).await?;
+                    let house = DemoThreads::create(&ours).await?;
                     vec![poll(&house.readers[0], house.thread, FROM_NOW_ON)]
                 }
             };
             let before = ours.resident()?;
-            let waiting = load::wait(ours.address, polling.into_iter().cycle(), polls).await?;
+            let waiting = load::open_waiting_requests(ours.address, polling.into_iter().cycle(), polls).await?;
             tokio::time::sleep(Duration::from_secs(3)).await;
             let each = (ours.resident()? - before) / polls as f64;
             if let Some(databases) = databases.filter(|_| round == 0 && !self.cli.quick) {
@@ -73,16 +73,16 @@ impl Bench<'_> {
             let limits = Server::limits(None)?;
             let before = limits.resident()?;
             let request = http::call("/wait", "", "{}");
-            let _waiting = load::wait(limits.address, std::iter::repeat(request), polls).await?;
+            let _waiting = load::open_waiting_requests(limits.address, std::iter::repeat(request), polls).await?;
             tokio::time::sleep(Duration::from_secs(3)).await;
             rounds.push((each, (limits.resident()? - before) / polls as f64));
         }
-        self.done(Row {
+        self.finish_row(Row {
             key: "memory-poll".into(),
             what: "memory of a waiting long poll".into(),
             limit: "a bare handler that waits".into(),
             unit: "KiB".into(),
-            mark: Mark::Below(24.0),
+            mark: RowTarget::Below(24.0),
             rounds,
             remark,
         })

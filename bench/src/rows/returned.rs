@@ -9,9 +9,9 @@ use crate::{
     children::Server,
     http::{self, Connection},
     load,
-    report::{Mark, Row},
-    requests::{Furnished, session},
-    rows::{Bench, sockets::doors},
+    report::{Row, RowTarget},
+    requests::{DemoThreads, session},
+    rows::{Benchmark, sockets::reader_sockets},
 };
 
 /// Log-ins, one after another.
@@ -26,53 +26,53 @@ const CHECK_KIB: f64 = 19.0 * 1024.0;
 /// Time that the server gets to free memory: its allocator and the password checks free memory after ten idle seconds.
 const SETTLE: Duration = Duration::from_secs(30);
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     /// Measures a server after its start, and after each of three uses of memory. It may keep a fifth more than at its
     /// start, and the memory of one password check for each core.
     pub(crate) async fn memory_returned(&self, database: Option<&str>) -> Result<()> {
-        let at_start = self.started("memory:")?;
+        let at_start = self.start_with_small_ring("memory:")?;
         let row = ("memory-start", "memory at the start", "32 MiB");
-        self.returned(row, Mark::AtMost(1.0), (at_start.resident()?, 32.0 * 1024.0))?;
+        self.returned_row(row, RowTarget::AtMost(1.0), (at_start.resident()?, 32.0 * 1024.0))?;
         drop(at_start);
 
-        let server = self.started("memory:")?;
+        let server = self.start_with_small_ring("memory:")?;
         let before = server.resident()?;
         log_in_often(&server).await?;
-        self.kept("memory-logins", "memory after 1,000 log-ins", before, &server).await?;
+        self.kept_memory_row("memory-logins", "memory after 1,000 log-ins", before, &server).await?;
 
-        let server = self.started("memory:")?;
+        let server = self.start_with_small_ring("memory:")?;
         let before = server.resident()?;
-        let house = Furnished::by_the_api(&server).await?;
-        drop(load::open(server.address, &doors(&house), load::connections_allowed(SOCKETS)?).await?);
-        self.kept("memory-sockets", "memory after 10,000 sockets came and went", before, &server).await?;
+        let house = DemoThreads::create(&server).await?;
+        drop(load::open_sockets(server.address, &reader_sockets(&house), load::connections_limit(SOCKETS)?).await?);
+        self.kept_memory_row("memory-sockets", "memory after 10,000 sockets came and went", before, &server).await?;
 
         let Some(database) = database else { return Ok(()) };
-        let server = self.started(database)?;
+        let server = self.start_with_small_ring(database)?;
         let before = server.resident()?;
         send_much(&server).await?;
-        self.kept("memory-messages", "memory after 100 MB of messages passed through", before, &server).await
+        self.kept_memory_row("memory-messages", "memory after 100 MB of messages passed through", before, &server).await
     }
 
     /// Starts a server with a ring of 1 MiB: the ring is a cache with a limit of its own.
-    fn started(&self, storage: &str) -> Result<Server> {
-        Server::with(&self.program, storage, &[("DRAGOMAN__LIMITS__RING_BYTES", "1048576")])
+    fn start_with_small_ring(&self, storage: &str) -> Result<Server> {
+        Server::with_settings(&self.program, storage, &[("DRAGOMAN__LIMITS__RING_BYTES", "1048576")])
     }
 
-    async fn kept(&self, key: &'static str, what: &'static str, before: f64, server: &Server) -> Result<()> {
+    async fn kept_memory_row(&self, key: &'static str, what: &'static str, before: f64, server: &Server) -> Result<()> {
         tokio::time::sleep(SETTLE).await;
         let cores = std::thread::available_parallelism()?.get() as f64;
         let row = (key, what, "a fifth more than at the start, and 19 MiB a core");
-        self.returned(row, Mark::AtMost(1.0), (server.resident()?, before * 1.2 + cores * CHECK_KIB))
+        self.returned_row(row, RowTarget::AtMost(1.0), (server.resident()?, before * 1.2 + cores * CHECK_KIB))
     }
 
-    fn returned(
+    fn returned_row(
         &self,
         (key, what, limit): (&'static str, &'static str, &'static str),
-        mark: Mark,
+        mark: RowTarget,
         (ours, allowed): (f64, f64),
     ) -> Result<()> {
         let rounds = vec![(ours / 1024.0, allowed / 1024.0)];
-        self.done(Row {
+        self.finish_row(Row {
             key: key.into(),
             what: what.into(),
             limit: limit.into(),
@@ -96,7 +96,7 @@ async fn log_in_often(server: &Server) -> Result<()> {
 /// Sends from one member of conversation 32 of `seed.sql`, while another one receives.
 async fn send_much(server: &Server) -> Result<()> {
     let doors = [("/conversations/32/".to_owned(), session(2))];
-    let mut listener = load::open(server.address, &doors, 1).await?.remove(0);
+    let mut listener = load::open_sockets(server.address, &doors, 1).await?.remove(0);
     let text = "x".repeat(TEXT_BYTES);
     let send = http::call("/api/messaging/message/send", &session(1), &format!(r#"{{"thread_id":32,"body":"{text}"}}"#));
     let mut connection = Connection::open(server.address).await?;
@@ -104,7 +104,7 @@ async fn send_much(server: &Server) -> Result<()> {
     listening.spawn(async move {
         let mut told = 0;
         while told < MESSAGES {
-            told += listener.count(br#""chat_message""#).await?;
+            told += listener.count_frames(br#""chat_message""#).await?;
         }
         Ok::<_, crate::Error>(())
     });

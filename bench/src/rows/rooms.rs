@@ -11,19 +11,19 @@ use tokio::{task::JoinSet, time::timeout};
 use crate::{
     Error, Result,
     children::Server,
-    database::{Databases, Writes},
-    report::{Mark, Row},
+    database::{Databases, WriteMode},
+    report::{Row, RowTarget},
     requests::{BODY, session},
-    rows::Bench,
+    rows::Benchmark,
     socket::Socket,
 };
 
 /// Number of pairs.
 const PAIRS: i64 = 32;
 /// Time-out of a message.
-const PATIENCE: Duration = Duration::from_secs(20);
+const TIMEOUT: Duration = Duration::from_secs(20);
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     /// Measures the pairs, and Django Channels beside them if `DRAGOMAN_BENCH_CHANNELS` names a Python that has it.
     pub(super) async fn rooms(&self, ours: &Server, databases: &Databases) -> Result<()> {
         databases.settle().await?;
@@ -33,29 +33,30 @@ impl Bench<'_> {
         let (mut rounds, mut stored) = (Vec::new(), Vec::new());
         for _ in 0..self.rounds() {
             let said = self.chat(ours, &uuids, |person, _| ("/ws/chat/room".into(), session(person))).await?;
-            stored.push((said, self.pgbench(&databases.limits, Writes::AtOnce, ["first=1", "last=1000", "spread=0"])?));
+            stored
+                .push((said, self.pgbench(&databases.limits, WriteMode::SingleStatement, ["first=1", "last=1000", "spread=0"])?));
             if let Some(channels) = &channels {
                 let theirs = self.chat(channels, &uuids, |_, uuid| (format!("/?token={uuid}"), String::new())).await?;
                 rounds.push((said, theirs));
             }
         }
         if channels.is_some() {
-            self.done(Row {
+            self.finish_row(Row {
                 key: "room-channels".into(),
                 what: "room chat, PostgreSQL, 32 pairs, messages".into(),
                 limit: "Django Channels on PostgreSQL".into(),
                 unit: "/s".into(),
-                mark: Mark::AtLeast(15.0),
+                mark: RowTarget::AtLeast(15.0),
                 rounds,
                 remark: String::new(),
             })?;
         }
-        self.done(Row {
+        self.finish_row(Row {
             key: "room".into(),
             what: "room chat, PostgreSQL, 32 pairs, messages".into(),
             limit: "`pgbench`, 32 clients, the same writes in one statement".into(),
             unit: "/s".into(),
-            mark: Mark::Reach(6_000.0),
+            mark: RowTarget::Reach(6_000.0),
             rounds: stored,
             remark: "what the disk and the database would take; the mark is 15 times 400".into(),
         })
@@ -87,7 +88,7 @@ impl Bench<'_> {
         }
         let mut chatting = JoinSet::new();
         let begun = Instant::now();
-        let end = begun + self.time();
+        let end = begun + self.turn_duration();
         for mut pair in pairs {
             chatting.spawn(async move {
                 let mut messages = 0;
@@ -116,15 +117,17 @@ struct Pair {
 impl Pair {
     /// Sends one message, and waits until both have it.
     async fn message(&mut self) -> Result<()> {
-        self.writer.say(&self.text).await?;
-        let told = async { tokio::try_join!(one(&mut self.writer, b"conf_message"), one(&mut self.reader, b"re_message")) };
-        timeout(PATIENCE, told).await??;
+        self.writer.send(&self.text).await?;
+        let told = async {
+            tokio::try_join!(wait_for_frame(&mut self.writer, b"conf_message"), wait_for_frame(&mut self.reader, b"re_message"))
+        };
+        timeout(TIMEOUT, told).await??;
         Ok(())
     }
 }
 
 /// Waits for one such frame.
-async fn one(socket: &mut Socket, words: &[u8]) -> Result<()> {
-    while socket.count(words).await? == 0 {}
+async fn wait_for_frame(socket: &mut Socket, words: &[u8]) -> Result<()> {
+    while socket.count_frames(words).await? == 0 {}
     Ok(())
 }

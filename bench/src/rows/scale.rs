@@ -9,13 +9,13 @@ use crate::{
     children::Server,
     database::{self, Databases},
     load,
-    report::{Mark, Row, number},
+    report::{Row, RowTarget, number},
     requests::{count, page, send, session},
-    rows::Bench,
+    rows::Benchmark,
 };
 
-impl Bench<'_> {
-    pub(crate) async fn lone(&self, ours: &Server, databases: &Databases) -> Result<()> {
+impl Benchmark<'_> {
+    pub(crate) async fn lone_send(&self, ours: &Server, databases: &Databases) -> Result<()> {
         databases.settle().await?;
         let mut connection = PgConnection::connect(&databases.limits).await?;
         // Conversation 32 holds the persons 1 and 2.
@@ -33,12 +33,12 @@ impl Bench<'_> {
             rounds.push((sent, load::median(&taken)));
         }
         connection.close().await?;
-        self.done(Row {
+        self.finish_row(Row {
             key: "lone-send".into(),
             what: "one lone send, PostgreSQL".into(),
             limit: "the same writes as one bare statement".into(),
             unit: "us".into(),
-            mark: Mark::AtMost(2.0),
+            mark: RowTarget::AtMost(2.0),
             rounds,
             remark: "ours over HTTP".into(),
         })
@@ -73,16 +73,16 @@ impl Bench<'_> {
         for _ in 0..self.rounds() {
             let count = async |conversation: i64, reader: i64| {
                 let said = send(&person, conversation);
-                load::after_each(ours.address, &said, &|_| count(&session(reader)), self.times() / 10).await
+                load::latency_after_send(ours.address, &said, &|_| count(&session(reader)), self.times() / 10).await
             };
             counted.push((count(1509, 70).await?, count(1508, 69).await?));
         }
-        self.done(Row {
+        self.finish_row(Row {
             key: "scale-count".into(),
             what: "`notifications/count` after a message, 50,000 unread".into(),
             limit: "100 unread".into(),
             unit: "us".into(),
-            mark: Mark::AtMost(1.3),
+            mark: RowTarget::AtMost(1.3),
             rounds: counted,
             remark: "each has one more than before".into(),
         })?;
@@ -94,7 +94,7 @@ impl Bench<'_> {
                 rounds.push((large, small));
             }
             let (key, what, limit, unit) = (key.into(), what.into(), limit.into(), "us".into());
-            self.done(Row { key, what, limit, unit, mark: Mark::AtMost(1.3), rounds, remark: String::new() })?;
+            self.finish_row(Row { key, what, limit, unit, mark: RowTarget::AtMost(1.3), rounds, remark: String::new() })?;
         }
         Ok(())
     }

@@ -5,14 +5,14 @@ use std::process::Command;
 use crate::{
     Result,
     children::{self, Server},
-    database::{self, Databases, Writes},
+    database::{self, Databases, WriteMode},
     http::Request,
     load::median,
-    report::{Mark, Row},
-    rows::Bench,
+    report::{Row, RowTarget},
+    rows::Benchmark,
 };
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     pub(super) async fn send(
         &self,
         ours: &Server,
@@ -20,13 +20,17 @@ impl Bench<'_> {
         load: &[Vec<Request>],
         variables: [&str; 3],
         (key, what): (&'static str, &'static str),
-        mark: Mark,
+        mark: RowTarget,
     ) -> Result<()> {
         databases.settle().await?;
         let mut costs = Vec::new();
         let limits = [
-            (Writes::OneByOne, "", "`pgbench`, 32 clients, the same writes in one transaction"),
-            (Writes::AtOnce, "-at-once", "`pgbench`, 32 clients, the same writes in a single statement, which is stricter"),
+            (WriteMode::Transaction, "", "`pgbench`, 32 clients, the same writes in one transaction"),
+            (
+                WriteMode::SingleStatement,
+                "-at-once",
+                "`pgbench`, 32 clients, the same writes in a single statement, which is stricter",
+            ),
         ];
         let mut rounds = limits.map(|_| Vec::new());
         for _ in 0..self.rounds() {
@@ -37,7 +41,7 @@ impl Bench<'_> {
             }
         }
         for ((_, suffix, limit), rounds) in limits.into_iter().zip(rounds) {
-            self.done(Row {
+            self.finish_row(Row {
                 key: format!("{key}{suffix}").into(),
                 what: what.into(),
                 limit: limit.into(),
@@ -50,14 +54,14 @@ impl Bench<'_> {
         Ok(())
     }
 
-    pub(super) fn pgbench(&self, database: &str, writes: Writes, variables: [&str; 3]) -> Result<f64> {
+    pub(super) fn pgbench(&self, database: &str, writes: WriteMode, variables: [&str; 3]) -> Result<f64> {
         let script = std::env::temp_dir().join(format!("dragoman-bench-{}.sql", std::process::id()));
         std::fs::write(&script, database::script(writes))?;
         let mut command = Command::new(children::pgbench());
         command.args(["--no-vacuum", "--protocol=prepared", "--client=32", "--jobs=1"]);
-        command.arg(format!("--time={}", self.time().as_secs().max(1)));
+        command.arg(format!("--time={}", self.turn_duration().as_secs().max(1)));
         command.args(variables.map(|variable| format!("--define={variable}"))).arg("--file").arg(&script).arg(database);
-        let printed = children::finished(&mut command);
+        let printed = children::output_of(&mut command);
         std::fs::remove_file(script)?;
         let printed = printed?;
         let rate = printed.lines().find_map(|line| line.strip_prefix("tps = "));

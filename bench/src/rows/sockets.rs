@@ -7,9 +7,9 @@ use crate::{
     children::Server,
     http::{self, Request},
     load::{self, Listeners, median},
-    report::{Mark, Row},
-    requests::{Furnished, send},
-    rows::Bench,
+    report::{Row, RowTarget},
+    requests::{DemoThreads, send},
+    rows::Benchmark,
 };
 
 /// Number of sockets that receive every message.
@@ -23,29 +23,29 @@ pub(super) const MESSAGE: &[u8] = br#""chat_message""#;
 pub(super) struct Turn {
     pub(super) per_second: f64,
     /// Per second of processor time of the server, or of the busiest one.
-    pub(super) busy_per_second: f64,
+    pub(super) per_busy_second: f64,
 }
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     pub(crate) async fn fan_out(&self) -> Result<()> {
-        let (ours, limits) = (Server::dragoman(&self.program, "memory:")?, Server::limits(None)?);
-        let house = Furnished::by_the_api(&ours).await?;
+        let (ours, limits) = (Server::unlimited_command(&self.program, "memory:")?, Server::limits(None)?);
+        let house = DemoThreads::create(&ours).await?;
         let (said, told) = (send(&house.author, house.thread), http::call("/tell", "", "{}"));
         let rows = [
-            (1, "fan-out-1", "fan-out to 1,000 sockets, one message at a time", Mark::AtLeast(0.8)),
-            (16, "fan-out-16", "fan-out to 1,000 sockets, 16 messages at a time", Mark::AtLeast(0.5)),
+            (1, "fan-out-1", "fan-out to 1,000 sockets, one message at a time", RowTarget::AtLeast(0.8)),
+            (16, "fan-out-16", "fan-out to 1,000 sockets, 16 messages at a time", RowTarget::AtLeast(0.5)),
         ];
         for (at_once, key, what, mark) in rows {
             let (mut rounds, mut costs) = (Vec::new(), Vec::new());
             for _ in 0..self.rounds() {
-                let ours = self.turn(&[(&ours, LISTENERS)], &doors(&house), &said, at_once).await?;
-                let limit = self.turn(&[(&limits, LISTENERS)], &[bare()], &told, at_once).await?;
+                let ours = self.turn(&[(&ours, LISTENERS)], &reader_sockets(&house), &said, at_once).await?;
+                let limit = self.turn(&[(&limits, LISTENERS)], &[bare_socket()], &told, at_once).await?;
                 rounds.push((ours.per_second, limit.per_second));
-                costs.push(ours.busy_per_second / limit.busy_per_second);
+                costs.push(ours.per_busy_second / limit.per_busy_second);
             }
             let remark = format!("deliveries; per second of the server's processor time {:.2} times as many", median(&costs));
             let limit = "bare sockets, one shared frame, writes gathered".into();
-            self.done(Row { key: key.into(), what: what.into(), limit, unit: "/s".into(), mark, rounds, remark })?;
+            self.finish_row(Row { key: key.into(), what: what.into(), limit, unit: "/s".into(), mark, rounds, remark })?;
         }
         Ok(())
     }
@@ -60,20 +60,20 @@ impl Bench<'_> {
     ) -> Result<Turn> {
         let mut sockets = Vec::new();
         for (server, count) in servers {
-            sockets.extend(load::open(server.address, doors, *count).await?);
+            sockets.extend(load::open_sockets(server.address, doors, *count).await?);
         }
         let mut listeners = Listeners::new(sockets, MESSAGE);
         let through: Vec<_> = servers.iter().map(|(server, _)| server.address).collect();
-        listeners.deliveries(&through, send, at_once, self.time() / 4).await?;
-        let busy = || servers.iter().map(|(server, _)| server.busy()).collect::<Result<Vec<f64>>>();
+        listeners.fan_out(&through, send, at_once, self.turn_duration() / 4).await?;
+        let busy = || servers.iter().map(|(server, _)| server.processor_seconds()).collect::<Result<Vec<f64>>>();
         let before = busy()?;
-        let (delivered, seconds) = listeners.deliveries(&through, send, at_once, self.time()).await?;
+        let (delivered, seconds) = listeners.fan_out(&through, send, at_once, self.turn_duration()).await?;
         let busiest = busy()?.iter().zip(before).map(|(after, before)| after - before).fold(0.0, f64::max);
-        Ok(Turn { per_second: delivered / seconds, busy_per_second: delivered / busiest })
+        Ok(Turn { per_second: delivered / seconds, per_busy_second: delivered / busiest })
     }
 
     pub(crate) async fn memory_of_sockets(&self) -> Result<()> {
-        let count = load::connections_allowed(IDLE)?;
+        let count = load::connections_limit(IDLE)?;
         let rows = [
             ("memory-conversations", "memory of an idle socket, `conversations`", true),
             ("memory-room", "memory of an idle socket, `room`", false),
@@ -81,36 +81,36 @@ impl Bench<'_> {
         for (key, what, converses) in rows {
             let mut rounds = Vec::new();
             for _ in 0..if self.cli.quick { 1 } else { 3 } {
-                let ours = Server::dragoman(&self.program, "memory:")?;
-                let house = Furnished::by_the_api(&ours).await?;
+                let ours = Server::unlimited_command(&self.program, "memory:")?;
+                let house = DemoThreads::create(&ours).await?;
                 let rooms = || house.readers.iter().map(|reader| ("/ws/chat/room".to_owned(), reader.clone())).collect();
-                let doors = if converses { doors(&house) } else { rooms() };
-                let each = held(&ours, &doors, count).await?;
+                let doors = if converses { reader_sockets(&house) } else { rooms() };
+                let each = memory_per_socket(&ours, &doors, count).await?;
                 drop(ours);
-                rounds.push((each, held(&Server::limits(None)?, &[bare()], count).await?));
+                rounds.push((each, memory_per_socket(&Server::limits(None)?, &[bare_socket()], count).await?));
             }
             let (limit, remark) = ("a bare socket with small buffers".into(), format!("{count} sockets"));
             let (key, what, unit) = (key.into(), what.into(), "KiB".into());
-            self.done(Row { key, what, limit, unit, mark: Mark::Below(8.0), rounds, remark })?;
+            self.finish_row(Row { key, what, limit, unit, mark: RowTarget::Below(8.0), rounds, remark })?;
         }
         Ok(())
     }
 }
 
 /// Paths and sessions of the readers' sockets in the thread.
-pub(super) fn doors(house: &Furnished) -> Vec<(String, String)> {
+pub(super) fn reader_sockets(house: &DemoThreads) -> Vec<(String, String)> {
     let path = format!("/conversations/{}/", house.thread);
     house.readers.iter().map(|reader| (path.clone(), reader.clone())).collect()
 }
 
-fn bare() -> (String, String) {
+fn bare_socket() -> (String, String) {
     ("/socket".into(), String::new())
 }
 
 /// Memory of one socket in the server, in KiB, as the average of this many.
-async fn held(server: &Server, doors: &[(String, String)], count: usize) -> Result<f64> {
+async fn memory_per_socket(server: &Server, doors: &[(String, String)], count: usize) -> Result<f64> {
     let before = server.resident()?;
-    let _open = load::open(server.address, doors, count).await?;
+    let _open = load::open_sockets(server.address, doors, count).await?;
     tokio::time::sleep(Duration::from_secs(3)).await;
     Ok((server.resident()? - before) / count as f64)
 }

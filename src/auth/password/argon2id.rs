@@ -19,10 +19,10 @@ pub(super) const IDLE: Duration = Duration::from_secs(10);
 #[derive(Default)]
 pub(super) struct Argon2id {
     /// Pool with at most one entry per concurrent hash, the most recently used last.
-    kept: Mutex<Vec<Kept>>,
+    pool: Mutex<Vec<PooledMemory>>,
 }
 
-struct Kept {
+struct PooledMemory {
     blocks: Vec<Block>,
     used: Instant,
 }
@@ -30,7 +30,7 @@ struct Kept {
 impl Argon2id {
     /// Frees memory that was not used for [`IDLE`].
     pub(super) fn free_idle(&self) {
-        self.kept.lock().retain(|kept| kept.used.elapsed() < IDLE);
+        self.pool.lock().retain(|kept| kept.used.elapsed() < IDLE);
     }
 
     /// PHC string of a new password.
@@ -73,10 +73,10 @@ impl Argon2id {
             // An imported hash may need more memory, which is not pooled.
             return argon2.hash_password_into(password.as_bytes(), salt, output);
         }
-        let kept = self.kept.lock().pop();
+        let kept = self.pool.lock().pop();
         let mut blocks = kept.map_or_else(|| vec![Block::default(); Params::DEFAULT.block_count()], |kept| kept.blocks);
         let derived = argon2.hash_password_into_with_memory(password.as_bytes(), salt, output, &mut blocks);
-        self.kept.lock().push(Kept { blocks, used: Instant::now() });
+        self.pool.lock().push(PooledMemory { blocks, used: Instant::now() });
         derived
     }
 }

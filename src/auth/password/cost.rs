@@ -62,10 +62,10 @@ impl Work {
 /// Costs of the hashes in the store on this machine. Each check updates them as well, since hashes also enter the store by other
 /// ways than the server.
 #[derive(Default)]
-pub(super) struct Costs(Mutex<[Known; ALGORITHMS]>);
+pub(super) struct Costs(Mutex<[AlgorithmCost; ALGORITHMS]>);
 
 #[derive(Clone, Copy, Default)]
-struct Known {
+struct AlgorithmCost {
     /// Most units of any hash.
     units: f64,
     /// Moving average; 0 until it was measured.
@@ -90,7 +90,7 @@ impl Costs {
     }
 
     /// Replaces the kinds in the store. Blocks the thread while it measures algorithms that were not used yet.
-    pub(super) fn in_store(&self, kinds: &[String], argon2id: &Argon2id) {
+    pub(super) fn set_kinds(&self, kinds: &[String], argon2id: &Argon2id) {
         let mut most = [0.0_f64; ALGORITHMS];
         for work in kinds.iter().filter_map(|kind| Work::of(kind)).chain([Work::own()]) {
             let most = &mut most[work.algorithm as usize];
@@ -165,14 +165,14 @@ mod tests {
     #[test]
     fn the_dearest_is_that_of_the_store_and_of_what_was_checked_since() {
         let (costs, argon2id) = (Costs::default(), Argon2id::default());
-        costs.in_store(&[], &argon2id);
+        costs.set_kinds(&[], &argon2id);
         let own = costs.dearest();
         assert!(own > Duration::ZERO, "a new password's");
         costs.checked(Some("$pbkdf2-sha512$1000"), own * 10);
         assert!(costs.dearest() >= own * 9, "what was checked");
-        costs.in_store(&["$pbkdf2-sha512$2000".into(), "$2b$04".into()], &argon2id);
+        costs.set_kinds(&["$pbkdf2-sha512$2000".into(), "$2b$04".into()], &argon2id);
         assert!(costs.dearest() >= own * 18, "twice the rounds take twice the time");
-        costs.in_store(&[], &argon2id);
+        costs.set_kinds(&[], &argon2id);
         assert!(costs.dearest() < own * 9, "what is no longer in the store does not count");
         costs.checked(Some("pbkdf2_sha256$1"), Duration::from_secs(3_600));
         assert_eq!(costs.dearest(), LONGEST);

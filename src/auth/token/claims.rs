@@ -6,12 +6,12 @@ use serde_json::{Value, value::RawValue};
 use storage::{Timestamp, UserId};
 use uuid::Uuid;
 
-use super::{LEEWAY, Refused, TokenRules, keys::Written};
-use crate::{auth::lives::Grant, chat::check_external_id};
+use super::{LEEWAY, TokenError, TokenRules, keys::RawClaims};
+use crate::{auth::lives::Credential, chat::check_external_id};
 
 /// Kind of identifier in the user claim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Names {
+pub enum SubjectKind {
     ExternalId,
     Uid,
     Uuid,
@@ -26,7 +26,7 @@ pub(in crate::auth) enum Subject {
     Uuid(Uuid),
     Login(String),
     /// A claim that cannot name a user, in its original spelling; empty if it is missing.
-    Nobody(String),
+    Unmatched(String),
 }
 
 /// Claim of this server's tokens for their family.
@@ -36,41 +36,41 @@ pub(super) const FAMILY: &str = "dragoman_family";
 #[derive(Debug)]
 pub(super) struct Claims {
     /// Credential: the subject, or the family for this server's tokens, whose subject does not count.
-    pub(super) grant: Grant,
+    pub(super) grant: Credential,
     /// Expiry, with the leeway.
     pub(super) expires_at: Timestamp,
 }
 
 impl Claims {
     /// Validates the claims of a token with a valid signature; `with_secret` if this server's secret has signed it.
-    pub(super) fn read(claims: &Written, with_secret: bool, rules: &TokenRules, now: Timestamp) -> Result<Self, Refused> {
+    pub(super) fn read(claims: &RawClaims, with_secret: bool, rules: &TokenRules, now: Timestamp) -> Result<Self, TokenError> {
         let text = |name: &str| claims.get(name).and_then(|claim| read::<String>(claim));
         if !rules.type_claim.is_empty() && text(&rules.type_claim).as_ref() != Some(&rules.type_value) {
-            return Err(Refused::WrongType);
+            return Err(TokenError::WrongType);
         }
-        let expires_at = time(claims, "exp")?.ok_or(Refused::Malformed)?;
+        let expires_at = time(claims, "exp")?.ok_or(TokenError::Malformed)?;
         let expires_at = expires_at.checked_add_signed(LEEWAY).unwrap_or(expires_at);
         if expires_at <= now {
-            return Err(Refused::Expired);
+            return Err(TokenError::Expired);
         }
         if time(claims, "nbf")?.is_some_and(|begins_at| begins_at > now + LEEWAY) {
-            return Err(Refused::NotYetValid);
+            return Err(TokenError::NotYetValid);
         }
         if !rules.issuer.is_empty() && text("iss").as_ref() != Some(&rules.issuer) {
-            return Err(Refused::WrongIssuer);
+            return Err(TokenError::WrongIssuer);
         }
         if !rules.audience.is_empty()
             && !claims.get("aud").and_then(|aud| read(aud)).is_some_and(|aud| is_for(&aud, &rules.audience))
         {
-            return Err(Refused::WrongAudience);
+            return Err(TokenError::WrongAudience);
         }
         let grant = match family(claims, with_secret)? {
-            Some(family) => Grant::Family(family),
+            Some(family) => Credential::Family(family),
             None => {
                 let claim = claims.get(&rules.user_claim);
-                let subject = claim.and_then(|claim| Subject::read(claim, rules.names));
-                let nobody = || Subject::Nobody(claim.map(|claim| claim.get().to_owned()).unwrap_or_default());
-                Grant::Token(subject.unwrap_or_else(nobody))
+                let subject = claim.and_then(|claim| Subject::read(claim, rules.subject_kind));
+                let nobody = || Subject::Unmatched(claim.map(|claim| claim.get().to_owned()).unwrap_or_default());
+                Credential::Token(subject.unwrap_or_else(nobody))
             }
         };
         Ok(Self { grant, expires_at })
@@ -78,9 +78,9 @@ impl Claims {
 }
 
 /// Family of a token: only one that was signed `with_secret` can have it.
-pub(super) fn family(claims: &Written, with_secret: bool) -> Result<Option<Uuid>, Refused> {
+pub(super) fn family(claims: &RawClaims, with_secret: bool) -> Result<Option<Uuid>, TokenError> {
     let family = claims.get(FAMILY).filter(|_| with_secret);
-    family.map(|claim| read(claim).ok_or(Refused::Malformed)).transpose()
+    family.map(|claim| read(claim).ok_or(TokenError::Malformed)).transpose()
 }
 
 /// Value of a claim, if it has this type.
@@ -95,7 +95,7 @@ impl Subject {
         const CHARACTERS: usize = 255;
 
         match self {
-            Self::ExternalId(text) | Self::Login(text) | Self::Nobody(text) => text.chars().take(CHARACTERS).collect(),
+            Self::ExternalId(text) | Self::Login(text) | Self::Unmatched(text) => text.chars().take(CHARACTERS).collect(),
             Self::Uid(uid) => uid.to_string(),
             Self::Uuid(uuid) => uuid.to_string(),
         }
@@ -103,18 +103,18 @@ impl Subject {
 
     /// Parses the user claim. A uid may be a text, as in Django's newer tokens. An external id may be a whole number, which
     /// stands for its decimal digits as they are written.
-    fn read(claim: &RawValue, names: Names) -> Option<Self> {
+    fn read(claim: &RawValue, names: SubjectKind) -> Option<Self> {
         match names {
-            Names::ExternalId => {
+            SubjectKind::ExternalId => {
                 let digits = claim.get().strip_prefix('-').unwrap_or(claim.get());
                 let is_whole = digits.bytes().all(|byte| byte.is_ascii_digit());
                 let id = if is_whole { claim.get().to_owned() } else { read(claim)? };
                 check_external_id(&id).is_ok().then_some(Self::ExternalId(id))
             }
-            Names::Uid => read(claim).or_else(|| read::<String>(claim)?.parse().ok()).map(|uid| Self::Uid(UserId(uid))),
-            Names::Uuid => Some(Self::Uuid(read::<String>(claim)?.parse().ok()?)),
+            SubjectKind::Uid => read(claim).or_else(|| read::<String>(claim)?.parse().ok()).map(|uid| Self::Uid(UserId(uid))),
+            SubjectKind::Uuid => Some(Self::Uuid(read::<String>(claim)?.parse().ok()?)),
             // No account has a NUL in its login, and PostgreSQL refuses to search for one.
-            Names::Login => read(claim).filter(|login: &String| !login.contains('\0')).map(Self::Login),
+            SubjectKind::Login => read(claim).filter(|login: &String| !login.contains('\0')).map(Self::Login),
         }
     }
 }
@@ -123,9 +123,9 @@ impl Subject {
 const LAST: i64 = 253_402_300_799;
 
 /// Time claim: seconds since 1970, perhaps with a fraction, clamped to the year 9999.
-fn time(claims: &Written, name: &str) -> Result<Option<Timestamp>, Refused> {
+fn time(claims: &RawClaims, name: &str) -> Result<Option<Timestamp>, TokenError> {
     let Some(claim) = claims.get(name) else { return Ok(None) };
-    let seconds = read(claim).filter(|seconds: &f64| *seconds >= 0.0).ok_or(Refused::Malformed)?;
+    let seconds = read(claim).filter(|seconds: &f64| *seconds >= 0.0).ok_or(TokenError::Malformed)?;
     // The cast saturates.
     let seconds = (seconds as i64).min(LAST - LEEWAY.num_seconds());
     Ok(Some(DateTime::from_timestamp(seconds, 0).expect("years of four digits are times")))

@@ -10,13 +10,13 @@ use storage::{Event, Fact, NewAuditEntry, NewRefreshToken, RefreshToken, Storage
 use uuid::Uuid;
 
 use super::{
-    Refused, TokenRules, Tokens,
-    claims::{FAMILY, Names},
+    TokenError, TokenRules, Tokens,
+    claims::{FAMILY, SubjectKind},
 };
 use crate::{
     auth::{
         Auth, Error, Login, Result,
-        audit::{self, Action, Actor},
+        audit::{self, AuditAction, AuditActor},
         secret,
     },
     clock,
@@ -53,7 +53,7 @@ impl std::fmt::Debug for Token {
 
 /// A pair of tokens.
 #[derive(Debug)]
-pub struct Issued {
+pub struct IssuedTokens {
     /// Access token.
     pub access: Token,
     /// Refresh token: renews the pair once, and a few more times within the grace period.
@@ -81,11 +81,11 @@ impl Tokens {
         user: &User,
         changed: Error,
         entry: &NewAuditEntry,
-    ) -> Result<(Issued, Vec<Event>)> {
+    ) -> Result<(IssuedTokens, Vec<Event>)> {
         self.expect_secret()?;
         // By the store's clock, since the expiry is compared with it.
         let now = storage.now(clock::now()).await?;
-        let named = self.named(storage, now).await?;
+        let named = self.own_subject(storage, now).await?;
         transaction(storage, |mut tx| async {
             let unchanged = |now: &User| now.active && now.password == user.password;
             if !tx.lock_user(user.id).await?.as_ref().is_some_and(unchanged) {
@@ -107,27 +107,27 @@ impl Tokens {
         &self,
         tx: &mut dyn Tx,
         user: &User,
-        named: Named,
+        named: OwnSubject,
         family: Uuid,
         now: Timestamp,
         grace_from: Option<Timestamp>,
-    ) -> Result<Issued> {
+    ) -> Result<IssuedTokens> {
         let refresh = Token(secret());
         let expires_at = after(now, self.rules.refresh_lifetime);
         tx.insert_refresh_token(NewRefreshToken { key: key(&refresh), family, user: user.id, expires_at, grace_from }).await?;
         let access = self.keys.sign(&claims(&self.rules, user, named, family, clock::now()))?;
-        Ok(Issued { access, refresh, lifetime: self.rules.access_lifetime })
+        Ok(IssuedTokens { access, refresh, lifetime: self.rules.access_lifetime })
     }
 
     /// Subject of this server's tokens. Nodes of the first release expect the uid of a user without an external id, so tokens
     /// carry it while such a node serves the same store, and no longer: another service with the same secret would take the uid
     /// for one of its own users.
-    async fn named(&self, storage: &dyn Storage, now: Timestamp) -> Result<Named> {
-        if self.rules.names != Names::ExternalId {
-            return Ok(Named::AsConfigured);
+    async fn own_subject(&self, storage: &dyn Storage, now: Timestamp) -> Result<OwnSubject> {
+        if self.rules.subject_kind != SubjectKind::ExternalId {
+            return Ok(OwnSubject::AsConfigured);
         }
         let is_beside_first_release = storage.nodes(now).await?.iter().any(|node| node.version.is_none());
-        Ok(if is_beside_first_release { Named::OrByUid } else { Named::AsConfigured })
+        Ok(if is_beside_first_release { OwnSubject::OrByUid } else { OwnSubject::AsConfigured })
     }
 
     /// Maximum number of tokens of one family.
@@ -149,7 +149,7 @@ impl Tokens {
 
 /// Subject of this server's tokens for a user without the identifier that the settings name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Named {
+enum OwnSubject {
     /// No subject.
     AsConfigured,
     /// The uid in place of a missing external id.
@@ -157,20 +157,20 @@ enum Named {
 }
 
 /// Claims of a new token: those that the settings expect of other services, and the family.
-fn claims(rules: &TokenRules, user: &User, named: Named, family: Uuid, now: Timestamp) -> Map<String, Value> {
-    let TokenRules { issuer, audience, user_claim, names, type_claim, type_value, access_lifetime, .. } = rules;
+fn claims(rules: &TokenRules, user: &User, named: OwnSubject, family: Uuid, now: Timestamp) -> Map<String, Value> {
+    let TokenRules { issuer, audience, user_claim, subject_kind: names, type_claim, type_value, access_lifetime, .. } = rules;
     let set = |name: &str, value: &str| (!name.is_empty() && !value.is_empty()).then(|| (name.to_owned(), value.into()));
     let mut claims: Map<String, Value> =
         [set("iss", issuer), set("aud", audience), set(type_claim, type_value)].into_iter().flatten().collect();
     let subject = match names {
-        Names::ExternalId => match (&user.external_id, named) {
+        SubjectKind::ExternalId => match (&user.external_id, named) {
             (Some(id), _) => Some(json!(id)),
-            (None, Named::OrByUid) => Some(json!(user.id)),
-            (None, Named::AsConfigured) => None,
+            (None, OwnSubject::OrByUid) => Some(json!(user.id)),
+            (None, OwnSubject::AsConfigured) => None,
         },
-        Names::Uid => Some(json!(user.id)),
-        Names::Uuid => Some(json!(user.uuid)),
-        Names::Login => user.login.as_ref().map(|login| json!(login)),
+        SubjectKind::Uid => Some(json!(user.id)),
+        SubjectKind::Uuid => Some(json!(user.uuid)),
+        SubjectKind::Login => user.login.as_ref().map(|login| json!(login)),
     };
     claims.extend(subject.map(|subject| (user_claim.clone(), subject)));
     claims.extend([
@@ -203,9 +203,9 @@ impl Auth {
     /// # Cancel safety
     /// Dropped before the commit, nothing is stored; dropped after it, the tokens are stored, and lost. An attempt that is
     /// dropped before its password check has failed does not count.
-    pub async fn tokens_by_password(&self, login: &str, password: &str, from: IpAddr) -> Result<Issued> {
+    pub async fn tokens_by_password(&self, login: &str, password: &str, from: IpAddr) -> Result<IssuedTokens> {
         self.0.tokens.expect_secret()?;
-        let user = self.known(login, password, from).await?;
+        let user = self.check_login(login, password, from).await?;
         self.issued(&user, from, Error::Denied).await
     }
 
@@ -216,7 +216,7 @@ impl Auth {
     ///
     /// # Cancel safety
     /// Dropped after the commit, the tokens are stored, and lost.
-    pub async fn tokens_by_session(&self, login: &Login, from: IpAddr) -> Result<Issued> {
+    pub async fn tokens_by_session(&self, login: &Login, from: IpAddr) -> Result<IssuedTokens> {
         self.0.tokens.expect_secret()?;
         // A token that is valid for an hour must not become renewable, nor a session made from it.
         if login.expires_at.is_some() {
@@ -227,13 +227,13 @@ impl Auth {
         self.issued(&user, from, Error::Expired).await
     }
 
-    async fn issued(&self, user: &User, from: IpAddr, changed: Error) -> Result<Issued> {
-        let entry = audit::entry(Actor::User(user.id), Some(from), Action::SignIn, Some("tokens".into()), audit::OK);
+    async fn issued(&self, user: &User, from: IpAddr, changed: Error) -> Result<IssuedTokens> {
+        let entry = audit::entry(AuditActor::User(user.id), Some(from), AuditAction::SignIn, Some("tokens".into()), audit::OK);
         let (issued, events) = self.0.tokens.issue(self.0.storage.as_ref(), user, changed, &entry).await?;
         audit::log(&entry);
         let revoked: Vec<_> = events.iter().filter_map(|event| revoked(&event.fact)).collect();
-        self.0.announce.committed(events).await;
-        revoked.into_iter().for_each(|family| self.0.lives.end_family(family));
+        self.0.publisher.publish(events).await;
+        revoked.into_iter().for_each(|family| self.0.revocations.end_family(family));
         Ok(issued)
     }
 
@@ -242,50 +242,50 @@ impl Auth {
     /// `charge` applies the user's rate limit.
     ///
     /// # Errors
-    /// [`Error::Refused`] for an invalid refresh token, [`Error::TooFast`] if the family has too many tokens,
+    /// [`Error::InvalidToken`] for an invalid refresh token, [`Error::TooFast`] if the family has too many tokens,
     /// [`Error::NotConfigured`] without `tokens.secret`, and the errors of `charge`.
     ///
     /// # Cancel safety
     /// Dropped after the commit, the new pair is lost; the grace period allows a retry.
-    pub async fn renew(&self, refresh: &str, from: IpAddr, charge: impl Fn(UserId) -> Result<()>) -> Result<Issued> {
+    pub async fn renew_tokens(&self, refresh: &str, from: IpAddr, charge: impl Fn(UserId) -> Result<()>) -> Result<IssuedTokens> {
         self.0.tokens.expect_secret()?;
         let outcome = self.renewed(&Token::new(refresh.to_owned()), from, charge).await;
-        if let Err(Error::Refused(why)) = &outcome {
+        if let Err(Error::InvalidToken(why)) = &outcome {
             tracing::info!("a refresh token was refused: {why}");
         }
         outcome
     }
 
-    async fn renewed(&self, refresh: &Token, address: IpAddr, charge: impl Fn(UserId) -> Result<()>) -> Result<Issued> {
+    async fn renewed(&self, refresh: &Token, address: IpAddr, charge: impl Fn(UserId) -> Result<()>) -> Result<IssuedTokens> {
         let (key, storage, tokens) = (key(refresh), self.0.storage.as_ref(), &self.0.tokens);
-        let found = storage.refresh_token(key).await?.ok_or(Refused::Revoked)?;
+        let found = storage.refresh_token(key).await?.ok_or(TokenError::Revoked)?;
         charge(found.user)?;
         let now = storage.now(clock::now()).await?;
-        let named = tokens.named(storage, now).await?;
+        let named = tokens.own_subject(storage, now).await?;
         let reused = {
-            let (actor, object) = (Actor::Stranger(None), audit::user(found.user));
-            audit::entry(actor, Some(address), Action::TokensRevoked, Some(object), "used_again")
+            let (actor, object) = (AuditActor::Stranger(None), audit::user(found.user));
+            audit::entry(actor, Some(address), AuditAction::TokensRevoked, Some(object), "used_again")
         };
         self.transaction(|mut tx| async {
-            let user = tx.lock_user(found.user).await?.filter(|user| user.active).ok_or(Refused::InactiveUser)?;
-            let token = tx.use_refresh_token(key, now).await?.ok_or(Refused::Revoked)?;
+            let user = tx.lock_user(found.user).await?.filter(|user| user.active).ok_or(TokenError::InactiveUser)?;
+            let token = tx.use_refresh_token(key, now).await?.ok_or(TokenError::Revoked)?;
             let grace_from = token.used_at.and_then(|used_at| tokens.grace(&token, used_at, now));
             if token.used_at.is_some() && grace_from.is_none() {
                 tx.delete_family(token.family).await?;
                 tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family: token.family }, now);
                 tx.insert_audit(&reused).await?;
-                self.0.announce.committed(tx.commit().await?).await;
-                self.0.lives.end_family(token.family);
+                self.0.publisher.publish(tx.commit().await?).await;
+                self.0.revocations.end_family(token.family);
                 audit::log(&reused);
-                return Err(Refused::UsedAgain.into());
+                return Err(TokenError::UsedAgain.into());
             }
             if token.expires_at <= now {
-                return Err(Refused::Expired.into());
+                return Err(TokenError::Expired.into());
             }
             if let Some(from) = grace_from
                 && tx.count_grace_tokens(token.family, from).await? >= GRACE_PAIRS
             {
-                return Err(Refused::UsedUp.into());
+                return Err(TokenError::UsedUp.into());
             }
             if tx.count_tokens(token.family).await? >= tokens.most_of_family() {
                 return Err(Error::TooFast { retry_after: tokens.rules.access_lifetime });

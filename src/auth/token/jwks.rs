@@ -16,27 +16,27 @@ use url::Url;
 use crate::{
     auth::{Error, Result},
     lifecycle::Lifecycle,
-    outgoing::{Limits, Outgoing, Reach},
+    outgoing::{Outgoing, OutgoingLimits, Reach},
     telemetry,
 };
 
 /// Limits of a download. No key set is nearly as large.
-const LIMITS: Limits = Limits { time: Duration::from_secs(5), answer_bytes: 1024 * 1024 };
+const LIMITS: OutgoingLimits = OutgoingLimits { time: Duration::from_secs(5), answer_bytes: 1024 * 1024 };
 
-type Cause = Box<dyn std::error::Error + Send + Sync>;
+type LoadError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Cache of public keys. Clones share it.
 ///
 /// A token with an unknown key triggers a load, so that the service can rotate its keys; at most one load per `pause`, so that
 /// tokens with invented keys do not flood the service. If a load fails, the former keys stay.
 #[derive(Clone)]
-pub(super) struct Jwks(Arc<Parts>);
+pub(super) struct Jwks(Arc<JwksParts>);
 
-struct Parts {
+struct JwksParts {
     source: Source,
     pause: Duration,
     /// `None` before the first successful load.
-    known: RwLock<Option<Vec<Known>>>,
+    keys: RwLock<Option<Vec<JwksKey>>>,
     /// Lock of the load, with the time of the last one.
     turn: Arc<Mutex<Option<Instant>>>,
     lifecycle: Lifecycle,
@@ -47,7 +47,7 @@ enum Source {
     Url(Url, Outgoing),
 }
 
-struct Known {
+struct JwksKey {
     id: Option<String>,
     algorithm: Algorithm,
     key: DecodingKey,
@@ -55,7 +55,7 @@ struct Known {
 
 impl Jwks {
     /// Reads keys of a file now; those of a URL are loaded for the first token.
-    pub(super) fn open(address: &str, pause: Duration, lifecycle: &Lifecycle) -> Result<Self, Cause> {
+    pub(super) fn open(address: &str, pause: Duration, lifecycle: &Lifecycle) -> Result<Self, LoadError> {
         let (source, known) = if address.starts_with("http://") || address.starts_with("https://") {
             let (url, outgoing) = (Url::parse(address)?, Outgoing::new(Reach::Internal, LIMITS)?);
             outgoing.check(&url)?;
@@ -65,7 +65,7 @@ impl Jwks {
             (Source::File(address.into()), Some(keys(&text).map_err(|error| format!("{address}: {error}"))?))
         };
         let (known, turn) = (RwLock::new(known), Arc::default());
-        Ok(Self(Arc::new(Parts { source, pause, known, turn, lifecycle: lifecycle.clone() })))
+        Ok(Self(Arc::new(JwksParts { source, pause, keys: known, turn, lifecycle: lifecycle.clone() })))
     }
 
     /// Candidate keys for a token: the key with this id, or, without an id, all keys of the algorithm.
@@ -75,12 +75,13 @@ impl Jwks {
             return Ok(found);
         }
         self.load().await;
-        self.known(algorithm, id).ok_or_else(|| Error::Unavailable(Arc::from(Cause::from("tokens.jwks could not be loaded yet"))))
+        self.known(algorithm, id)
+            .ok_or_else(|| Error::Unavailable(Arc::from(LoadError::from("tokens.jwks could not be loaded yet"))))
     }
 
     fn known(&self, algorithm: Algorithm, id: Option<&str>) -> Option<Vec<DecodingKey>> {
-        let known = self.0.known.read();
-        let fits = |known: &&Known| known.algorithm == algorithm && (id.is_none() || known.id.as_deref() == id);
+        let known = self.0.keys.read();
+        let fits = |known: &&JwksKey| known.algorithm == algorithm && (id.is_none() || known.id.as_deref() == id);
         Some(known.as_ref()?.iter().filter(fits).map(|known| known.key.clone()).collect())
     }
 
@@ -97,7 +98,7 @@ impl Jwks {
             match this.0.source.read().await {
                 Ok(keys) => {
                     tracing::info!(keys = keys.len(), "tokens.jwks was loaded");
-                    *this.0.known.write() = Some(keys);
+                    *this.0.keys.write() = Some(keys);
                 }
                 Err(error) => tracing::warn!(error = %telemetry::chain(error.as_ref()), "tokens.jwks could not be loaded"),
             }
@@ -108,7 +109,7 @@ impl Jwks {
 }
 
 impl Source {
-    async fn read(&self) -> Result<Vec<Known>, Cause> {
+    async fn read(&self) -> Result<Vec<JwksKey>, LoadError> {
         match self {
             Self::File(path) => keys(&tokio::fs::read(path).await?),
             Self::Url(url, outgoing) => {
@@ -125,16 +126,16 @@ impl Source {
 }
 
 /// The usable keys of a key set; ignores the others.
-fn keys(text: &[u8]) -> Result<Vec<Known>, Cause> {
+fn keys(text: &[u8]) -> Result<Vec<JwksKey>, LoadError> {
     #[derive(Deserialize)]
     struct Set {
         keys: Vec<Value>,
     }
     let set: Set = serde_json::from_slice(text)?;
-    Ok(set.keys.into_iter().filter_map(|key| Known::of(&serde_json::from_value(key).ok()?)).collect())
+    Ok(set.keys.into_iter().filter_map(|key| JwksKey::of(&serde_json::from_value(key).ok()?)).collect())
 }
 
-impl Known {
+impl JwksKey {
     /// Parses a key. Symmetric keys are ignored: a published one would let everybody sign.
     fn of(jwk: &Jwk) -> Option<Self> {
         let (algorithm, its_name) = match &jwk.algorithm {

@@ -10,7 +10,7 @@ use jsonwebtoken::{Algorithm, DecodingKey, EncodingKey, Validation, errors::Erro
 use serde::Deserialize;
 use serde_json::{Map, Value, value::RawValue};
 
-use super::{Refused, Token, TokenRules, jwks::Jwks};
+use super::{Token, TokenError, TokenRules, jwks::Jwks};
 use crate::{
     auth::{Error, Result, internal},
     lifecycle::Lifecycle,
@@ -24,7 +24,7 @@ const SECRET_BYTES: usize = 32;
 const PEM: &str = "-----BEGIN ";
 
 /// Claims of a token in their original spelling: numbers may have more digits than any type here.
-pub(super) type Written = HashMap<String, Box<RawValue>>;
+pub(super) type RawClaims = HashMap<String, Box<RawValue>>;
 
 /// JOSE header: read before the signature is verified, and trusted only for the choice of the key.
 pub(super) struct Header {
@@ -33,26 +33,26 @@ pub(super) struct Header {
 }
 
 impl Header {
-    pub(super) fn of(token: &str) -> Result<Self, Refused> {
+    pub(super) fn of(token: &str) -> Result<Self, TokenError> {
         #[derive(Deserialize)]
-        struct Parts {
+        struct JoseHeader {
             alg: String,
             kid: Option<String>,
             /// Extensions that the reader must understand. This one supports none.
             crit: Option<Value>,
         }
-        let (header, _) = token.split_once('.').filter(|_| token.len() <= LONGEST_BYTES).ok_or(Refused::Malformed)?;
-        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| Refused::Malformed)?;
-        let Parts { alg, kid, crit } = serde_json::from_slice(&header).map_err(|_| Refused::Malformed)?;
+        let (header, _) = token.split_once('.').filter(|_| token.len() <= LONGEST_BYTES).ok_or(TokenError::Malformed)?;
+        let header = URL_SAFE_NO_PAD.decode(header).map_err(|_| TokenError::Malformed)?;
+        let JoseHeader { alg, kid, crit } = serde_json::from_slice(&header).map_err(|_| TokenError::Malformed)?;
         if crit.is_some() {
-            return Err(Refused::Malformed);
+            return Err(TokenError::Malformed);
         }
         let algorithm = match alg.as_str() {
             "HS256" => Algorithm::HS256,
             "RS256" => Algorithm::RS256,
             "ES256" => Algorithm::ES256,
-            other if other.eq_ignore_ascii_case("none") => return Err(Refused::AlgorithmNone),
-            _ => return Err(Refused::UnknownAlgorithm),
+            other if other.eq_ignore_ascii_case("none") => return Err(TokenError::AlgorithmNone),
+            _ => return Err(TokenError::UnknownAlgorithm),
         };
         Ok(Self { algorithm, key_id: kid })
     }
@@ -114,8 +114,8 @@ impl Keys {
     }
 
     /// Verifies the signature with any of the keys, and returns the claims.
-    pub(super) async fn verify(&self, token: &str, header: &Header) -> Result<Written> {
-        let own = self.own(header);
+    pub(super) async fn verify(&self, token: &str, header: &Header) -> Result<RawClaims> {
+        let own = self.configured_key(header);
         // The configured keys first: a failing JWKS service is no reason to refuse a token that they verify.
         if let Some(claims) = signed_by(own, token, header)? {
             return Ok(claims);
@@ -129,14 +129,14 @@ impl Keys {
             return Ok(claims);
         }
         Err(match (own.is_none() && published.is_empty(), jwks) {
-            (false, _) => Refused::BadSignature.into(),
-            (true, Some(_)) => Refused::UnknownKey.into(),
-            (true, None) => Refused::NoKey.into(),
+            (false, _) => TokenError::BadSignature.into(),
+            (true, Some(_)) => TokenError::UnknownKey.into(),
+            (true, None) => TokenError::NoKey.into(),
         })
     }
 
     /// The configured key for the algorithm of this header.
-    fn own(&self, header: &Header) -> Option<&DecodingKey> {
+    fn configured_key(&self, header: &Header) -> Option<&DecodingKey> {
         match header.is_secret() {
             true => self.secret.as_ref().map(|(_, key)| key),
             false => self.public.as_ref().filter(|key| key.family() == header.algorithm.family()),
@@ -149,10 +149,10 @@ fn signed_by<'a>(
     keys: impl IntoIterator<Item = &'a DecodingKey>,
     token: &str,
     header: &Header,
-) -> Result<Option<Written>, Refused> {
+) -> Result<Option<RawClaims>, TokenError> {
     for key in keys {
         match claims(token, key, header.algorithm) {
-            Err(Refused::BadSignature) => {}
+            Err(TokenError::BadSignature) => {}
             outcome => return outcome.map(Some),
         }
     }
@@ -160,7 +160,7 @@ fn signed_by<'a>(
 }
 
 /// Verifies only the signature; `Claims::read` validates the claims by this program's clock.
-fn claims(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Result<Written, Refused> {
+fn claims(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Result<RawClaims, TokenError> {
     let mut signature_only = Validation::new(algorithm);
     signature_only.required_spec_claims = HashSet::new();
     signature_only.validate_exp = false;
@@ -168,8 +168,8 @@ fn claims(token: &str, key: &DecodingKey, algorithm: Algorithm) -> Result<Writte
     match jsonwebtoken::decode(token, key, &signature_only) {
         Ok(decoded) => Ok(decoded.claims),
         Err(error) => Err(match error.kind() {
-            ErrorKind::InvalidSignature | ErrorKind::InvalidRsaKey(_) | ErrorKind::InvalidEcdsaKey => Refused::BadSignature,
-            _ => Refused::Malformed,
+            ErrorKind::InvalidSignature | ErrorKind::InvalidRsaKey(_) | ErrorKind::InvalidEcdsaKey => TokenError::BadSignature,
+            _ => TokenError::Malformed,
         }),
     }
 }

@@ -5,11 +5,11 @@ use std::net::IpAddr;
 use storage::{Fact, Topic, UserId};
 use uuid::Uuid;
 
-use super::{Refused, Token, issue::key};
+use super::{Token, TokenError, issue::key};
 use crate::{
     auth::{
         Auth, Error, Result,
-        audit::{self, Action, Actor},
+        audit::{self, AuditAction, AuditActor},
     },
     clock,
 };
@@ -20,11 +20,11 @@ pub enum Revocation {
     /// The token is revoked, or was invalid before.
     Done,
     /// Only the other service that issued the token can revoke it.
-    NotOurs,
+    Foreign,
 }
 
 impl Revocation {
-    /// Message for [`Revocation::NotOurs`].
+    /// Message for [`Revocation::Foreign`].
     pub const NOT_OURS: &str = "The token was made by another service, which alone can revoke it.";
 }
 
@@ -43,9 +43,9 @@ impl Auth {
             Some(refresh) => Some((refresh.user, refresh.family)),
             None => match self.0.tokens.family(token).await {
                 Ok(Some(family)) => storage.user_of_family(family).await?.map(|user| (user.id, family)),
-                Ok(None) => return Ok(Revocation::NotOurs),
+                Ok(None) => return Ok(Revocation::Foreign),
                 // Invalid already.
-                Err(Error::Refused(_)) => None,
+                Err(Error::InvalidToken(_)) => None,
                 Err(error) => return Err(error),
             },
         };
@@ -57,14 +57,14 @@ impl Auth {
 
     /// Revokes a token family on all nodes. Idempotent.
     pub(in crate::auth) async fn end_family(&self, user: UserId, family: Uuid, from: IpAddr) -> Result<()> {
-        let entry = audit::entry(Actor::User(user), Some(from), Action::SignOut, Some("tokens".into()), audit::OK);
+        let entry = audit::entry(AuditActor::User(user), Some(from), AuditAction::SignOut, Some("tokens".into()), audit::OK);
         self.transaction(|mut tx| async {
-            let user = tx.lock_user(user).await?.ok_or(Refused::UnknownUser)?;
+            let user = tx.lock_user(user).await?.ok_or(TokenError::UnknownUser)?;
             tx.delete_family(family).await?;
             tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family }, clock::now());
             tx.insert_audit(&entry).await?;
-            self.0.announce.committed(tx.commit().await?).await;
-            self.0.lives.end_family(family);
+            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.revocations.end_family(family);
             Ok(())
         })
         .await?;

@@ -8,26 +8,26 @@ use std::{
 
 use chrono::TimeDelta;
 use parking_lot::Mutex;
-use storage::{Fact, PartnerId, Shortened, Sign, Timestamp, Topic};
+use storage::{Fact, Heartbeat, PartnerId, ShortenedLease, Timestamp, Topic};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{PresenceRules, Status};
+use super::{PresenceRules, PresenceState};
 use crate::chat::Observer;
 
 /// The presence tracker of this node.
 #[derive(Default)]
-pub(in crate::chat) struct Lives {
-    pub(super) lives: Mutex<HashMap<PartnerId, Life>>,
+pub(in crate::chat) struct PresenceTracker {
+    pub(super) activities: Mutex<HashMap<PartnerId, Activity>>,
     /// Notified when a status may differ from the published one.
-    pub(super) news: Notify,
+    pub(super) wake: Notify,
     /// Times at which leases of cleanly closed sockets expire, in rising order.
-    closes: Mutex<VecDeque<Instant>>,
+    close_expiries: Mutex<VecDeque<Instant>>,
     /// Partners whose accounts changed since the last check for deactivation.
     pub(super) changed: Mutex<HashSet<PartnerId>>,
 }
 
 #[derive(Clone, Debug)]
-pub(super) struct Life {
+pub(super) struct Activity {
     pub(super) request: Option<Timestamp>,
     pub(super) poll: Option<Timestamp>,
     pub(super) sockets: usize,
@@ -36,27 +36,27 @@ pub(super) struct Life {
     /// Time of the clean close of the last socket.
     closed: Option<Timestamp>,
     /// The lease may end earlier than the stored one.
-    shortened: bool,
+    is_shortened: bool,
     /// The account is deactivated: heartbeats do not count.
-    pub(super) barred: bool,
+    pub(super) is_barred: bool,
     /// Another node has published the partner as offline.
-    pub(super) denied: bool,
+    pub(super) is_denied_elsewhere: bool,
     /// Last activity of the user itself, if a client reports it.
     pub(super) active: Option<Timestamp>,
     /// There are heartbeats that the store does not have yet.
     pub(super) dirty: bool,
     /// The heartbeat last written to the store; `None` if there is none.
-    pub(super) stored: Option<Sign>,
+    pub(super) stored: Option<Heartbeat>,
     /// The status last published.
-    pub(super) told: Status,
+    pub(super) published: PresenceState,
     /// The published status may be wrong although the heartbeats agree with it: the set status, or another node's, may have
     /// changed.
-    pub(super) doubtful: bool,
+    pub(super) is_doubtful: bool,
     /// Other nodes may have published another status meanwhile, so this one is due again.
-    pub(super) unheard: bool,
+    pub(super) must_republish: bool,
 }
 
-impl Default for Life {
+impl Default for Activity {
     fn default() -> Self {
         Self {
             request: None,
@@ -64,20 +64,20 @@ impl Default for Life {
             sockets: 0,
             lost: None,
             closed: None,
-            shortened: false,
-            barred: false,
-            denied: false,
+            is_shortened: false,
+            is_barred: false,
+            is_denied_elsewhere: false,
             active: None,
             dirty: false,
             stored: None,
-            told: Status::Offline,
-            doubtful: false,
-            unheard: false,
+            published: PresenceState::Offline,
+            is_doubtful: false,
+            must_republish: false,
         }
     }
 }
 
-impl Life {
+impl Activity {
     pub(super) fn last_seen(&self, now: Timestamp) -> Option<Timestamp> {
         if self.sockets > 0 { Some(now) } else { self.request.max(self.poll).max(self.lost).max(self.closed) }
     }
@@ -87,15 +87,15 @@ impl Life {
         self.sockets -= 1;
         match (properly, self.sockets) {
             (false, _) => self.lost = Some(now),
-            (true, 0) => (self.lost, self.closed, self.shortened) = (None, Some(now), true),
+            (true, 0) => (self.lost, self.closed, self.is_shortened) = (None, Some(now), true),
             // The remaining sockets continue the heartbeat.
             (true, _) => {}
         }
     }
 
     /// Lease expiry, if no heartbeat follows; an open socket renews it continuously.
-    fn there_until(&self, rules: &PresenceRules, now: Timestamp) -> Option<Timestamp> {
-        if self.barred {
+    fn lease_expiry(&self, rules: &PresenceRules, now: Timestamp) -> Option<Timestamp> {
+        if self.is_barred {
             return None;
         }
         let socket = (self.sockets > 0).then_some(now);
@@ -105,41 +105,47 @@ impl Life {
     }
 
     /// The shortened lease to store, if the stored one ends later.
-    pub(super) fn shortened(&mut self, partner: PartnerId, rules: &PresenceRules, now: Timestamp) -> Option<Shortened> {
-        if !std::mem::take(&mut self.shortened) {
+    pub(super) fn take_shortened(&mut self, partner: PartnerId, rules: &PresenceRules, now: Timestamp) -> Option<ShortenedLease> {
+        if !std::mem::take(&mut self.is_shortened) {
             return None;
         }
-        let there_until = self.there_until(rules, now)?;
+        let there_until = self.lease_expiry(rules, now)?;
         let stored = self.stored.as_mut()?;
-        (there_until < stored.there_until).then(|| Shortened {
+        (there_until < stored.there_until).then(|| ShortenedLease {
             partner,
-            known: Some(std::mem::replace(&mut stored.there_until, there_until)),
+            expected: Some(std::mem::replace(&mut stored.there_until, there_until)),
             there_until,
         })
     }
 
     /// Restores the state after a failed write of a shortened lease.
-    pub(super) fn keep_shortened(&mut self, end: &Shortened) {
-        self.shortened = true;
-        if let (Some(stored), Some(known)) = (self.stored.as_mut(), end.known) {
+    pub(super) fn restore_shortened(&mut self, end: &ShortenedLease) {
+        self.is_shortened = true;
+        if let (Some(stored), Some(known)) = (self.stored.as_mut(), end.expected) {
             stored.there_until = known;
         }
     }
 
-    fn idle_from(&self, rules: &PresenceRules) -> Option<Timestamp> {
+    fn idle_since(&self, rules: &PresenceRules) -> Option<Timestamp> {
         self.active.map(|at| at + delta(rules.active))
     }
 
     /// True if all leases here have expired and no socket is open: the entry adds nothing to the store.
-    pub(super) fn is_over(&self, rules: &PresenceRules, now: Timestamp) -> bool {
-        self.sockets == 0 && self.there_until(rules, now).is_none_or(|until| until < now)
+    pub(super) fn is_expired(&self, rules: &PresenceRules, now: Timestamp) -> bool {
+        self.sockets == 0 && self.lease_expiry(rules, now).is_none_or(|until| until < now)
     }
 
     /// The heartbeat to store, if a write is due. Writes are debounced: one is due before the stored lease expires, and for the
     /// last heartbeat.
-    pub(super) fn due(&self, partner: PartnerId, rules: &PresenceRules, now: Timestamp, all: bool) -> Option<Sign> {
-        let (there_until, idle_from) = (self.there_until(rules, now)?, self.idle_from(rules));
-        let sign = Sign { partner, last_seen: self.last_seen(now).unwrap_or(now), there_until, idle_from };
+    pub(super) fn due_heartbeat(
+        &self,
+        partner: PartnerId,
+        rules: &PresenceRules,
+        now: Timestamp,
+        all: bool,
+    ) -> Option<Heartbeat> {
+        let (there_until, idle_from) = (self.lease_expiry(rules, now)?, self.idle_since(rules));
+        let sign = Heartbeat { partner, last_seen: self.last_seen(now).unwrap_or(now), there_until, idle_from };
         let slack = delta(rules.poll / 2);
         let is_stale = self.stored.is_none_or(|stored| {
             // Both are compared: the latest heartbeat need not be the one with the latest expiry.
@@ -153,43 +159,43 @@ impl Life {
     }
 
     /// The status according to the heartbeats alone.
-    pub(super) fn status(&self, rules: &PresenceRules, now: Timestamp) -> Status {
+    pub(super) fn status(&self, rules: &PresenceRules, now: Timestamp) -> PresenceState {
         let within = |at: Option<Timestamp>, limit: Duration| at.is_some_and(|at| now - at <= delta(limit));
         let there = self.sockets > 0
             || within(self.request, rules.request)
             || within(self.poll.max(self.lost), rules.poll)
             || within(self.closed, rules.clean_close);
         match there {
-            _ if self.barred => Status::Offline,
-            false => Status::Offline,
-            true if self.active.is_some() && !within(self.active, rules.active) => Status::Away,
-            true => Status::Online,
+            _ if self.is_barred => PresenceState::Offline,
+            false => PresenceState::Offline,
+            true if self.active.is_some() && !within(self.active, rules.active) => PresenceState::Away,
+            true => PresenceState::Online,
         }
     }
 }
 
-impl Lives {
+impl PresenceTracker {
     /// Observer of the event log that collects changed accounts.
     pub(in crate::chat) fn observer(self: &Arc<Self>) -> Observer {
         let lives = Arc::clone(self);
         Box::new(move |event, _| {
             if let (Topic::Partner(partner), Fact::UserChanged { .. }) = (event.topic, &event.fact) {
                 lives.changed.lock().insert(partner);
-                lives.news.notify_one();
+                lives.wake.notify_one();
             }
         })
     }
 
     /// Schedules a look at all presences for the expiry of a cleanly closed socket's lease.
-    pub(super) fn look_again_in(&self, pause: Duration) {
+    pub(super) fn schedule_look(&self, pause: Duration) {
         // A millisecond later: at the exact time the lease still counts.
-        self.closes.lock().push_back(Instant::now() + pause + Duration::from_millis(1));
-        self.news.notify_one();
+        self.close_expiries.lock().push_back(Instant::now() + pause + Duration::from_millis(1));
+        self.wake.notify_one();
     }
 
     /// The next scheduled look beside the regular ones. Removes times that have passed.
     pub(super) fn next_look(&self) -> Option<Instant> {
-        let (mut closes, now) = (self.closes.lock(), Instant::now());
+        let (mut closes, now) = (self.close_expiries.lock(), Instant::now());
         while closes.front().is_some_and(|at| *at <= now) {
             closes.pop_front();
         }
@@ -197,11 +203,11 @@ impl Lives {
     }
 
     /// Marks all heartbeats as unsaved, because the store may have lost them.
-    pub(in crate::chat) fn doubt_store(&self) {
-        for life in self.lives.lock().values_mut() {
+    pub(in crate::chat) fn mark_unsaved(&self) {
+        for life in self.activities.lock().values_mut() {
             (life.dirty, life.stored) = (true, None);
         }
-        self.news.notify_one();
+        self.wake.notify_one();
     }
 
     /// Changes the activity of a partner, and notifies the task only if the status then differs from the published one.
@@ -210,14 +216,14 @@ impl Lives {
         partner: PartnerId,
         rules: &PresenceRules,
         now: Timestamp,
-        change: impl FnOnce(&mut Life) -> T,
+        change: impl FnOnce(&mut Activity) -> T,
     ) -> T {
-        let mut lives = self.lives.lock();
+        let mut lives = self.activities.lock();
         let life = lives.entry(partner).or_default();
         let outcome = change(life);
         life.dirty = true;
-        if life.doubtful || life.status(rules, now) != life.told {
-            self.news.notify_one();
+        if life.is_doubtful || life.status(rules, now) != life.published {
+            self.wake.notify_one();
         }
         outcome
     }

@@ -50,7 +50,7 @@ const DOCUMENTS: &[(&str, Container)] = &[
 ];
 
 /// The media type of a file with the detected type `found` and the type `declared` by its sender.
-pub(in crate::chat) fn settled(found: &'static str, declared: Option<&str>) -> &'static str {
+pub(in crate::chat) fn reconciled_media_type(found: &'static str, declared: Option<&str>) -> &'static str {
     let declared = declared.and_then(|declared| document(essence(declared)));
     match (declared, container(found)) {
         (Some((name, declared)), Some(found)) if declared == found => name,
@@ -74,7 +74,7 @@ fn container(found: &str) -> Option<Container> {
 
 #[cfg(test)]
 mod tests {
-    use super::settled;
+    use super::reconciled_media_type;
 
     #[test]
     fn a_document_is_what_it_is_said_to_be_if_its_container_fits() {
@@ -101,7 +101,7 @@ mod tests {
             ("image/png", Some(DOCX), "image/png"),
             ("application/octet-stream", Some(DOCX), "application/octet-stream"),
         ] {
-            assert_eq!(settled(found, declared), settled_as, "{found}, {declared:?}");
+            assert_eq!(reconciled_media_type(found, declared), settled_as, "{found}, {declared:?}");
         }
     }
 }

@@ -46,10 +46,10 @@ const EXTENSIONS: &[(&str, &str)] = &[
 ];
 
 /// Finds the uploads that a message mentions, in its body or its metadata.
-pub(in crate::chat) fn named_in(body: &str, metadata: Option<&Metadata>, kinds: &[String]) -> Vec<String> {
-    let mut names = named_in_text(body, kinds);
+pub(in crate::chat) fn mentioned_uploads(body: &str, metadata: Option<&Metadata>, kinds: &[String]) -> Vec<String> {
+    let mut names = uploads_in_text(body, kinds);
     for text in metadata.into_iter().flat_map(Metadata::texts) {
-        names.extend(named_in_text(&text, kinds));
+        names.extend(uploads_in_text(&text, kinds));
     }
     names.sort_unstable();
     names.dedup();
@@ -57,7 +57,7 @@ pub(in crate::chat) fn named_in(body: &str, metadata: Option<&Metadata>, kinds: 
 }
 
 /// Finds the uploads whose path is in a text, within any URL.
-fn named_in_text(text: &str, kinds: &[String]) -> Vec<String> {
+fn uploads_in_text(text: &str, kinds: &[String]) -> Vec<String> {
     let mut names = Vec::new();
     for kind in kinds {
         let folder = format!("/{kind}/");
@@ -82,7 +82,7 @@ pub(in crate::chat) fn mimetype_by_name(name: &str) -> &'static str {
 }
 
 /// Normalises an announced media type: clients that cannot tell it send nothing, or `unknown`.
-pub(super) fn known(mimetype: String) -> String {
+pub(super) fn normalised_media_type(mimetype: String) -> String {
     match essence(&mimetype) {
         "" => UNKNOWN.to_owned(),
         word if word.eq_ignore_ascii_case("unknown") => UNKNOWN.to_owned(),
@@ -109,7 +109,7 @@ pub(super) fn extension(mimetype: &str) -> Option<&'static str> {
 }
 
 /// True for a file name that this server generates: a uuid, and perhaps an extension.
-pub(in crate::chat) fn is_file(name: &str) -> bool {
+pub(in crate::chat) fn is_generated_name(name: &str) -> bool {
     let (stem, extension) = name.split_once('.').map_or((name, None), |(stem, extension)| (stem, Some(extension)));
     Uuid::try_parse(stem).is_ok_and(|uuid| uuid.hyphenated().to_string() == stem)
         && extension.is_none_or(|extension| EXTENSIONS.iter().any(|(_, known)| *known == extension))
@@ -133,7 +133,7 @@ pub(super) fn is_safe(mimetype: &str) -> bool {
 mod tests {
     use serde_json::json;
 
-    use super::{extension, is_file, is_harmless, is_mimetype, is_safe, named_in, named_in_text};
+    use super::{extension, is_generated_name, is_harmless, is_mimetype, is_safe, mentioned_uploads, uploads_in_text};
 
     #[test]
     fn what_can_act_has_no_extension() {
@@ -155,11 +155,11 @@ mod tests {
     fn a_file_is_called_by_a_uuid() {
         let uuid = "d9bcf98b-063f-4286-ae70-8862dc7ebc1d";
         for ours in [uuid.to_owned(), format!("{uuid}.png")] {
-            assert!(is_file(&ours), "{ours}");
+            assert!(is_generated_name(&ours), "{ours}");
         }
         let foreign = ["".to_owned(), "logo.png".to_owned(), uuid.to_uppercase(), uuid.replace('-', "")];
         for foreign in foreign.into_iter().chain([".html", ".", ".png.png", "#1", "/a.png"].map(|end| format!("{uuid}{end}"))) {
-            assert!(!is_file(&foreign), "{foreign}");
+            assert!(!is_generated_name(&foreign), "{foreign}");
         }
     }
 
@@ -221,8 +221,8 @@ mod tests {
              /chat-images/x.png, chat-images. At the end: b/chat-images/{uuid}.jpg."
         );
         let expected = [format!("chat-images/{uuid}.png"), format!("chat-images/{uuid}.jpg"), format!("files/{uuid}")];
-        assert_eq!(named_in_text(&text, &kinds), expected);
-        assert_eq!(named_in_text("/chat-images/", &kinds), [""; 0]);
+        assert_eq!(uploads_in_text(&text, &kinds), expected);
+        assert_eq!(uploads_in_text("/chat-images/", &kinds), [""; 0]);
     }
 
     #[test]
@@ -230,7 +230,7 @@ mod tests {
         let address = |number: u8| format!("https://a.example/files/d9bcf98b-063f-4286-ae70-8862dc7ebc1{number}.png");
         let name = |number: u8| format!("files/d9bcf98b-063f-4286-ae70-8862dc7ebc1{number}.png");
         let metadata = json!({"number": 1, "link": address(2), "list": [null, true, {"deep": [address(3), address(1)]}]}).into();
-        let named = |metadata| named_in(&address(1), metadata, &["files".to_owned()]);
+        let named = |metadata| mentioned_uploads(&address(1), metadata, &["files".to_owned()]);
         assert_eq!(named(Some(&metadata)), [name(1), name(2), name(3)]);
         assert_eq!(named(None), [name(1)]);
     }

@@ -4,7 +4,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
 /// The parameters of a signed upload URL. They are a bearer credential.
-pub struct Permit {
+pub struct SignedUpload {
     pub name: String,
     pub mimetype: String,
     /// Expiry, in seconds since 1970.
@@ -14,20 +14,20 @@ pub struct Permit {
 }
 
 /// The signing key. All nodes share it, and it outlives restarts.
-pub(in crate::chat) struct Key(Hmac<Sha256>);
+pub(in crate::chat) struct UploadSigningKey(Hmac<Sha256>);
 
-impl Key {
+impl UploadSigningKey {
     pub(in crate::chat) fn new(secret: &str) -> Self {
         Self(Hmac::new_from_slice(secret.as_bytes()).expect("a key may have any length"))
     }
 
-    pub(super) fn permit(&self, name: String, mimetype: String, expires: i64) -> Permit {
+    pub(super) fn sign(&self, name: String, mimetype: String, expires: i64) -> SignedUpload {
         let signature = hex::encode(self.mac(&name, &mimetype, expires).finalize().into_bytes());
-        Permit { name, mimetype, expires, signature }
+        SignedUpload { name, mimetype, expires, signature }
     }
 
     /// Verifies the signature in constant time.
-    pub(super) fn fits(&self, permit: &Permit) -> bool {
+    pub(super) fn verify(&self, permit: &SignedUpload) -> bool {
         let signature = hex::decode(&permit.signature).unwrap_or_default();
         self.mac(&permit.name, &permit.mimetype, permit.expires).verify_slice(&signature).is_ok()
     }
@@ -40,24 +40,24 @@ impl Key {
 
 #[cfg(test)]
 mod tests {
-    use super::{Key, Permit};
+    use super::{SignedUpload, UploadSigningKey};
 
     #[test]
     fn a_permit_fits_only_as_it_was_signed() {
-        let key = Key::new("secret");
-        let permit = || key.permit("chat-images/a.png".into(), "image/png".into(), 7);
-        assert!(key.fits(&permit()));
-        assert!(!Key::new("another").fits(&permit()));
+        let key = UploadSigningKey::new("secret");
+        let permit = || key.sign("chat-images/a.png".into(), "image/png".into(), 7);
+        assert!(key.verify(&permit()));
+        assert!(!UploadSigningKey::new("another").verify(&permit()));
         let others = [
-            Permit { name: "chat-images/b.png".into(), ..permit() },
-            Permit { mimetype: "text/html".into(), ..permit() },
-            Permit { expires: 8, ..permit() },
-            Permit { signature: String::new(), ..permit() },
-            Permit { signature: "not hexadecimal".into(), ..permit() },
-            Permit { signature: permit().signature[2..].into(), ..permit() },
+            SignedUpload { name: "chat-images/b.png".into(), ..permit() },
+            SignedUpload { mimetype: "text/html".into(), ..permit() },
+            SignedUpload { expires: 8, ..permit() },
+            SignedUpload { signature: String::new(), ..permit() },
+            SignedUpload { signature: "not hexadecimal".into(), ..permit() },
+            SignedUpload { signature: permit().signature[2..].into(), ..permit() },
         ];
         for (number, other) in others.iter().enumerate() {
-            assert!(!key.fits(other), "{number}");
+            assert!(!key.verify(other), "{number}");
         }
     }
 }

@@ -5,48 +5,48 @@ use std::collections::{HashMap, HashSet};
 
 use storage::{
     Attachment, AttachmentId, Conversation, ConversationId, ConversationKind, KeyedMessage, Locked, Message, MessageId,
-    NewClientKey, NewMessage, PartnerId, Standing, SupportSession, Tx,
+    NewClientKey, NewMessage, ParticipantStatus, PartnerId, SupportSession, Tx,
 };
 
-use super::{Locking, Send};
+use super::{Locking, SendJob};
 use crate::{
     chat::{
         conversations::must_be_open,
-        error::{Error, Result, Thing},
+        error::{Error, ResourceKind, Result},
         support,
     },
     clock,
 };
 
 /// The send context: everything that validation needs from the store, for one batch.
-pub(super) struct Admission {
+pub(super) struct SendContext {
     conversations: HashMap<ConversationId, Locked<Conversation>>,
     /// Conversations that other transactions have locked.
     busy: HashSet<ConversationId>,
     /// The support sessions among the conversations.
     sessions: HashMap<ConversationId, SupportSession>,
-    participating: HashMap<(ConversationId, PartnerId), Standing>,
+    participating: HashMap<(ConversationId, PartnerId), ParticipantStatus>,
     sent: HashMap<(ConversationId, PartnerId, String), Vec<KeyedMessage>>,
     /// `seq` of each message that a send replies to.
     answered: HashMap<(ConversationId, MessageId), i64>,
     files: HashMap<AttachmentId, Attachment>,
 }
 
-pub(super) enum Judged {
+pub(super) enum SendValidation {
     /// Not decided: another transaction has locked the conversation.
     Busy,
     /// An idempotent retry: the message that the first attempt stored.
-    Sent(Message),
+    Retry(Message),
     New {
         message: NewMessage,
         /// A message whose client key has expired, and passes to this one.
-        takes_key_from: Option<MessageId>,
+        replaces_key_of: Option<MessageId>,
     },
 }
 
-impl Admission {
+impl SendContext {
     /// Locks the conversations of a batch, and reads the context.
-    pub(super) async fn read(tx: &mut dyn Tx, batch: &[Send], locking: Locking) -> Result<Self> {
+    pub(super) async fn read(tx: &mut dyn Tx, batch: &[SendJob], locking: Locking) -> Result<Self> {
         let ids: Vec<_> = batch.iter().map(|send| send.to).collect();
         let (conversations, busy) = match locking {
             Locking::Wait => (tx.lock_conversations(&ids).await?, Vec::new()),
@@ -57,8 +57,8 @@ impl Admission {
         let sessions = if sessions.is_empty() { Vec::new() } else { tx.support_sessions_of(&sessions).await? };
         let pairs: Vec<_> = batch.iter().map(|send| (send.to, send.author.partner)).collect();
         // A separate statement after the lock: the locking one sees the participants as they were before its wait.
-        let participating = tx.participating(&pairs).await?;
-        let keys: Vec<_> = batch.iter().filter_map(Send::client_key).collect();
+        let participating = tx.participant_statuses(&pairs).await?;
+        let keys: Vec<_> = batch.iter().filter_map(SendJob::client_key).collect();
         let sent = tx.messages_by_client_key(&keys).await?;
         let answered: Vec<_> = batch.iter().filter_map(|send| Some((send.to, send.draft.reply_to?))).collect();
         let answered = tx.seqs_of(&answered).await?;
@@ -82,29 +82,29 @@ impl Admission {
     }
 
     /// Validates one send.
-    pub(super) fn judge(&self, send: &Send) -> Result<Judged> {
+    pub(super) fn validate(&self, send: &SendJob) -> Result<SendValidation> {
         if self.busy.contains(&send.to) {
-            return Ok(Judged::Busy);
+            return Ok(SendValidation::Busy);
         }
-        let conversation = self.conversations.get(&send.to).ok_or(Error::NotFound(Thing::Conversation))?;
+        let conversation = self.conversations.get(&send.to).ok_or(Error::NotFound(ResourceKind::Conversation))?;
         let standing = self.participating.get(&(send.to, send.author.partner)).ok_or(Error::Forbidden)?;
         let now = clock::now();
         let first = self.first_with_key(send);
         if let Some(first) = first.filter(|first| now - first.created_at < send.retry) {
-            return Ok(Judged::Sent(first.clone()));
+            return Ok(SendValidation::Retry(first.clone()));
         }
         must_be_open(conversation)?;
         let support_side = match conversation.kind {
             ConversationKind::Direct | ConversationKind::Group => None,
             ConversationKind::Support => {
-                let session = self.sessions.get(&send.to).ok_or(Error::NotFound(Thing::Conversation))?;
+                let session = self.sessions.get(&send.to).ok_or(Error::NotFound(ResourceKind::Conversation))?;
                 Some(support::side_of(session, send.author.partner)?)
             }
         };
         if let Some(reply_to) = send.draft.reply_to
             && self.answered.get(&(send.to, reply_to)).is_none_or(|seq| *seq <= standing.visible_from_seq)
         {
-            return Err(Error::NotFound(Thing::Message));
+            return Err(Error::NotFound(ResourceKind::Message));
         }
         let attachments = send.draft.attachments.iter().map(|id| match self.files.get(id) {
             Some(file) if file.owner == send.author.partner => Ok(file.clone()),
@@ -125,17 +125,21 @@ impl Admission {
             held: send.draft.held,
             created_at: now,
         };
-        Ok(Judged::New { message, takes_key_from: first.map(|first| first.id) })
+        Ok(SendValidation::New { message, replaces_key_of: first.map(|first| first.id) })
     }
 
     /// Finds the message that was stored with the client key and the content of a send. Rows of the first release have no hash:
     /// there the content is compared, unless the message has changed since.
-    fn first_with_key(&self, send: &Send) -> Option<&Message> {
+    fn first_with_key(&self, send: &SendJob) -> Option<&Message> {
         let NewClientKey { key, hash } = send.client_key.as_ref()?;
         let known = self.sent.get(&(send.to, send.author.partner, key.clone()))?;
         let is_same = |known: &&KeyedMessage| match &known.hash {
             Some(known) => known == hash,
-            None => known.message.edited_at.is_some() || known.message.deleted_at.is_some() || send.draft.says(&known.message),
+            None => {
+                known.message.edited_at.is_some()
+                    || known.message.deleted_at.is_some()
+                    || send.draft.has_content_of(&known.message)
+            }
         };
         known.iter().find(is_same).map(|known| &known.message)
     }

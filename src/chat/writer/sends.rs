@@ -3,21 +3,21 @@
 use std::collections::HashMap;
 
 use chrono::TimeDelta;
-use storage::{Author, ClientKey, ConversationId, Fact, Mention, Message, NewClientKey, Topic, Tx};
+use storage::{Author, ClientKey, ConversationId, Fact, Message, NewClientKey, Topic, Tx, UploadReference};
 
 use super::{
-    Job, Locking, Written,
-    admission::{Admission, Judged},
+    BatchResult, Job, Locking,
+    admission::{SendContext, SendValidation},
 };
 use crate::{
     chat::{
         error::{Error, Result},
-        messages::{Draft, Sent},
+        messages::{Draft, SendOutcome},
     },
     metrics::Metrics,
 };
 
-pub(in crate::chat) struct Send {
+pub(in crate::chat) struct SendJob {
     pub(in crate::chat) author: Author,
     pub(in crate::chat) to: ConversationId,
     /// The draft without its client key.
@@ -29,8 +29,8 @@ pub(in crate::chat) struct Send {
     pub(in crate::chat) uploads: Vec<String>,
 }
 
-enum Verdict {
-    Known(Box<Message>),
+enum SendDecision {
+    Retry(Box<Message>),
     /// Index among the stored messages.
     New(usize),
     Refused(Error),
@@ -38,24 +38,24 @@ enum Verdict {
     Busy,
 }
 
-impl Job for Send {
-    type Outcome = Sent;
+impl Job for SendJob {
+    type Outcome = SendOutcome;
     type Lock = ConversationId;
 
     fn locks(&self) -> impl Iterator<Item = ConversationId> {
         std::iter::once(self.to)
     }
 
-    async fn write(tx: &mut dyn Tx, batch: &[Self], locking: Locking) -> Result<Written<Sent>> {
-        let admission = Admission::read(tx, batch, locking).await?;
+    async fn write(tx: &mut dyn Tx, batch: &[Self], locking: Locking) -> Result<BatchResult<SendOutcome>> {
+        let admission = SendContext::read(tx, batch, locking).await?;
         let mut new = Vec::with_capacity(batch.len());
         let mut uploads = Vec::new();
         let mut first_with: HashMap<ClientKey, usize> = HashMap::new();
         let mut outdated = Vec::new();
-        let judge = |send: &Self| match admission.judge(send) {
-            Ok(Judged::Busy) => Verdict::Busy,
-            Ok(Judged::Sent(message)) => Verdict::Known(Box::new(message)),
-            Ok(Judged::New { message, takes_key_from }) => {
+        let judge = |send: &Self| match admission.validate(send) {
+            Ok(SendValidation::Busy) => SendDecision::Busy,
+            Ok(SendValidation::Retry(message)) => SendDecision::Retry(Box::new(message)),
+            Ok(SendValidation::New { message, replaces_key_of: takes_key_from }) => {
                 outdated.extend(takes_key_from);
                 let index = match send.client_key() {
                     Some(key) => *first_with.entry(key).or_insert(new.len()),
@@ -65,9 +65,9 @@ impl Job for Send {
                     new.push(message);
                     uploads.extend(send.uploads.iter().map(|name| (index, name.clone())));
                 }
-                Verdict::New(index)
+                SendDecision::New(index)
             }
-            Err(error) => Verdict::Refused(error),
+            Err(error) => SendDecision::Refused(error),
         };
         let verdicts: Vec<_> = batch.iter().map(judge).collect();
 
@@ -76,21 +76,21 @@ impl Job for Send {
         if !uploads.is_empty() {
             let mention = |(index, name): (usize, String)| {
                 let message: &Message = &stored[index];
-                Mention { message: message.id, author: message.author.partner, name }
+                UploadReference { message: message.id, author: message.author.partner, name }
             };
             let named: Vec<_> = uploads.into_iter().map(mention).collect();
-            tx.keep_uploads(&named).await?;
+            tx.reference_uploads(&named).await?;
         }
         for message in &stored {
             tx.record(Topic::Conversation(message.conversation), Fact::MessagePosted(message.clone()), message.created_at);
         }
         let outcome = |verdict| match verdict {
-            Verdict::Known(message) => Some(Ok(Sent { message: *message, again: true })),
-            Verdict::New(index) => Some(Ok(Sent { message: stored[index].clone(), again: false })),
-            Verdict::Refused(error) => Some(Err(error)),
-            Verdict::Busy => None,
+            SendDecision::Retry(message) => Some(Ok(SendOutcome { message: *message, is_retry: true })),
+            SendDecision::New(index) => Some(Ok(SendOutcome { message: stored[index].clone(), is_retry: false })),
+            SendDecision::Refused(error) => Some(Err(error)),
+            SendDecision::Busy => None,
         };
-        Ok(Written { outcomes: verdicts.into_iter().map(outcome).collect(), changes: stored.len() })
+        Ok(BatchResult { outcomes: verdicts.into_iter().map(outcome).collect(), changes: stored.len() })
     }
 
     fn count(metrics: &Metrics, changes: usize) {
@@ -98,7 +98,7 @@ impl Job for Send {
     }
 }
 
-impl Send {
+impl SendJob {
     pub(super) fn client_key(&self) -> Option<ClientKey> {
         let NewClientKey { key, hash } = self.client_key.clone()?;
         Some(ClientKey { conversation: self.to, author: self.author.partner, key, hash })

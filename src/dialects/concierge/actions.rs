@@ -8,23 +8,23 @@ use storage::{MessageType, Page, SupportSession, SupportStatus, User};
 use uuid::Uuid;
 
 use super::{
-    error::Failure,
-    request::Request,
-    voice::Talk,
-    wire::{ChatMessage, ChatSession, Connection, Missing, Number, Paginate, Profile, Tenant, answer},
+    error::ConciergeError,
+    request::ConciergeRequest,
+    voice::ConciergeHandler,
+    wire::{ChatMessage, ChatSession, Connection, MissingSession, Number, Paginate, Profile, Tenant, answer},
 };
 use crate::{
-    chat::{Draft, Error, Right, Side, Thing},
+    chat::{CallerSide, Draft, EditPermission, Error, ResourceKind},
     dialects::socket::Frame,
     shares::Party,
 };
 
 /// Answer to a request; `None` if it is sent later, in the order of events.
-type Answered = Result<Option<Frame>, Failure>;
+type ActionResult = Result<Option<Frame>, ConciergeError>;
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Whole<'a> {
+pub(super) struct SessionDetails<'a> {
     chat_session_id: Uuid,
     chat_session: ChatSession,
     connection: Connection<'a>,
@@ -33,228 +33,228 @@ pub(super) struct Whole<'a> {
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Ended {
+pub(super) struct SessionBody {
     chat_session_id: Uuid,
     chat_session: ChatSession,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Sent<'a> {
+pub(super) struct SessionMessage<'a> {
     chat_session_id: Uuid,
     chat_message: ChatMessage<'a>,
 }
 
 #[derive(Serialize, JsonSchema)]
-pub(super) struct History<'a> {
+pub(super) struct SessionMessages<'a> {
     messages: Vec<ChatMessage<'a>>,
     paginate: Paginate,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Sessions {
+pub(super) struct SessionList {
     chat_sessions: Vec<ChatSession>,
     paginate: Paginate,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Unsent<'a> {
+pub(super) struct DeletedMessage<'a> {
     #[schemars(with = "serde_json::Value")]
     message_id: &'a RawValue,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Unread {
+pub(super) struct UnreadCount {
     unread_msg_count: Number,
 }
 
-impl Talk {
-    pub(super) async fn answer(&mut self, request: &Request<'_>) -> Answered {
+impl ConciergeHandler {
+    pub(super) async fn answer(&mut self, request: &ConciergeRequest<'_>) -> ActionResult {
         match request.target() {
-            Some((Side::Initiator, "init-chat-with-concierge")) => self.init(request).await,
+            Some((CallerSide::Initiator, "init-chat-with-concierge")) => self.init(request).await,
             Some((side, "get-chat-session")) => self.get(request, side).await,
             Some((side, "ping-on-chat-session")) => {
-                let session = self.house.chat.open_support(&self.caller, side, request.session()?).await?;
-                self.whole(request, &session, Profile::Short).await
+                let session = self.house.chat.open_support_session(&self.caller, side, request.session()?).await?;
+                self.session_details(request, &session, Profile::Short).await
             }
             Some((side, "get-chat-messages")) => self.history(request, side).await,
             Some((side, "send-message")) => self.send(request, side).await,
-            Some((side, "delete-message")) => self.unsend(request, side).await,
-            Some((side, "update-message-seen-at")) => self.see(request, side).await,
-            Some((Side::Initiator, "get-unread-msg-count")) => {
+            Some((side, "delete-message")) => self.delete(request, side).await,
+            Some((side, "update-message-seen-at")) => self.mark_seen(request, side).await,
+            Some((CallerSide::Initiator, "get-unread-msg-count")) => {
                 let count = self.house.chat.support_unread(&self.caller).await?;
-                said(request, &Unread { unread_msg_count: self.pen().number(count) })
+                ok(request, &UnreadCount { unread_msg_count: self.encoder().number(count) })
             }
-            Some((side @ Side::Initiator, "end-chat-with-concierge") | (side @ Side::Agent, "end-chat-session")) => {
+            Some((side @ CallerSide::Initiator, "end-chat-with-concierge") | (side @ CallerSide::Agent, "end-chat-session")) => {
                 self.end(request, side).await
             }
-            Some((Side::Agent, "list-chat-sessions")) => self.list(request).await,
-            Some((Side::Agent, "join-chat-session")) => self.join(request).await,
-            Some((Side::Agent, "leave-chat-session")) => self.leave(request).await,
-            Some(_) | None => Err(Failure { status: 404, message: "There is no such route".into() }),
+            Some((CallerSide::Agent, "list-chat-sessions")) => self.list(request).await,
+            Some((CallerSide::Agent, "join-chat-session")) => self.join(request).await,
+            Some((CallerSide::Agent, "leave-chat-session")) => self.leave(request).await,
+            Some(_) | None => Err(ConciergeError { status: 404, message: "There is no such route".into() }),
         }
     }
 
-    async fn init(&self, request: &Request<'_>) -> Answered {
+    async fn init(&self, request: &ConciergeRequest<'_>) -> ActionResult {
         let chat = &self.house.chat;
         let continues = match request.flag("newSession")? {
             Some(new) => !new,
             None => request.value("chatSessionId").is_some(),
         };
         let (session, profile) = match continues {
-            true => (chat.open_support(&self.caller, Side::Initiator, request.session()?).await?, Profile::Short),
+            true => (chat.open_support_session(&self.caller, CallerSide::Initiator, request.session()?).await?, Profile::Short),
             false => (chat.begin_support(&self.caller).await?, Profile::Whole),
         };
-        self.whole(request, &session, profile).await
+        self.session_details(request, &session, profile).await
     }
 
-    async fn get(&self, request: &Request<'_>, side: Side) -> Answered {
+    async fn get(&self, request: &ConciergeRequest<'_>, side: CallerSide) -> ActionResult {
         let got = match request.session() {
-            Ok(uuid) => self.house.chat.support(&self.caller, side, uuid).await.map_err(Failure::from),
+            Ok(uuid) => self.house.chat.support_session(&self.caller, side, uuid).await.map_err(ConciergeError::from),
             Err(failure) => Err(failure),
         };
         match got {
-            Ok(session) => self.whole(request, &session, Profile::Short).await,
+            Ok(session) => self.session_details(request, &session, Profile::Short).await,
             // The published client treats an unknown session as closed, and reads that from a session object.
-            Err(Failure { status: status @ 404, message }) if side == Side::Initiator => {
-                let missing = Missing::new(&message, request.text("chatSessionId")?.unwrap_or_default());
+            Err(ConciergeError { status: status @ 404, message }) if side == CallerSide::Initiator => {
+                let missing = MissingSession::new(&message, request.text("chatSessionId")?.unwrap_or_default());
                 Ok(Some(answer(&request.route, status, &missing)))
             }
             Err(failure) => Err(failure),
         }
     }
 
-    async fn whole(&self, request: &Request<'_>, session: &SupportSession, profile: Profile) -> Answered {
+    async fn session_details(&self, request: &ConciergeRequest<'_>, session: &SupportSession, profile: Profile) -> ActionResult {
         let tenant = self.tenant(session).await?;
-        let pen = self.pen();
-        let whole = Whole {
+        let pen = self.encoder();
+        let whole = SessionDetails {
             chat_session_id: session.uuid,
             chat_session: pen.session(session),
             connection: self.connection(),
             tenant: pen.tenant(&tenant, profile),
         };
-        said(request, &whole)
+        ok(request, &whole)
     }
 
-    async fn tenant(&self, session: &SupportSession) -> Result<User, Failure> {
+    async fn tenant(&self, session: &SupportSession) -> Result<User, ConciergeError> {
         let found = self.house.chat.users_by_id(&[session.initiator.user]).await?.pop();
-        Ok(found.and_then(|contact| contact.user).ok_or(Error::NotFound(Thing::Partner))?)
+        Ok(found.and_then(|contact| contact.user).ok_or(Error::NotFound(ResourceKind::Partner))?)
     }
 
-    async fn history(&self, request: &Request<'_>, side: Side) -> Answered {
+    async fn history(&self, request: &ConciergeRequest<'_>, side: CallerSide) -> ActionResult {
         let paging = request.paging()?;
         let page = Page::Newest { offset: paging.offset(), limit: paging.limit() };
         let caller = Party::User(self.caller.user);
         let memory = self.house.shares.answers.reserve(caller, self.house.page_bytes(paging.limit())).await?;
         let (session, mut messages) = self.house.chat.support_history(&self.caller, side, request.session()?, page).await?;
         messages.reverse();
-        let messages = messages.iter().map(|message| self.pen().seen(&session, message)).collect();
-        let frame = answer(&request.route, 200, &History { messages, paginate: paging.into() });
-        let frame = memory.on(frame.into())?;
+        let messages = messages.iter().map(|message| self.encoder().seen(&session, message)).collect();
+        let frame = answer(&request.route, 200, &SessionMessages { messages, paginate: paging.into() });
+        let frame = memory.attach(frame.into())?;
         Ok(Some(Frame::try_from(frame).expect("it was a text before")))
     }
 
-    async fn send(&mut self, request: &Request<'_>, side: Side) -> Answered {
+    async fn send(&mut self, request: &ConciergeRequest<'_>, side: CallerSide) -> ActionResult {
         let uuid = request.session()?;
         let misspelt = request.metadata("metdata")?;
         let is_misspelt = misspelt.is_some();
         let metadata = request.metadata("metadata")?.or(misspelt);
-        let body = request.text("messageContent")?.ok_or(Failure::bad("messageContent is missing"))?;
+        let body = request.text("messageContent")?.ok_or(ConciergeError::bad("messageContent is missing"))?;
         let draft = Draft {
-            client_key: Request::message_uid(metadata.as_ref())?,
+            client_key: ConciergeRequest::message_uid(metadata.as_ref())?,
             metadata,
             ..Draft::new(message_type(request.text("contentType")?.as_deref())?, body)
         };
-        let session = self.house.chat.own_support(&self.caller, side, uuid).await?;
+        let session = self.house.chat.own_support_session(&self.caller, side, uuid).await?;
         let sent = self.house.chat.send(&self.caller, session.conversation, draft).await?;
         let message = &sent.message;
         // A new message is unseen.
-        let seen = if sent.again { self.house.chat.support_seen(&session, message).await? } else { None };
+        let seen = if sent.is_retry { self.house.chat.support_seen_at(&session, message).await? } else { None };
         let file = self.house.chat.sent_file(message).await?;
-        let mut chat_message = self.pen().message(&session, message, seen, file.as_ref());
+        let mut chat_message = self.encoder().message(&session, message, seen, file.as_ref());
         chat_message.metdata = message.metadata.as_ref().filter(|_| is_misspelt);
-        let answer = said(request, &Sent { chat_session_id: session.uuid, chat_message })?;
+        let answer = ok(request, &SessionMessage { chat_session_id: session.uuid, chat_message })?;
         match answer {
-            Some(answer) if !sent.again => {
-                self.made.sent(message.id, session.conversation, answer);
+            Some(answer) if !sent.is_retry => {
+                self.own_changes.sent(message.id, session.conversation, answer);
                 Ok(None)
             }
             at_once => {
-                self.made.repeated(message.id);
+                self.own_changes.repeated(message.id);
                 Ok(at_once)
             }
         }
     }
 
-    async fn unsend(&mut self, request: &Request<'_>, side: Side) -> Answered {
+    async fn delete(&mut self, request: &ConciergeRequest<'_>, side: CallerSide) -> ActionResult {
         let (id, given) = request.message()?;
-        let session = self.house.chat.own_support(&self.caller, side, request.session()?).await?;
-        self.house.chat.delete_message(&self.caller, Right::Author, session.conversation, id).await?;
-        self.made.unsent(id);
-        said(request, &Unsent { message_id: given })
+        let session = self.house.chat.own_support_session(&self.caller, side, request.session()?).await?;
+        self.house.chat.delete_message(&self.caller, EditPermission::Author, session.conversation, id).await?;
+        self.own_changes.deleted(id);
+        ok(request, &DeletedMessage { message_id: given })
     }
 
-    async fn see(&mut self, request: &Request<'_>, side: Side) -> Answered {
+    async fn mark_seen(&mut self, request: &ConciergeRequest<'_>, side: CallerSide) -> ActionResult {
         let (id, _) = request.message()?;
-        let (session, message) = self.house.chat.see_support(&self.caller, side, request.session()?, id).await?;
-        self.made.seen(session.conversation, message.message.seq);
-        let chat_message = self.pen().seen(&session, &message);
-        said(request, &Sent { chat_session_id: session.uuid, chat_message })
+        let (session, message) = self.house.chat.mark_support_seen(&self.caller, side, request.session()?, id).await?;
+        self.own_changes.seen(session.conversation, message.message.seq);
+        let chat_message = self.encoder().seen(&session, &message);
+        ok(request, &SessionMessage { chat_session_id: session.uuid, chat_message })
     }
 
-    async fn end(&mut self, request: &Request<'_>, side: Side) -> Answered {
+    async fn end(&mut self, request: &ConciergeRequest<'_>, side: CallerSide) -> ActionResult {
         let (session, changed) = self.house.chat.end_support(&self.caller, side, request.session()?).await?;
         if changed {
-            self.made.changed(session);
+            self.own_changes.changed(session);
         }
-        said(request, &Ended { chat_session_id: session.uuid, chat_session: self.pen().session(&session) })
+        ok(request, &SessionBody { chat_session_id: session.uuid, chat_session: self.encoder().session(&session) })
     }
 
-    async fn list(&self, request: &Request<'_>) -> Answered {
+    async fn list(&self, request: &ConciergeRequest<'_>) -> ActionResult {
         let status = match request.text("status")?.as_deref() {
             None => None,
             Some("waiting") => Some(SupportStatus::Waiting),
             Some("joined") => Some(SupportStatus::Joined),
             Some("closed") => Some(SupportStatus::Closed),
-            Some(_) => return Err(Failure::bad("status must be waiting, joined or closed")),
+            Some(_) => return Err(ConciergeError::bad("status must be waiting, joined or closed")),
         };
         let paging = request.paging()?;
         let found = self.house.chat.support_sessions(&self.caller, status, paging.offset(), paging.limit()).await?;
-        let chat_sessions = found.iter().map(|session| self.pen().session(session)).collect();
-        said(request, &Sessions { chat_sessions, paginate: paging.into() })
+        let chat_sessions = found.iter().map(|session| self.encoder().session(session)).collect();
+        ok(request, &SessionList { chat_sessions, paginate: paging.into() })
     }
 
-    async fn join(&mut self, request: &Request<'_>) -> Answered {
+    async fn join(&mut self, request: &ConciergeRequest<'_>) -> ActionResult {
         let take_over = request.flag("takeOver")?.unwrap_or(false);
         let (session, changed) = self.house.chat.join_support(&self.caller, request.session()?, take_over).await?;
         if changed {
-            self.made.changed(session);
+            self.own_changes.changed(session);
         }
-        self.whole(request, &session, Profile::Short).await
+        self.session_details(request, &session, Profile::Short).await
     }
 
-    async fn leave(&mut self, request: &Request<'_>) -> Answered {
+    async fn leave(&mut self, request: &ConciergeRequest<'_>) -> ActionResult {
         let session = self.house.chat.leave_support(&self.caller, request.session()?).await?;
         // Once for the change, and once for the event that the session waits again.
-        self.made.changed(session);
-        self.made.changed(session);
-        said(request, &Ended { chat_session_id: session.uuid, chat_session: self.pen().session(&session) })
+        self.own_changes.changed(session);
+        self.own_changes.changed(session);
+        ok(request, &SessionBody { chat_session_id: session.uuid, chat_session: self.encoder().session(&session) })
     }
 }
 
-fn said(request: &Request<'_>, body: &impl Serialize) -> Answered {
+fn ok(request: &ConciergeRequest<'_>, body: &impl Serialize) -> ActionResult {
     Ok(Some(answer(&request.route, 200, body)))
 }
 
-fn message_type(content_type: Option<&str>) -> Result<MessageType, Failure> {
+fn message_type(content_type: Option<&str>) -> Result<MessageType, ConciergeError> {
     match content_type {
         None | Some("TEXT") => Ok(MessageType::Text),
         Some("FILE") => Ok(MessageType::File),
         Some("IMAGE") => Ok(MessageType::Image),
         Some("VIDEO") => Ok(MessageType::Video),
-        Some(_) => Err(Failure::bad("contentType must be TEXT, FILE, IMAGE or VIDEO")),
+        Some(_) => Err(ConciergeError::bad("contentType must be TEXT, FILE, IMAGE or VIDEO")),
     }
 }

@@ -5,20 +5,20 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{
-    CONNECTION, ERROR, NO_DEVICE, PATH, REPLACED, RUN_OUT,
-    actions::{Ended, History, Sent, Sessions, Unread, Unsent, Whole},
-    events::{self, Pushed},
+    CONNECTION, ERROR, IDLE, NO_DEVICE, PATH, REPLACED,
+    actions::{DeletedMessage, SessionBody, SessionDetails, SessionList, SessionMessage, SessionMessages, UnreadCount},
+    events::{self, EventEnvelope},
     voice::Connected,
-    wire::{Answer, Missing, Refusal},
+    wire::{Answer, MissingSession, Refusal},
 };
 use crate::dialects::{
-    asyncapi::{About, Document},
+    asyncapi::{Document, DocumentInfo},
     loose::Int,
 };
 
 mod examples;
 
-const ABOUT: About = About {
+const ABOUT: DocumentInfo = DocumentInfo {
     dialect: "concierge",
     title: "Concierge: support chat",
     description: "A support chat in the style of an AWS API Gateway WebSocket. Tenants begin sessions, agents answer in them. \
@@ -39,7 +39,7 @@ const ABOUT: About = About {
     parameters: &[],
     query: &[("Auth", "An access token"), ("deviceId", "What the client calls its device")],
     closes: &[
-        (&RUN_OUT, "no request has come for `concierge.connection_seconds`; said before with status 408"),
+        (&IDLE, "no request has come for `concierge.connection_seconds`; said before with status 408"),
         (&NO_DEVICE, "`deviceId` is missing or too long; said before with its status"),
         (&REPLACED, "the same device has a new connection"),
     ],
@@ -48,7 +48,7 @@ const ABOUT: About = About {
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its shape is told")]
-struct Begin {
+struct BeginParams {
     /// True to begin a session. Otherwise `chatSessionId` names the session to continue.
     new_session: Option<bool>,
     chat_session_id: Option<Uuid>,
@@ -57,14 +57,14 @@ struct Begin {
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its shape is told")]
-struct OfSession {
+struct SessionParams {
     chat_session_id: Uuid,
 }
 
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its shape is told")]
-struct OfMessage {
+struct MessageParams {
     chat_session_id: Uuid,
     message_id: Int,
 }
@@ -72,7 +72,7 @@ struct OfMessage {
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its shape is told")]
-struct Send {
+struct SendMessageParams {
     chat_session_id: Uuid,
     /// `TEXT` by default.
     content_type: Option<ContentType>,
@@ -97,7 +97,7 @@ enum ContentType {
 #[derive(JsonSchema)]
 #[serde(rename_all = "camelCase")]
 #[expect(dead_code, reason = "only its shape is told")]
-struct Join {
+struct JoinParams {
     chat_session_id: Uuid,
     /// True to take the session over from its current agent.
     take_over: Option<bool>,
@@ -105,8 +105,8 @@ struct Join {
 
 #[derive(JsonSchema)]
 #[expect(dead_code, reason = "only its shape is told")]
-struct List {
-    status: Option<Status>,
+struct ListSessionsParams {
+    status: Option<SessionStatus>,
     page: Option<Int>,
     limit: Option<Int>,
 }
@@ -114,50 +114,59 @@ struct List {
 #[derive(JsonSchema)]
 #[serde(rename_all = "snake_case")]
 #[expect(dead_code, reason = "only its shape is told")]
-enum Status {
+enum SessionStatus {
     Waiting,
     Joined,
     Closed,
 }
 
 #[derive(JsonSchema)]
-struct Nothing {}
+struct NoParams {}
 
 pub fn asyncapi() -> Value {
     let mut document = Document::new(ABOUT);
     refusals(&mut document);
     let begins = "Begins a session, or goes on with one. A new one that is asked for within 10 seconds of another, in which nothing \
                   was said yet, is the same. 429 beyond `concierge.open_sessions_per_tenant`";
-    route::<Begin, Whole>(&mut document, "client/init-chat-with-concierge", begins);
+    route::<BeginParams, SessionDetails>(&mut document, "client/init-chat-with-concierge", begins);
     for (side, whose) in [("client", "the tenant's"), ("backend", "an agent's")] {
         let mut both = |action: &str, says: &str, describe: fn(&mut Document, &str, &str)| {
             describe(&mut document, &format!("{side}/{action}"), &format!("{says} ({whose})"));
         };
-        both("get-chat-session", "Tells how a session is", route::<OfSession, Whole>);
-        both("ping-on-chat-session", "Keeps a session open", route::<OfSession, Whole>);
-        both("get-chat-messages", "Reads a page of messages, `?page=1&limit=50`", route::<OfSession, History>);
-        both("send-message", "Says something", route::<Send, Sent>);
-        both("delete-message", "Takes an own message back", route::<OfMessage, Unsent>);
-        both("update-message-seen-at", "Marks a message of the other side as seen", route::<OfMessage, Sent>);
+        both("get-chat-session", "Tells how a session is", route::<SessionParams, SessionDetails>);
+        both("ping-on-chat-session", "Keeps a session open", route::<SessionParams, SessionDetails>);
+        both("get-chat-messages", "Reads a page of messages, `?page=1&limit=50`", route::<SessionParams, SessionMessages>);
+        both("send-message", "Says something", route::<SendMessageParams, SessionMessage>);
+        both("delete-message", "Takes an own message back", route::<MessageParams, DeletedMessage>);
+        both("update-message-seen-at", "Marks a message of the other side as seen", route::<MessageParams, SessionMessage>);
     }
-    route::<Nothing, Unread>(&mut document, "client/get-unread-msg-count", "Counts what the tenant has not seen");
-    route::<OfSession, Ended>(&mut document, "client/end-chat-with-concierge", "Ends a session");
-    route::<List, Sessions>(&mut document, "backend/list-chat-sessions", "Lists sessions");
-    route::<Join, Whole>(&mut document, "backend/join-chat-session", "Answers in a session from now on");
-    route::<OfSession, Ended>(&mut document, "backend/leave-chat-session", "Gives a session back: it waits for another agent");
-    route::<OfSession, Ended>(&mut document, "backend/end-chat-session", "Ends a session");
-    pushed::<events::Session>(&mut document, "chat-session-new", "^chat-session-new$", "A session waits, to all agents");
-    pushed::<events::Session>(&mut document, "chat-session-update", "^chat-session-update-.+$", UPDATED);
-    pushed::<events::Posted>(
+    route::<NoParams, UnreadCount>(&mut document, "client/get-unread-msg-count", "Counts what the tenant has not seen");
+    route::<SessionParams, SessionBody>(&mut document, "client/end-chat-with-concierge", "Ends a session");
+    route::<ListSessionsParams, SessionList>(&mut document, "backend/list-chat-sessions", "Lists sessions");
+    route::<JoinParams, SessionDetails>(&mut document, "backend/join-chat-session", "Answers in a session from now on");
+    route::<SessionParams, SessionBody>(
+        &mut document,
+        "backend/leave-chat-session",
+        "Gives a session back: it waits for another agent",
+    );
+    route::<SessionParams, SessionBody>(&mut document, "backend/end-chat-session", "Ends a session");
+    pushed::<events::PushedSession>(&mut document, "chat-session-new", "^chat-session-new$", "A session waits, to all agents");
+    pushed::<events::PushedSession>(&mut document, "chat-session-update", "^chat-session-update-.+$", UPDATED);
+    pushed::<events::PushedMessage>(
         &mut document,
         "chat-message",
         "^chat-message-[0-9a-f]{8}-.+$",
         "Somebody has said something, or has seen it (`status` 4)",
     );
-    pushed::<events::Unsent>(&mut document, "chat-message-delete", "^chat-message-delete$", "Somebody has taken a message back");
-    document.tells("tell", &["chat-session-new", "chat-session-update", "chat-message", "chat-message-delete"]);
-    document.tells("tell-of-connection", &["connection", "connection.refused"]);
-    document.tells("refuse", &["error"]);
+    pushed::<events::PushedDeletion>(
+        &mut document,
+        "chat-message-delete",
+        "^chat-message-delete$",
+        "Somebody has taken a message back",
+    );
+    document.send_operation("tell", &["chat-session-new", "chat-session-update", "chat-message", "chat-message-delete"]);
+    document.send_operation("tell-of-connection", &["connection", "connection.refused"]);
+    document.send_operation("refuse", &["error"]);
     document.finish()
 }
 
@@ -165,18 +174,29 @@ const UPDATED: &str = "A session was taken, given back or closed, to those who a
 
 /// Describes the frames about the connection, and the error answers.
 fn refusals(document: &mut Document) {
-    let connection = answered(document.said_schema::<Answer<'_, Connected<'_>>>(), json!({"const": CONNECTION}), &[200, 408]);
-    said(document, "connection", "The connection is there (200), or was not used for too long and ends (408)", connection);
-    let refusal = document.said_schema::<Answer<'_, Refusal<'_>>>();
-    let turned_away = answered(refusal.clone(), json!({"const": CONNECTION}), REFUSED);
-    said(document, "connection.refused", "The device gets no connection, and why; the socket ends", turned_away);
-    let unread = answered(refusal.clone(), json!({"const": ERROR}), REFUSED);
-    said(document, "error", "What was said is no request", unread);
-    let refused = answered(refusal, json!({"type": "string"}), REFUSED);
+    let connection =
+        answer_schema(document.sent_schema::<Answer<'_, Connected<'_>>>(), json!({"const": CONNECTION}), &[200, 408]);
+    sent_message(
+        document,
+        "connection",
+        "The connection is there (200), or was not used for too long and ends (408)",
+        connection,
+    );
+    let refusal = document.sent_schema::<Answer<'_, Refusal<'_>>>();
+    let turned_away = answer_schema(refusal.clone(), json!({"const": CONNECTION}), ANY_ERROR_STATUS);
+    sent_message(document, "connection.refused", "The device gets no connection, and why; the socket ends", turned_away);
+    let unread = answer_schema(refusal.clone(), json!({"const": ERROR}), ANY_ERROR_STATUS);
+    sent_message(document, "error", "What was said is no request", unread);
+    let refused = answer_schema(refusal, json!({"type": "string"}), ANY_ERROR_STATUS);
     let spelled = json!({"type": "string", "pattern": "^client/get-chat-session(\\?.*)?$"});
-    let missing = answered(document.said_schema::<Answer<'_, Missing<'_>>>(), spelled, &[404]);
-    said(document, "missing", "There is no such session, or it is another tenant's: it reads as one that is closed", missing);
-    said(document, "refused", "What was asked for is not to be had; `channel` is the request's route", refused);
+    let missing = answer_schema(document.sent_schema::<Answer<'_, MissingSession<'_>>>(), spelled, &[404]);
+    sent_message(
+        document,
+        "missing",
+        "There is no such session, or it is another tenant's: it reads as one that is closed",
+        missing,
+    );
+    sent_message(document, "refused", "What was asked for is not to be had; `channel` is the request's route", refused);
 }
 
 /// Describes a route by the bodies of its request and its answer.
@@ -192,37 +212,37 @@ fn route<B: JsonSchema, A: JsonSchema>(document: &mut Document, route: &str, say
             "data": {
                 "type": "object",
                 "required": ["route", "body"],
-                "properties": {"route": spelled, "body": document.asked_schema::<B>()},
+                "properties": {"route": spelled, "body": document.received_schema::<B>()},
             },
         },
     });
     document.message(&format!("asked.{name}"), route, request, &examples::requests(route));
-    let answer = answered(document.said_schema::<Answer<'_, A>>(), spelled, &[200]);
-    document.message(&format!("said.{name}"), route, described(answer, "The answer"), &examples::answers(route));
+    let answer = answer_schema(document.sent_schema::<Answer<'_, A>>(), spelled, &[200]);
+    document.message(&format!("said.{name}"), route, with_description(answer, "The answer"), &examples::answers(route));
     let answers = [&name, "refused", "missing"];
-    document.hears(&name, if route == "client/get-chat-session" { &answers } else { &answers[..2] });
+    document.receive_operation(&name, if route == "client/get-chat-session" { &answers } else { &answers[..2] });
 }
 
 fn pushed<P: JsonSchema>(document: &mut Document, name: &str, channel: &str, says: &str) {
-    let mut event = document.said_schema::<Pushed<P>>();
+    let mut event = document.sent_schema::<EventEnvelope<P>>();
     event["properties"]["channel"] = json!({"type": "string", "pattern": channel});
-    said(document, name, says, event);
+    sent_message(document, name, says, event);
 }
 
-fn said(document: &mut Document, name: &str, says: &str, payload: Value) {
-    document.message(&format!("said.{name}"), name, described(payload, says), &examples::said(name));
+fn sent_message(document: &mut Document, name: &str, says: &str, payload: Value) {
+    document.message(&format!("said.{name}"), name, with_description(payload, says), &examples::said(name));
 }
 
-fn described(mut schema: Value, says: &str) -> Value {
+fn with_description(mut schema: Value, says: &str) -> Value {
     schema["description"] = says.into();
     schema
 }
 
 /// Marks an error answer, whose status can be any from 400 to 599.
-const REFUSED: &[u16] = &[];
+const ANY_ERROR_STATUS: &[u16] = &[];
 
 /// Schema of an answer with the given channel and statuses.
-fn answered(mut schema: Value, channel: Value, statuses: &[u16]) -> Value {
+fn answer_schema(mut schema: Value, channel: Value, statuses: &[u16]) -> Value {
     schema["properties"]["channel"] = channel;
     schema["properties"]["status"] = match statuses {
         [] => json!({"type": "integer", "minimum": 400, "maximum": 599}),

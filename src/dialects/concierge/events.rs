@@ -9,20 +9,20 @@ use uuid::Uuid;
 
 use super::{
     REPLACED,
-    voice::Talk,
-    wire::{ChatMessage, ChatSession, Entity, Number, Pen, frame},
+    voice::ConciergeHandler,
+    wire::{ChatMessage, ChatSession, Encoder, Entity, Number, frame},
 };
 use crate::{
-    chat::{self, Encoding, SupportMessage, Told},
+    chat::{self, DeliveredEvent, Encoding, SupportMessage},
     config::NumbersInEvents,
-    dialects::socket::{Close, Frame, Said},
+    dialects::socket::{Close, Frame, FramesOrClose},
     telemetry,
 };
 
 /// Key of the memoised encoding of an event, shared by its receivers.
-const WORDS: &str = "concierge";
+const ENCODING: &str = "concierge";
 /// Key of the lookup of newly seen messages, made once per read event for all receivers.
-const SEEN: &str = "concierge, seen";
+const SEEN_LOOKUP: &str = "concierge, seen";
 
 /// Messages seen by one read event. Each receiver has an encoding of its own, since addresses of files are signed per reader.
 #[derive(Clone)]
@@ -37,7 +37,7 @@ impl Encoding for NewlySeen {
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Pushed<P> {
+pub(super) struct EventEnvelope<P> {
     channel: String,
     payload: P,
     /// Always empty.
@@ -51,25 +51,25 @@ pub(super) struct Pushed<P> {
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Session {
+pub(super) struct PushedSession {
     chat_session: ChatSession,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Posted<'a> {
+pub(super) struct PushedMessage<'a> {
     chat_session_id: Uuid,
     chat_message: ChatMessage<'a>,
 }
 
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Unsent {
+pub(super) struct PushedDeletion {
     message_id: Number,
 }
 
 fn push(channel: String, (from, to): (Entity, Entity), payload: impl Serialize) -> Frame {
-    frame(&Pushed {
+    frame(&EventEnvelope {
         channel,
         payload,
         actions: [],
@@ -81,45 +81,47 @@ fn push(channel: String, (from, to): (Entity, Entity), payload: impl Serialize) 
     })
 }
 
-impl Talk {
+impl ConciergeHandler {
     fn numbers_in_events(&self) -> NumbersInEvents {
         self.house.config.concierge.numbers_in_events
     }
 
     /// Encoder for events.
-    fn event_pen(&self) -> Pen<'_> {
-        Pen { texts: self.numbers_in_events() != NumbersInEvents::All, ..self.pen() }
+    fn event_encoder(&self) -> Encoder<'_> {
+        Encoder { numbers_as_text: self.numbers_in_events() != NumbersInEvents::All, ..self.encoder() }
     }
 
     /// Frames for an event. An event that the client caused itself yields only the delayed answer, if any.
-    pub(super) async fn tell_event(&mut self, told: &Told) -> Said {
-        if self.has_heard(&told.event.fact) {
+    pub(super) async fn deliver_event(&mut self, told: &DeliveredEvent) -> FramesOrClose {
+        if self.is_duplicate(&told.event.fact) {
             return Ok(Vec::new());
         }
         let frame = match &told.event.fact {
             Fact::ReadUpTo { partner, seq, .. } => {
                 let Topic::Conversation(of) = told.event.topic else { return Ok(Vec::new()) };
-                let is_own = *partner == self.caller.partner && self.made.take_seen(of, *seq);
+                let is_own = *partner == self.caller.partner && self.own_changes.take_seen(of, *seq);
                 return if is_own { Ok(Vec::new()) } else { self.push_seen(told, of, *partner, *seq).await };
             }
-            Fact::MessagePosted(message) => match self.made.take_sent(message.id) {
+            Fact::MessagePosted(message) => match self.own_changes.take_sent(message.id) {
                 Some(answer) => Some(answer),
-                None if self.made.take_repeated(message.id) => None,
+                None if self.own_changes.take_repeated(message.id) => None,
                 None => self.push_message(told, message).await?,
             },
-            Fact::MessageDeleted(message) if !self.made.take_unsent(message.id) => self.push_unsent(told, message).await?,
-            Fact::SupportChanged { session, by } if !self.made.take_changed(session) => {
-                Some(told.shared(WORDS, || self.changed(session, *by)))
+            Fact::MessageDeleted(message) if !self.own_changes.take_deleted(message.id) => {
+                self.push_deleted(told, message).await?
+            }
+            Fact::SupportChanged { session, by } if !self.own_changes.take_changed(session) => {
+                Some(told.memoised(ENCODING, || self.changed(session, *by)))
             }
             // The caller's own session waits for agents, not for the caller.
             Fact::SupportWaits(session) if session.initiator.partner == self.caller.partner => None,
-            Fact::SupportWaits(session) if !self.made.take_changed(session) => Some(self.waits(session)),
+            Fact::SupportWaits(session) if !self.own_changes.take_changed(session) => Some(self.session_waits(session)),
             Fact::DeviceConnected { device, connection } => {
                 self.connected(device, connection)?;
                 None
             }
             Fact::ParticipantLeft { conversation, .. } if matches!(told.event.topic, Topic::Partner(_)) => {
-                return Ok(self.made.take_sent_in(*conversation));
+                return Ok(self.own_changes.take_sent_in(*conversation));
             }
             _ => None,
         };
@@ -127,7 +129,7 @@ impl Talk {
     }
 
     /// True if an event of a session is a duplicate of the last one, recorded for a user who is both a participant and an agent.
-    fn has_heard(&mut self, fact: &Fact) -> bool {
+    fn is_duplicate(&mut self, fact: &Fact) -> bool {
         let is_of_session = matches!(fact, Fact::SupportChanged { .. } | Fact::SupportWaits(_));
         let is_copy = is_of_session && self.last_of_session.as_ref() == Some(fact);
         if is_of_session && !is_copy {
@@ -136,45 +138,45 @@ impl Talk {
         is_copy
     }
 
-    async fn push_message(&self, told: &Told, message: &Message) -> Result<Option<Frame>, Close> {
+    async fn push_message(&self, told: &DeliveredEvent, message: &Message) -> Result<Option<Frame>, Close> {
         let Some(session) = self.session(message.conversation).await? else { return Ok(None) };
-        self.house.chat.hands_over(&self.caller, message);
-        let frame = told.shared_read(WORDS, async {
+        self.house.chat.record_delivery(&self.caller, message);
+        let frame = told.memoised_query(ENCODING, async {
             let file = self.house.chat.sent_file(message).await?;
-            let posted = self.event_pen().message(&session, message, None, file.as_ref());
+            let posted = self.event_encoder().message(&session, message, None, file.as_ref());
             Ok(self.posted(&session, message, posted))
         });
-        frame.await.map(Some).map_err(|error| untold(&error))
+        frame.await.map(Some).map_err(|error| close_after_failure(&error))
     }
 
     /// Pushes messages again after the other side has seen them: `chat-message-...` with the new status and `seenAt`.
-    async fn push_seen(&self, told: &Told, of: ConversationId, reader: PartnerId, seq: i64) -> Said {
+    async fn push_seen(&self, told: &DeliveredEvent, of: ConversationId, reader: PartnerId, seq: i64) -> FramesOrClose {
         let Some(session) = self.session(of).await? else { return Ok(Vec::new()) };
-        let seen = told.shared_read(SEEN, async {
+        let seen = told.memoised_query(SEEN_LOOKUP, async {
             self.house.chat.newly_seen(&session, reader, seq, told.event.at).await.map(|seen| NewlySeen(seen.into()))
         });
-        let NewlySeen(seen) = seen.await.map_err(|error| untold(&error))?;
-        let pen = self.event_pen();
+        let NewlySeen(seen) = seen.await.map_err(|error| close_after_failure(&error))?;
+        let pen = self.event_encoder();
         Ok(seen.iter().map(|seen| self.posted(&session, &seen.message, pen.seen(&session, seen))).collect())
     }
 
     fn posted(&self, session: &SupportSession, message: &Message, posted: ChatMessage<'_>) -> Frame {
-        let payload = Posted { chat_session_id: session.uuid, chat_message: posted.pushed() };
-        push(format!("chat-message-{}", session.uuid), self.event_pen().correspondents(session, message), payload)
+        let payload = PushedMessage { chat_session_id: session.uuid, chat_message: posted.pushed() };
+        push(format!("chat-message-{}", session.uuid), self.event_encoder().correspondents(session, message), payload)
     }
 
-    async fn push_unsent(&self, told: &Told, message: &Message) -> Result<Option<Frame>, Close> {
+    async fn push_deleted(&self, told: &DeliveredEvent, message: &Message) -> Result<Option<Frame>, Close> {
         let Some(session) = self.session(message.conversation).await? else { return Ok(None) };
-        Ok(Some(told.shared(WORDS, || {
-            let pen = self.event_pen();
-            let ids = Pen { texts: self.numbers_in_events() == NumbersInEvents::None, ..pen };
-            let payload = Unsent { message_id: ids.number(message.id.0) };
+        Ok(Some(told.memoised(ENCODING, || {
+            let pen = self.event_encoder();
+            let ids = Encoder { numbers_as_text: self.numbers_in_events() == NumbersInEvents::None, ..pen };
+            let payload = PushedDeletion { message_id: ids.number(message.id.0) };
             push("chat-message-delete".into(), pen.correspondents(&session, message), payload)
         })))
     }
 
     fn changed(&self, session: &SupportSession, by: Option<UserId>) -> Frame {
-        let pen = self.event_pen();
+        let pen = self.event_encoder();
         let tenant = pen.tenant_entity(session);
         let sides = match by {
             None => (Entity { kind: None, id: None }, tenant),
@@ -183,13 +185,13 @@ impl Talk {
             }
             Some(user) => (pen.agent_entity(Some(user.0)), tenant),
         };
-        push(format!("chat-session-update-{}", session.uuid), sides, Session { chat_session: pen.session(session) })
+        push(format!("chat-session-update-{}", session.uuid), sides, PushedSession { chat_session: pen.session(session) })
     }
 
-    fn waits(&self, session: &SupportSession) -> Frame {
-        let pen = self.event_pen();
+    fn session_waits(&self, session: &SupportSession) -> Frame {
+        let pen = self.event_encoder();
         let sides = (pen.tenant_entity(session), pen.agent_entity(Some(self.caller.user.0)));
-        push("chat-session-new".into(), sides, Session { chat_session: pen.session(session) })
+        push("chat-session-new".into(), sides, PushedSession { chat_session: pen.session(session) })
     }
 
     /// Closes the connection if a later connection of the same device replaces it.
@@ -206,13 +208,13 @@ impl Talk {
     }
 
     async fn session(&self, id: ConversationId) -> Result<Option<Arc<SupportSession>>, Close> {
-        self.house.chat.support_of(id).await.map_err(|error| untold(&error))
+        self.house.chat.support_of(id).await.map_err(|error| close_after_failure(&error))
     }
 }
 
 /// Closes a connection that missed an event. The client reconnects and reads the history.
-fn untold(error: &chat::Error) -> Close {
+fn close_after_failure(error: &chat::Error) -> Close {
     let away = matches!(error, chat::Error::Unavailable(_));
-    telemetry::put_off("a socket is closed that cannot be told of a message", error, away);
+    telemetry::deferred("a socket is closed that cannot be told of a message", error, away);
     Close::UNAVAILABLE
 }

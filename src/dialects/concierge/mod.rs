@@ -15,14 +15,14 @@ use poem::{
 };
 
 use super::{
-    House,
+    AppContext,
     bearer::{self, socket_caller},
-    json::Said,
-    socket::{Close, Speaking, is_asked_for, no_socket, open},
+    json::ErrorMessage,
+    socket::{Close, SocketSession, is_handshake, open, upgrade_required},
 };
 use crate::auth;
 pub use asyncapi::asyncapi;
-use voice::Talk;
+use voice::ConciergeHandler;
 
 /// Fixed path of the sockets, independent of the settings.
 const PATH: &str = "/concierge";
@@ -31,12 +31,12 @@ const CONNECTION: &str = "connection";
 /// Channel of errors for frames that are no requests.
 const ERROR: &str = "error";
 
-const RUN_OUT: Close = Close::new(1001, "the connection was not used for too long");
+const IDLE: Close = Close::new(1001, "the connection was not used for too long");
 const NO_DEVICE: Close = Close::new(1008, "deviceId must name the device");
 const REPLACED: Close = Close::new(4009, "the device has connected again");
 
 /// Adds the dialect's WebSocket routes, at the fixed and the configured paths.
-pub fn sockets(house: &House, route: Route) -> Route {
+pub fn sockets(house: &AppContext, route: Route) -> Route {
     let mut paths: Vec<_> = house.config.concierge.paths.iter().map(String::as_str).chain([PATH]).collect();
     paths.sort_unstable();
     paths.dedup();
@@ -46,9 +46,9 @@ pub fn sockets(house: &House, route: Route) -> Route {
     })
 }
 
-async fn connect(request: Request, house: House) -> Response {
-    if !is_asked_for(&request) {
-        return no_socket(&request);
+async fn connect(request: Request, house: AppContext) -> Response {
+    if !is_handshake(&request) {
+        return upgrade_required(&request);
     }
     let (mut token, mut device) = (None, None);
     for (name, value) in url::form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes()) {
@@ -64,21 +64,21 @@ async fn connect(request: Request, house: House) -> Response {
         Err(error) => return refused(&error),
     };
     // Subscribes before the response, because the client counts on every event after it.
-    let feed = house.chat.hear_desk(&caller);
-    let voice = Talk::new(house.clone(), caller.clone(), device.unwrap_or_default());
-    open(&request, subprotocol, &house.sockets, std::future::ready(Ok(Speaking { voice, feed, caller })))
+    let feed = house.chat.subscribe_with_support(&caller);
+    let voice = ConciergeHandler::new(house.clone(), caller.clone(), device.unwrap_or_default());
+    open(&request, subprotocol, &house.sockets, std::future::ready(Ok(SocketSession { handler: voice, feed, caller })))
 }
 
 /// Response to a handshake without a valid token, sent before the upgrade as API Gateway does: 401 if the caller is unknown, 403
 /// if the token is authentic but its user has lost access.
 fn refused(error: &auth::Error) -> Response {
-    use auth::Refused::{InactiveUser, Revoked, UnknownUser};
-    let (status, message) = bearer::told(error);
+    use auth::TokenError::{InactiveUser, Revoked, UnknownUser};
+    let (status, message) = bearer::status_and_message(error);
     let status = match error {
-        auth::Error::Refused(InactiveUser | Revoked | UnknownUser) => StatusCode::FORBIDDEN,
+        auth::Error::InvalidToken(InactiveUser | Revoked | UnknownUser) => StatusCode::FORBIDDEN,
         _ => status,
     };
-    let mut response = Said::response(message, status);
+    let mut response = ErrorMessage::response(message, status);
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(bearer::CHALLENGE));
     }

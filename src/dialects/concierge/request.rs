@@ -8,29 +8,29 @@ use storage::{MessageId, Metadata};
 use url::form_urlencoded;
 use uuid::Uuid;
 
-use super::{ERROR, error::Failure};
+use super::{ERROR, error::ConciergeError};
 use crate::{
-    chat::{Error, Side, Thing},
+    chat::{CallerSide, Error, ResourceKind},
     dialects::file_names::without_bidi_controls,
 };
 
-const MOST_PER_PAGE: u64 = 100;
-const USUAL_PER_PAGE: u64 = 50;
+const MAX_PAGE: u64 = 100;
+const DEFAULT_PAGE: u64 = 50;
 /// Maximum length of `messageUid`, in bytes. It is part of an indexed key, whose length databases limit.
-const LONGEST_UID: usize = 256;
+const MAX_UID_BYTES: usize = 256;
 
 /// A request whose parameters are parsed on demand.
-pub(super) struct Request<'a> {
+pub(super) struct ConciergeRequest<'a> {
     /// Route as sent, query string included. It is the channel of the answer.
     pub(super) route: String,
     /// Raw parameters, because answers repeat some of them unchanged.
-    body: Members<'a>,
+    body: RawMembers<'a>,
 }
 
 /// Error for a frame that is no request, with the channel of its answer.
-pub(super) struct NoRequest {
+pub(super) struct InvalidRequest {
     pub(super) channel: String,
-    pub(super) failure: Failure,
+    pub(super) failure: ConciergeError,
 }
 
 /// Page of a list.
@@ -53,27 +53,28 @@ impl Paging {
 }
 
 /// Members of an object as raw JSON. The last value of a duplicate key counts.
-type Members<'a> = HashMap<String, &'a RawValue>;
+type RawMembers<'a> = HashMap<String, &'a RawValue>;
 
 fn text(raw: Option<&&RawValue>) -> Option<String> {
     serde_json::from_str(raw?.get()).ok()
 }
 
-impl<'a> Request<'a> {
+impl<'a> ConciergeRequest<'a> {
     /// Parses the envelope, which all requests share.
-    pub(super) fn read(frame: &'a str) -> Result<Self, NoRequest> {
-        let no = |channel: &str, message| Err(NoRequest { channel: channel.to_owned(), failure: Failure::bad(message) });
-        let Ok(envelope) = serde_json::from_str::<Members<'_>>(frame) else {
+    pub(super) fn read(frame: &'a str) -> Result<Self, InvalidRequest> {
+        let no =
+            |channel: &str, message| Err(InvalidRequest { channel: channel.to_owned(), failure: ConciergeError::bad(message) });
+        let Ok(envelope) = serde_json::from_str::<RawMembers<'_>>(frame) else {
             return no(ERROR, "A frame must be a JSON object with action and data");
         };
-        let data = envelope.get("data").map(|data| serde_json::from_str::<Option<Members<'_>>>(data.get()));
+        let data = envelope.get("data").map(|data| serde_json::from_str::<Option<RawMembers<'_>>>(data.get()));
         let Ok(data) = data.transpose() else { return no(ERROR, "data must be a JSON object") };
         let data = data.flatten().unwrap_or_default();
         let Some(route) = text(data.get("route")) else { return no(ERROR, "data.route must be a text") };
         if text(envelope.get("action")).as_deref() != Some("api") {
             return no(&route, "action must be \"api\"");
         }
-        let body = match data.get("body").map(|body| serde_json::from_str::<Option<Members<'_>>>(body.get())) {
+        let body = match data.get("body").map(|body| serde_json::from_str::<Option<RawMembers<'_>>>(body.get())) {
             None => HashMap::new(),
             Some(Ok(body)) => body.unwrap_or_default(),
             Some(Err(_)) => return no(&route, "data.body must be a JSON object"),
@@ -82,12 +83,12 @@ impl<'a> Request<'a> {
     }
 
     /// Side and action of the route.
-    pub(super) fn target(&self) -> Option<(Side, &str)> {
+    pub(super) fn target(&self) -> Option<(CallerSide, &str)> {
         let path = self.route.split_once('?').map_or(self.route.as_str(), |(path, _)| path);
         let (side, action) = path.split_once('/')?;
         match side {
-            "client" => Some((Side::Initiator, action)),
-            "backend" => Some((Side::Agent, action)),
+            "client" => Some((CallerSide::Initiator, action)),
+            "backend" => Some((CallerSide::Agent, action)),
             _ => None,
         }
     }
@@ -98,79 +99,79 @@ impl<'a> Request<'a> {
     }
 
     /// The `chatSessionId` parameter.
-    pub(super) fn session(&self) -> Result<Uuid, Failure> {
-        let text = self.text("chatSessionId")?.ok_or(Failure::bad("chatSessionId is missing"))?;
-        text.parse().map_err(|_| Error::NotFound(Thing::Conversation).into())
+    pub(super) fn session(&self) -> Result<Uuid, ConciergeError> {
+        let text = self.text("chatSessionId")?.ok_or(ConciergeError::bad("chatSessionId is missing"))?;
+        text.parse().map_err(|_| Error::NotFound(ResourceKind::Conversation).into())
     }
 
     /// The `messageId` parameter, and its source text.
-    pub(super) fn message(&self) -> Result<(MessageId, &'a RawValue), Failure> {
-        let given = self.value("messageId").ok_or(Failure::bad("messageId is missing"))?;
-        let id = whole(given).ok_or(Failure::bad("messageId must be a whole number"))?;
+    pub(super) fn message(&self) -> Result<(MessageId, &'a RawValue), ConciergeError> {
+        let given = self.value("messageId").ok_or(ConciergeError::bad("messageId is missing"))?;
+        let id = parse_int(given).ok_or(ConciergeError::bad("messageId must be a whole number"))?;
         Ok((MessageId(id), given))
     }
 
-    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, Failure> {
-        self.given(name, "true or false")
+    pub(super) fn flag(&self, name: &'static str) -> Result<Option<bool>, ConciergeError> {
+        self.parse_param(name, "true or false")
     }
 
-    pub(super) fn text(&self, name: &'static str) -> Result<Option<String>, Failure> {
-        self.given(name, "a text")
+    pub(super) fn text(&self, name: &'static str) -> Result<Option<String>, ConciergeError> {
+        self.parse_param(name, "a text")
     }
 
-    fn given<T: Deserialize<'a>>(&self, name: &'static str, what: &'static str) -> Result<Option<T>, Failure> {
+    fn parse_param<T: Deserialize<'a>>(&self, name: &'static str, what: &'static str) -> Result<Option<T>, ConciergeError> {
         let read = self.value(name).map(|value| serde_json::from_str(value.get())).transpose();
-        read.map_err(|_| Failure::bad(format!("{name} must be {what}")))
+        read.map_err(|_| ConciergeError::bad(format!("{name} must be {what}")))
     }
 
     /// Metadata to store with a message, from the parameter `name`.
-    pub(super) fn metadata(&self, name: &'static str) -> Result<Option<Metadata>, Failure> {
+    pub(super) fn metadata(&self, name: &'static str) -> Result<Option<Metadata>, ConciergeError> {
         let kept = |value: &RawValue| match without_bidi_controls(value.get()) {
             Cow::Borrowed(_) => Metadata::of(value),
             Cow::Owned(json) => RawValue::from_string(json).ok().and_then(|json| Metadata::of(&json)),
         };
-        let kept = |value| kept(value).ok_or_else(|| Failure::bad(format!("{name} holds a text without characters")));
+        let kept = |value| kept(value).ok_or_else(|| ConciergeError::bad(format!("{name} holds a text without characters")));
         self.value(name).map(kept).transpose()
     }
 
     /// Client key of a message (`metadata.messageUid`), for idempotent retries.
-    pub(super) fn message_uid(metadata: Option<&Metadata>) -> Result<Option<String>, Failure> {
+    pub(super) fn message_uid(metadata: Option<&Metadata>) -> Result<Option<String>, ConciergeError> {
         let Some(given) = metadata.and_then(|metadata| metadata.member("messageUid")).map(RawValue::get) else {
             return Ok(None);
         };
         let uid = match given {
             "null" => return Ok(None),
             number if number.starts_with(|first: char| first == '-' || first.is_ascii_digit()) => number.to_owned(),
-            text => serde_json::from_str(text).map_err(|_| Failure::bad("metadata.messageUid must be a text"))?,
+            text => serde_json::from_str(text).map_err(|_| ConciergeError::bad("metadata.messageUid must be a text"))?,
         };
-        if uid.len() > LONGEST_UID {
-            return Err(Failure::bad(format!("metadata.messageUid must not be longer than {LONGEST_UID} bytes")));
+        if uid.len() > MAX_UID_BYTES {
+            return Err(ConciergeError::bad(format!("metadata.messageUid must not be longer than {MAX_UID_BYTES} bytes")));
         }
         Ok(Some(uid).filter(|uid| !uid.is_empty()))
     }
 
     /// Page parameters, from the route's query string, else from the body.
-    pub(super) fn paging(&self) -> Result<Paging, Failure> {
+    pub(super) fn paging(&self) -> Result<Paging, ConciergeError> {
         let page = self.count("page")?.unwrap_or(1);
-        let limit = self.count("limit")?.unwrap_or(USUAL_PER_PAGE).min(MOST_PER_PAGE);
+        let limit = self.count("limit")?.unwrap_or(DEFAULT_PAGE).min(MAX_PAGE);
         Ok(Paging { page, limit })
     }
 
-    fn count(&self, name: &'static str) -> Result<Option<u64>, Failure> {
+    fn count(&self, name: &'static str) -> Result<Option<u64>, ConciergeError> {
         let query = self.route.split_once('?').map_or("", |(_, query)| query);
         let in_query = form_urlencoded::parse(query.as_bytes()).find(|(given, _)| given == name);
         let given = match (in_query, self.value(name)) {
             (Some((_, text)), _) => number(&text),
-            (None, Some(value)) => whole(value),
+            (None, Some(value)) => parse_int(value),
             (None, None) => return Ok(None),
         };
         let positive = given.and_then(|number| u64::try_from(number).ok()).filter(|number| *number > 0);
-        positive.map(Some).ok_or_else(|| Failure::bad(format!("{name} must be a whole number greater than 0")))
+        positive.map(Some).ok_or_else(|| ConciergeError::bad(format!("{name} must be a whole number greater than 0")))
     }
 }
 
 /// An integer, as a number or a string. A number beyond 64 bits saturates: no valid value lies there.
-fn whole(value: &RawValue) -> Option<i64> {
+fn parse_int(value: &RawValue) -> Option<i64> {
     match serde_json::from_str(value.get()).ok()? {
         Value::Number(number) => match number.as_i64() {
             Some(number) => Some(number),

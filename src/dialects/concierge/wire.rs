@@ -42,7 +42,7 @@ pub(super) struct Refusal<'a> {
 /// Answer for an unknown session, which reads as a closed one.
 #[derive(Serialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Missing<'a> {
+pub(super) struct MissingSession<'a> {
     message: &'a str,
     chat_session: NoSession,
 }
@@ -64,7 +64,7 @@ struct NoSession {
     is_session_closed: bool,
 }
 
-impl<'a> Missing<'a> {
+impl<'a> MissingSession<'a> {
     pub(super) fn new(message: &'a str, chat_session_id: String) -> Self {
         Self { message, chat_session: NoSession { chat_session_id, is_session_closed: true, ..NoSession::default() } }
     }
@@ -234,19 +234,19 @@ pub(super) struct Entity {
 
 /// Encoder of records in this dialect's JSON.
 #[derive(Clone, Copy)]
-pub(super) struct Pen<'a> {
+pub(super) struct Encoder<'a> {
     /// Reader, for whom addresses of files are signed.
     pub(super) reader: PartnerId,
     pub(super) org_id: i64,
     /// True if ids and times are encoded as strings.
-    pub(super) texts: bool,
+    pub(super) numbers_as_text: bool,
     /// Public URL of this server.
     pub(super) base_url: &'a str,
 }
 
-impl Pen<'_> {
+impl Encoder<'_> {
     pub(super) fn number(self, value: i64) -> Number {
-        Number { value, is_text: self.texts }
+        Number { value, is_text: self.numbers_as_text }
     }
 
     fn time(self, time: Timestamp) -> Number {
@@ -314,7 +314,7 @@ impl Pen<'_> {
             attached => {
                 let text = text_for(message, self.reader);
                 let said = if text.trim().is_empty() { "" } else { &text };
-                files::listed(said, attached, self.reader, self.base_url).into()
+                files::with_file_list(said, attached, self.reader, self.base_url).into()
             }
         }
     }

@@ -7,21 +7,21 @@ use serde_json::value::RawValue;
 use storage::{MessageId, Page};
 
 use super::local_id::{LocalId, is_number};
-use crate::dialects::loose::{Int, Loose, Text};
+use crate::dialects::loose::{Int, Lenient, Text};
 
 /// Default page size of `fetch_messages`, followed by its maximum.
-const PAGE: usize = 20;
-const LONGEST_PAGE: i64 = 100;
+const DEFAULT_PAGE: usize = 20;
+const MAX_PAGE: i64 = 100;
 
 /// One client frame. Fields are parsed separately, so that an invalid field does not hide the others.
-pub(super) struct Asking<'a>(HashMap<String, &'a RawValue>);
+pub(super) struct ClientFrame<'a>(HashMap<String, &'a RawValue>);
 
 /// Validation error, as a sentence.
-pub(super) type Wrong = String;
+pub(super) type InvalidFrame = String;
 
 /// Action requested by a frame.
 #[derive(Debug, PartialEq)]
-pub(super) enum Action {
+pub(super) enum ClientAction {
     Send {
         content: String,
         /// Client key derived from `local_id`, for idempotent retries.
@@ -46,8 +46,8 @@ pub(super) enum Action {
 
 pub(super) const SEND: &str = "send_message";
 
-impl<'a> Asking<'a> {
-    pub(super) fn read(text: &'a str) -> Result<Self, Wrong> {
+impl<'a> ClientFrame<'a> {
+    pub(super) fn read(text: &'a str) -> Result<Self, InvalidFrame> {
         serde_json::from_str(text).map(Self).map_err(|_| "A frame must be a JSON object".into())
     }
 
@@ -57,42 +57,42 @@ impl<'a> Asking<'a> {
     }
 
     /// The client's own id of the message (`local_id`), if any.
-    pub(super) fn local_id(&self) -> Result<Option<LocalId<'a>>, Wrong> {
+    pub(super) fn local_id(&self) -> Result<Option<LocalId<'a>>, InvalidFrame> {
         let Some(raw) = self.0.get("local_id") else { return Ok(None) };
         LocalId::read(raw).map_err(|wrong| format!("local_id {wrong}"))
     }
 
     /// Value of `conversation_id`, if any.
-    pub(super) fn conversation(&self) -> Result<Option<String>, Wrong> {
+    pub(super) fn conversation(&self) -> Result<Option<String>, InvalidFrame> {
         self.text("conversation_id")
     }
 
-    pub(super) fn action(&self) -> Result<Action, Wrong> {
+    pub(super) fn action(&self) -> Result<ClientAction, InvalidFrame> {
         let name = self.text("action")?.ok_or("action is missing")?;
         Ok(match name.as_str() {
-            SEND => Action::Send { content: self.content()?, client_key: self.local_id()?.map(|id| id.key()) },
-            "typing" => Action::Typing(self.flag("is_typing")?),
-            "read" => Action::Read(self.messages("message_ids")?),
-            "fetch_messages" => Action::Fetch(self.page()?),
-            "edit_message" => Action::Edit { message: self.message("message_id")?, content: self.content()? },
+            SEND => ClientAction::Send { content: self.content()?, client_key: self.local_id()?.map(|id| id.key()) },
+            "typing" => ClientAction::Typing(self.flag("is_typing")?),
+            "read" => ClientAction::Read(self.messages("message_ids")?),
+            "fetch_messages" => ClientAction::Fetch(self.page()?),
+            "edit_message" => ClientAction::Edit { message: self.message("message_id")?, content: self.content()? },
             "reaction" => {
                 let is_missing = self.0.get("remove").is_none_or(|remove| remove.get() == "null");
                 let remove = !is_missing && self.flag("remove")?;
-                Action::React { message: self.message("message_id")?, content: self.content()?, remove }
+                ClientAction::React { message: self.message("message_id")?, content: self.content()?, remove }
             }
-            "delete_message" => Action::Delete(self.message("message_id")?),
-            "heartbeat" | "heartbeat_ack" => Action::Heartbeat,
+            "delete_message" => ClientAction::Delete(self.message("message_id")?),
+            "heartbeat" | "heartbeat_ack" => ClientAction::Heartbeat,
             _ => return Err("There is no such action".into()),
         })
     }
 
-    fn page(&self) -> Result<Page, Wrong> {
-        let limit = match self.field::<Int>("limit")?.given("limit")? {
-            None => PAGE,
-            Some(limit @ 1..) => usize::try_from(limit.min(LONGEST_PAGE)).expect("it is between 1 and 100"),
+    fn page(&self) -> Result<Page, InvalidFrame> {
+        let limit = match self.field::<Int>("limit")?.value("limit")? {
+            None => DEFAULT_PAGE,
+            Some(limit @ 1..) => usize::try_from(limit.min(MAX_PAGE)).expect("it is between 1 and 100"),
             Some(_) => return Err("limit must be greater than 0".into()),
         };
-        let [before, after] = ["before_id", "after_id"].map(|name| self.field::<Int>(name)?.given(name));
+        let [before, after] = ["before_id", "after_id"].map(|name| self.field::<Int>(name)?.value(name));
         match (before?, after?) {
             (None, None) => Ok(Page::latest(limit)),
             (Some(id), None) => Ok(Page::Before { id: MessageId(id), limit }),
@@ -101,35 +101,35 @@ impl<'a> Asking<'a> {
         }
     }
 
-    fn content(&self) -> Result<String, Wrong> {
+    fn content(&self) -> Result<String, InvalidFrame> {
         Ok(self.text("content")?.unwrap_or_default())
     }
 
     /// Text field. A number is taken with its digits as written.
-    fn text(&self, name: &str) -> Result<Option<String>, Wrong> {
+    fn text(&self, name: &str) -> Result<Option<String>, InvalidFrame> {
         if let Some(number) = self.0.get(name).filter(|value| is_number(value)) {
             return Ok(Some(number.get().to_owned()));
         }
-        self.field::<Text>(name)?.given(name)
+        self.field::<Text>(name)?.value(name)
     }
 
-    fn message(&self, name: &str) -> Result<MessageId, Wrong> {
-        self.field::<Int>(name)?.given(name)?.map(MessageId).ok_or_else(|| format!("{name} is missing"))
+    fn message(&self, name: &str) -> Result<MessageId, InvalidFrame> {
+        self.field::<Int>(name)?.value(name)?.map(MessageId).ok_or_else(|| format!("{name} is missing"))
     }
 
-    fn messages(&self, name: &str) -> Result<Vec<MessageId>, Wrong> {
+    fn messages(&self, name: &str) -> Result<Vec<MessageId>, InvalidFrame> {
         let list = || format!("{name} must be a list of whole numbers");
         let given = self.0.get(name).map_or("null", |value| value.get());
         if !given.starts_with('[') {
-            return match whole(given) {
-                Loose::Given(id) => Ok(vec![MessageId(id)]),
-                Loose::Missing => Err(format!("{name} is missing")),
-                Loose::Wrong(_) => Err(list()),
+            return match parse_int(given) {
+                Lenient::Present(id) => Ok(vec![MessageId(id)]),
+                Lenient::Missing => Err(format!("{name} is missing")),
+                Lenient::WrongType(_) => Err(list()),
             };
         }
         // Parsed one by one, and invalid ids are skipped, just as unknown ones are.
         let items: Vec<&RawValue> = serde_json::from_str(given).map_err(|_| list())?;
-        let ids: Vec<_> = items.iter().filter_map(|item| whole(item.get()).given(name).ok()?.map(MessageId)).collect();
+        let ids: Vec<_> = items.iter().filter_map(|item| parse_int(item.get()).value(name).ok()?.map(MessageId)).collect();
         match ids.is_empty() {
             false => Ok(ids),
             true if items.is_empty() => Err(format!("{name} must not be empty")),
@@ -137,12 +137,12 @@ impl<'a> Asking<'a> {
         }
     }
 
-    fn flag(&self, name: &str) -> Result<bool, Wrong> {
+    fn flag(&self, name: &str) -> Result<bool, InvalidFrame> {
         let value = self.0.get(name).and_then(|value| serde_json::from_str(value.get()).ok());
         value.ok_or_else(|| format!("{name} must be true or false"))
     }
 
-    fn field<T: ParseFromJSON + Default>(&self, name: &str) -> Result<T, Wrong> {
+    fn field<T: ParseFromJSON + Default>(&self, name: &str) -> Result<T, InvalidFrame> {
         let Some(value) = self.0.get(name) else { return Ok(T::default()) };
         // A lone surrogate, a number out of range, or nesting that is too deep.
         let value = serde_json::from_str(value.get()).map_err(|_| format!("{name} cannot be read"))?;
@@ -150,21 +150,21 @@ impl<'a> Asking<'a> {
     }
 }
 
-fn whole(json: &str) -> Int {
+fn parse_int(json: &str) -> Int {
     let value = serde_json::from_str(json).ok();
-    value.and_then(|value| Int::parse_from_json(Some(value)).ok()).unwrap_or(Loose::Wrong("a whole number"))
+    value.and_then(|value| Int::parse_from_json(Some(value)).ok()).unwrap_or(Lenient::WrongType("a whole number"))
 }
 
-trait Given<T> {
-    fn given(self, name: &str) -> Result<Option<T>, Wrong>;
+trait LenientField<T> {
+    fn value(self, name: &str) -> Result<Option<T>, InvalidFrame>;
 }
 
-impl<T> Given<T> for Loose<T> {
-    fn given(self, name: &str) -> Result<Option<T>, Wrong> {
+impl<T> LenientField<T> for Lenient<T> {
+    fn value(self, name: &str) -> Result<Option<T>, InvalidFrame> {
         match self {
             Self::Missing => Ok(None),
-            Self::Given(value) => Ok(Some(value)),
-            Self::Wrong(what) => Err(format!("{name} must be {what}")),
+            Self::Present(value) => Ok(Some(value)),
+            Self::WrongType(what) => Err(format!("{name} must be {what}")),
         }
     }
 }

@@ -3,13 +3,13 @@
 use schemars::JsonSchema;
 use serde_json::{Value, json};
 
-use super::{NOT_IN_IT, wire::Word};
+use super::{NO_SUCH_CONVERSATION, wire::ServerFrame};
 use crate::dialects::{
-    asyncapi::{About, Document},
+    asyncapi::{Document, DocumentInfo},
     loose::{Int, Ints, Text},
 };
 
-const ABOUT: About = About {
+const ABOUT: DocumentInfo = DocumentInfo {
     dialect: "conversations",
     title: "Conversations: one socket per conversation, or one for all",
     description: "Everybody who is in a conversation hears on its socket what is said, read and typed there, by whichever \
@@ -21,14 +21,17 @@ const ABOUT: About = About {
     address: "/conversations/{id}/",
     parameters: &[("id", "The conversation's integer id, or its uuid; `/conversations/` without it is the socket of all")],
     query: &[("token", "An access token")],
-    closes: &[(&NOT_IN_IT, "there is no such conversation, or the user is not in it, or no longer; never for all conversations")],
+    closes: &[(
+        &NO_SUCH_CONVERSATION,
+        "there is no such conversation, or the user is not in it, or no longer; never for all conversations",
+    )],
 };
 
-/// Client frames, for the document only: [`Asking`](super::asking::Asking) parses them field by field.
+/// Client frames, for the document only: [`ClientFrame`](super::asking::ClientFrame) parses them field by field.
 #[derive(JsonSchema)]
 #[serde(tag = "action", rename_all = "snake_case")]
 #[expect(dead_code, reason = "only its shape is told")]
-enum Asked {
+enum ClientFrameSchema {
     /// Sends a message. A retry with the same `local_id` and content is idempotent: the message is stored once, and the answer is
     /// its current form. Other content makes another message.
     SendMessage {
@@ -72,22 +75,22 @@ enum Asked {
 
 pub fn asyncapi() -> Value {
     let mut document = Document::new(ABOUT);
-    document.asked::<Asked>("action", &asked());
-    document.said::<Word>("type", &said());
-    document.hears("send_message", &["chat_message", "message.failed"]);
-    document.hears("typing", &["error"]);
-    document.hears("read", &["read", "error"]);
-    document.hears("fetch_messages", &["messages_fetched", "message.edited", "message.deleted", "error"]);
-    document.hears("edit_message", &["message.edited", "error"]);
-    document.hears("delete_message", &["message.deleted", "error"]);
-    document.hears("reaction", &["reaction", "error"]);
-    document.hears("heartbeat", &[]);
-    document.hears("heartbeat_ack", &[]);
+    document.received::<ClientFrameSchema>("action", &asked());
+    document.sent::<ServerFrame>("type", &said());
+    document.receive_operation("send_message", &["chat_message", "message.failed"]);
+    document.receive_operation("typing", &["error"]);
+    document.receive_operation("read", &["read", "error"]);
+    document.receive_operation("fetch_messages", &["messages_fetched", "message.edited", "message.deleted", "error"]);
+    document.receive_operation("edit_message", &["message.edited", "error"]);
+    document.receive_operation("delete_message", &["message.deleted", "error"]);
+    document.receive_operation("reaction", &["reaction", "error"]);
+    document.receive_operation("heartbeat", &[]);
+    document.receive_operation("heartbeat_ack", &[]);
     let told = ["chat_message", "message.edited", "message.deleted", "message.status", "reaction", "read", "typing"];
     let told = told.into_iter().chain(["user_status", "conversation.joined", "conversation.left"]);
-    document.tells("tell", &told.collect::<Vec<_>>());
-    document.tells("beat", &["heartbeat"]);
-    document.tells("refuse", &["error"]);
+    document.send_operation("tell", &told.collect::<Vec<_>>());
+    document.send_operation("beat", &["heartbeat"]);
+    document.send_operation("refuse", &["error"]);
     document.finish()
 }
 
@@ -135,14 +138,14 @@ fn said() -> [Value; 15] {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::asking::Asking, *};
+    use super::{super::asking::ClientFrame, *};
 
     /// Every documented example parses.
     #[test]
     fn every_example_is_an_action() {
         for example in asked() {
             let text = example.to_string();
-            let read = Asking::read(&text).and_then(|asking| asking.action());
+            let read = ClientFrame::read(&text).and_then(|asking| asking.action());
             assert!(read.is_ok(), "{example}: {read:?}");
         }
     }

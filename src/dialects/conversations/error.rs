@@ -1,58 +1,58 @@
 //! Error messages and close codes of the dialect.
 
-use super::{NOT_IN_IT, asking::Wrong};
+use super::{NO_SUCH_CONVERSATION, asking::InvalidFrame};
 use crate::{
     auth,
-    chat::{Error, Thing},
-    dialects::{sentence, socket::Close},
+    chat::{Error, ResourceKind},
+    dialects::{capitalized, socket::Close},
     telemetry,
 };
 
 /// Reason for which an action failed.
 #[derive(Debug)]
-pub(super) enum Failure {
+pub(super) enum ActionError {
     /// The frame is invalid. The message is a sentence.
-    Wrong(Wrong),
+    Invalid(InvalidFrame),
     Chat(Error),
 }
 
-impl From<Wrong> for Failure {
-    fn from(wrong: Wrong) -> Self {
-        Self::Wrong(wrong)
+impl From<InvalidFrame> for ActionError {
+    fn from(wrong: InvalidFrame) -> Self {
+        Self::Invalid(wrong)
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for ActionError {
     fn from(error: Error) -> Self {
         Self::Chat(error)
     }
 }
 
-impl Failure {
+impl ActionError {
     /// Message for the client, or the close code if the error ends the session.
-    pub(super) fn words(self) -> Result<String, Close> {
+    pub(super) fn message(self) -> Result<String, Close> {
         match self {
-            Self::Wrong(wrong) => Ok(wrong),
-            Self::Chat(error) => words(&error),
+            Self::Invalid(wrong) => Ok(wrong),
+            Self::Chat(error) => message(&error),
         }
     }
 }
 
-fn words(error: &Error) -> Result<String, Close> {
+fn message(error: &Error) -> Result<String, Close> {
     Ok(match error {
         Error::Ended => return Err(Close::NOT_LOGGED_IN),
-        Error::NotFound(Thing::Conversation) => "Conversation not found".into(),
-        Error::NotFound(Thing::Message) => "Message not found".into(),
-        Error::NotFound(Thing::Partner) => "User not found".into(),
-        Error::NotFound(Thing::Attachment) => "Attachment not found".into(),
-        Error::NotFound(Thing::Group) => "Group not found".into(),
+        Error::NotFound(ResourceKind::Conversation) => "Conversation not found".into(),
+        Error::NotFound(ResourceKind::Message) => "Message not found".into(),
+        Error::NotFound(ResourceKind::Partner) => "User not found".into(),
+        Error::NotFound(ResourceKind::Attachment) => "Attachment not found".into(),
+        Error::NotFound(ResourceKind::Group) => "Group not found".into(),
         Error::Forbidden => "Access denied".into(),
-        Error::Invalid { field, reason } => format!("{} {reason}", in_this_dialect(field)),
-        Error::Conflict(state) => sentence(state),
+        Error::Invalid { field, reason } => format!("{} {reason}", field_name(field)),
+        Error::Conflict(state) => capitalized(state),
         Error::WrongType { expected } => format!("It is not of the type {expected}"),
         Error::TooLate(what) => format!("Too late: {what} is over"),
         Error::TooLarge { limit_bytes } => format!("It is larger than {limit_bytes} bytes"),
-        Error::TooLong { field, limit_bytes } => format!("{} is longer than {limit_bytes} bytes", in_this_dialect(field)),
+        Error::TooLong { field, limit_bytes } => format!("{} is longer than {limit_bytes} bytes", field_name(field)),
         Error::TooMany(what) => format!("Too many {what}"),
         Error::TooFast { what, .. } => format!("Too many {what}, please wait"),
         Error::Unavailable(cause) => {
@@ -66,7 +66,7 @@ fn words(error: &Error) -> Result<String, Close> {
 }
 
 /// Name of a field in this dialect.
-fn in_this_dialect(field: &str) -> &str {
+fn field_name(field: &str) -> &str {
     match field {
         "body" => "content",
         "client key" => "local_id",
@@ -75,7 +75,7 @@ fn in_this_dialect(field: &str) -> &str {
 }
 
 /// Close code if a subscription fails.
-pub(super) fn not_opened(error: &Error) -> Close {
+pub(super) fn subscribe_close(error: &Error) -> Close {
     match error {
         Error::NotFound(_)
         | Error::Forbidden
@@ -84,7 +84,7 @@ pub(super) fn not_opened(error: &Error) -> Close {
         | Error::TooLate(_)
         | Error::Conflict(_)
         | Error::TooLarge { .. }
-        | Error::TooLong { .. } => NOT_IN_IT,
+        | Error::TooLong { .. } => NO_SUCH_CONVERSATION,
         Error::Ended => Close::NOT_LOGGED_IN,
         Error::TooMany(_) | Error::TooFast { .. } => Close::TOO_MANY,
         Error::Unavailable(cause) => {
@@ -99,9 +99,9 @@ pub(super) fn not_opened(error: &Error) -> Close {
 }
 
 /// Close code if authentication fails.
-pub(super) fn not_let_in(error: &auth::Error) -> Close {
+pub(super) fn auth_close(error: &auth::Error) -> Close {
     match error {
-        auth::Error::Denied | auth::Error::Expired | auth::Error::Refused(_) => Close::NOT_LOGGED_IN,
+        auth::Error::Denied | auth::Error::Expired | auth::Error::InvalidToken(_) => Close::NOT_LOGGED_IN,
         auth::Error::TooManyAttempts { .. } | auth::Error::TooManyWaiting { .. } | auth::Error::TooFast { .. } => Close::TOO_MANY,
         auth::Error::NotConfigured(_) => Close::NO_TOKENS,
         auth::Error::Unavailable(cause) => {

@@ -18,22 +18,22 @@ use url::form_urlencoded;
 use uuid::Uuid;
 
 use super::{
-    House, bearer,
-    socket::{self, Close, Speaking},
+    AppContext, bearer,
+    socket::{self, Close, SocketSession},
 };
 use crate::auth::{self, Caller};
 pub use asyncapi::asyncapi;
-pub use paths::{OWN as SOCKET_PATHS, redirect};
-use people::People;
-use voice::{Conversing, Of};
+pub use paths::{FIXED_PATHS as SOCKET_PATHS, redirect};
+use people::PeopleLookup;
+use voice::{ConversationsHandler, Subscription};
 
 /// Close code of an unknown conversation, and of one without the caller: the same, so that ids cannot be probed.
-const NOT_IN_IT: Close = Close::new(4004, "no such conversation");
+const NO_SUCH_CONVERSATION: Close = Close::new(4004, "no such conversation");
 
 /// Adds the dialect's WebSocket routes: for one conversation, `:id`, and for all.
-pub fn sockets(house: &House, route: Route) -> Route {
-    let room = Room { people: Arc::new(People::new(&house.chat)), house: house.clone() };
-    paths::OWN.iter().fold(route, |route, path| {
+pub fn sockets(house: &AppContext, route: Route) -> Route {
+    let room = ConversationsDialect { people: Arc::new(PeopleLookup::new(&house.chat)), house: house.clone() };
+    paths::FIXED_PATHS.iter().fold(route, |route, path| {
         let endpoint = |which| {
             let room = room.clone();
             poem::endpoint::make(move |request: Request| {
@@ -41,13 +41,13 @@ pub fn sockets(house: &House, route: Route) -> Route {
                 async move { room.open(&request, which).await }
             })
         };
-        route.at(path, endpoint(Which::All)).at(format!("{path}/:id"), endpoint(Which::Named))
+        route.at(path, endpoint(SocketScope::All)).at(format!("{path}/:id"), endpoint(SocketScope::Named))
     })
 }
 
 /// Conversations that a route subscribes to.
 #[derive(Clone, Copy)]
-enum Which {
+enum SocketScope {
     All,
     /// The conversation named by `:id`.
     Named,
@@ -55,58 +55,58 @@ enum Which {
 
 /// Dependencies shared by all sockets of the dialect.
 #[derive(Clone)]
-struct Room {
-    house: House,
-    people: Arc<People>,
+struct ConversationsDialect {
+    house: AppContext,
+    people: Arc<PeopleLookup>,
 }
 
-impl Room {
-    async fn open(self, request: &Request, which: Which) -> Response {
+impl ConversationsDialect {
+    async fn open(self, request: &Request, which: SocketScope) -> Response {
         let token = token(request);
         let (caller, subprotocol) = bearer::socket_caller(request, token.as_deref(), &self.house).await;
         // A segment that is not UTF-8 matches no conversation.
-        let address = request.raw_path_param("id").and_then(Address::read);
+        let address = request.raw_path_param("id").and_then(ConversationAddress::read);
         let sockets = self.house.sockets.clone();
         // Subscribes before the response, because the client counts on every event after it.
-        let begun = self.speaking(caller, which, address).await;
+        let begun = self.subscribe(caller, which, address).await;
         socket::open(request, subprotocol, &sockets, std::future::ready(begun))
     }
 
-    async fn speaking(
+    async fn subscribe(
         self,
         caller: Result<Caller, auth::Error>,
-        which: Which,
-        address: Option<Address>,
-    ) -> Result<Speaking<Conversing>, Close> {
-        let caller = caller.map_err(|error| error::not_let_in(&error))?;
+        which: SocketScope,
+        address: Option<ConversationAddress>,
+    ) -> Result<SocketSession<ConversationsHandler>, Close> {
+        let caller = caller.map_err(|error| error::auth_close(&error))?;
         let chat = &self.house.chat;
         let (feed, of) = match which {
-            Which::All => (chat.hear_conversations(&caller), Of::All),
-            Which::Named => {
-                let found = match address.ok_or(NOT_IN_IT)? {
-                    Address::Id(id) => Ok(id),
-                    Address::Uuid(uuid) => {
+            SocketScope::All => (chat.subscribe_delivering(&caller), Subscription::All),
+            SocketScope::Named => {
+                let found = match address.ok_or(NO_SUCH_CONVERSATION)? {
+                    ConversationAddress::Id(id) => Ok(id),
+                    ConversationAddress::Uuid(uuid) => {
                         chat.conversation_by_uuid(&caller, uuid).await.map(|(conversation, _)| conversation.id)
                     }
                 };
-                let id = found.map_err(|error| error::not_opened(&error))?;
-                let heard = chat.hear_conversation(&caller, id).await;
-                let (feed, conversation) = heard.map_err(|error| error::not_opened(&error))?;
-                (feed, Of::One { id, uuid: conversation.uuid })
+                let id = found.map_err(|error| error::subscribe_close(&error))?;
+                let heard = chat.subscribe_conversation(&caller, id).await;
+                let (feed, conversation) = heard.map_err(|error| error::subscribe_close(&error))?;
+                (feed, Subscription::One { id, uuid: conversation.uuid })
             }
         };
-        Ok(Speaking { voice: Conversing::new(self, caller.clone(), of), feed, caller })
+        Ok(SocketSession { handler: ConversationsHandler::new(self, caller.clone(), of), feed, caller })
     }
 }
 
 /// A conversation's address: its id or its uuid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Address {
+enum ConversationAddress {
     Id(ConversationId),
     Uuid(Uuid),
 }
 
-impl Address {
+impl ConversationAddress {
     /// `None` if the text is neither.
     fn read(text: &str) -> Option<Self> {
         let id = text.parse().ok().map(ConversationId).map(Self::Id);

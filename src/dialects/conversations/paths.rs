@@ -8,21 +8,21 @@ use poem::{
 use crate::{config::SOCKET_PATHS, dialects::socket};
 
 /// Fixed paths of the sockets, independent of the settings.
-pub const OWN: [&str; 2] = ["/conversations", "/ws/conversations"];
+pub const FIXED_PATHS: [&str; 2] = ["/conversations", "/ws/conversations"];
 
 /// Rewrites a WebSocket request below one of `paths` to the dialect's own path. The rest of the path names the conversation.
 /// Other requests and the sockets of other dialects keep their paths, so `/chat` can be configured despite the HTTP routes below
 /// it.
 pub fn redirect(paths: &[String], others: &[String], request: &mut Request) {
     let path = request.uri().path();
-    let is_taken = OWN.contains(&path) || SOCKET_PATHS.contains(&path) || others.iter().any(|other| other == path);
-    if paths.is_empty() || is_taken || !socket::is_asked_for(request) {
+    let is_taken = FIXED_PATHS.contains(&path) || SOCKET_PATHS.contains(&path) || others.iter().any(|other| other == path);
+    if paths.is_empty() || is_taken || !socket::is_handshake(request) {
         return;
     }
     let rest = paths.iter().filter_map(|prefix| path.strip_prefix(prefix.as_str()));
     let Some(rest) = rest.filter(|rest| is_conversation(rest)).min_by_key(|rest| rest.len()) else { return };
     let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
-    if let Ok(led) = PathAndQuery::try_from(format!("{}{rest}{query}", OWN[0])) {
+    if let Ok(led) = PathAndQuery::try_from(format!("{}{rest}{query}", FIXED_PATHS[0])) {
         *request.uri_mut() = Uri::from(led);
     }
 }

@@ -2,29 +2,29 @@
 
 use storage::{ConversationId, MessageId, PartnerId, Person};
 
-use crate::chat::{Chat, Contact, Error, Result, Thing};
+use crate::chat::{Chat, Contact, Error, ResourceKind, Result};
 
 /// A person's ids and name in this dialect.
 #[derive(Debug)]
-pub(super) struct Known {
+pub(super) struct PersonName {
     pub(super) number: i64,
-    /// `number` as a string.
+    /// `person_id` as a string.
     pub(super) id: String,
     pub(super) username: String,
 }
 
 /// Lookups that every socket repeats, served from the chat's cache.
-pub(super) struct People(Chat);
+pub(super) struct PeopleLookup(Chat);
 
-impl People {
+impl PeopleLookup {
     pub(super) fn new(chat: &Chat) -> Self {
         Self(chat.clone())
     }
 
-    pub(super) async fn known(&self, partner: PartnerId) -> Result<Known> {
-        let contact = self.0.contact(partner).await?.ok_or(Error::NotFound(Thing::Partner))?;
-        let number = number(&contact.person());
-        Ok(Known { number, id: number.to_string(), username: username(&contact) })
+    pub(super) async fn person(&self, partner: PartnerId) -> Result<PersonName> {
+        let contact = self.0.contact(partner).await?.ok_or(Error::NotFound(ResourceKind::Partner))?;
+        let number = person_id(&contact.person());
+        Ok(PersonName { number, id: number.to_string(), username: username(&contact) })
     }
 
     /// Id of the message at position `seq` of a conversation.
@@ -34,7 +34,7 @@ impl People {
 }
 
 /// A person's id for clients: the user id, or, without an account, the partner id, which is no user id.
-pub(super) fn number(person: &Person) -> i64 {
+pub(super) fn person_id(person: &Person) -> i64 {
     person.user.map_or(person.partner.id.0, |user| user.0)
 }
 

@@ -5,42 +5,42 @@ use std::collections::VecDeque;
 use storage::{ConversationId, Message, MessageId, ReadRange};
 
 /// Maximum number of read receipts sent at once, so that they fit in the socket's send queue, and of unread messages tracked.
-pub(super) const MOST: usize = 400;
+pub(super) const MAX_RECEIPTS: usize = 400;
 /// Maximum number of conversations tracked. Beyond it, the oldest are evicted.
-pub(super) const CONVERSATIONS: usize = 1_000;
+pub(super) const MAX_CONVERSATIONS: usize = 1_000;
 /// Maximum number of separate read ranges per conversation.
-const PARTS: usize = 16;
+const MAX_RANGES: usize = 16;
 
 /// Read receipts for one author, in one conversation or in many. Positions in a conversation are `seq`s.
 #[derive(Debug, Default)]
 pub(super) struct Receipts {
     /// Conversations with messages that no other participant has read, by ascending id.
-    unread: Vec<Unread>,
+    unread: Vec<UnreadConversation>,
     /// Unread messages that were delivered on this socket, oldest first.
     posted: VecDeque<(ConversationId, i64, MessageId)>,
 }
 
 #[derive(Debug)]
-struct Unread {
+struct UnreadConversation {
     of: ConversationId,
     /// Ranges read by at least one other participant.
-    read: Read,
+    read: ReadRanges,
     /// Authors of messages up to this position are unknown here: the messages precede the socket, or were evicted.
-    unknown: i64,
+    unknown_upto: i64,
 }
 
 /// Disjoint read ranges of a conversation, in ascending order. Usually one from the beginning. New participants, to whom earlier
 /// messages are hidden, read ranges that start later.
 #[derive(Debug)]
-struct Read(Vec<ReadRange>);
+struct ReadRanges(Vec<ReadRange>);
 
-impl Read {
+impl ReadRanges {
     fn contains(&self, seq: i64) -> bool {
         self.0.iter().any(|range| range.contains(seq))
     }
 
     /// Position up to which everything is read.
-    fn whole(&self) -> i64 {
+    fn contiguous_upto(&self) -> i64 {
         self.0.first().filter(|first| first.after == 0).map_or(0, |first| first.upto)
     }
 
@@ -62,7 +62,7 @@ impl Read {
         self.0 = apart;
         self.0.push(ReadRange { after, upto });
         self.0.sort_unstable();
-        if self.0.len() > PARTS {
+        if self.0.len() > MAX_RANGES {
             // Over the limit: merges the first two ranges, and counts the gap as read.
             let first = self.0.remove(0);
             self.0[0].after = first.after;
@@ -73,19 +73,19 @@ impl Read {
 
 /// Status of one of the author's messages, as far as this socket knows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Progress {
+pub(super) enum DeliveryProgress {
     /// Not delivered yet, or no longer tracked.
-    Unheard,
-    Told,
+    Untracked,
+    Delivered,
     Read,
 }
 
 impl Receipts {
     /// Initial state: the ranges read before the socket was opened, and the position of the newest message.
-    pub(super) fn before(&mut self, of: ConversationId, read: Vec<ReadRange>, newest: i64) {
-        let read = Read(read);
-        if newest > read.whole() {
-            self.insert(Unread { of, read, unknown: newest });
+    pub(super) fn initialise(&mut self, of: ConversationId, read: Vec<ReadRange>, newest: i64) {
+        let read = ReadRanges(read);
+        if newest > read.contiguous_upto() {
+            self.insert(UnreadConversation { of, read, unknown_upto: newest });
         }
     }
 
@@ -93,43 +93,43 @@ impl Receipts {
     pub(super) fn posted(&mut self, message: &Message) {
         let (of, seq) = (message.conversation, message.seq);
         match self.find(of) {
-            Ok(at) if seq <= self.unread[at].unknown || self.unread[at].read.contains(seq) => return,
+            Ok(at) if seq <= self.unread[at].unknown_upto || self.unread[at].read.contains(seq) => return,
             Ok(_) => {}
             Err(_) => {
-                let read = Read(vec![ReadRange { after: 0, upto: seq - 1 }]);
-                self.insert(Unread { of, read, unknown: seq - 1 });
+                let read = ReadRanges(vec![ReadRange { after: 0, upto: seq - 1 }]);
+                self.insert(UnreadConversation { of, read, unknown_upto: seq - 1 });
             }
         }
-        if self.posted.len() == MOST
+        if self.posted.len() == MAX_RECEIPTS
             && let Some((of, seq, _)) = self.posted.pop_front()
             && let Ok(at) = self.find(of)
         {
-            self.unread[at].unknown = seq;
+            self.unread[at].unknown_upto = seq;
         }
         self.posted.push_back((of, seq, message.id));
     }
 
     /// Status of the message at a position.
-    pub(super) fn progress(&self, of: ConversationId, seq: i64) -> Progress {
+    pub(super) fn progress(&self, of: ConversationId, seq: i64) -> DeliveryProgress {
         match self.find(of).map(|at| &self.unread[at]) {
-            Ok(unread) if unread.read.contains(seq) => Progress::Read,
-            Ok(unread) if seq <= unread.unknown || self.posted.iter().any(|(id, at, _)| (*id, *at) == (of, seq)) => {
-                Progress::Told
+            Ok(unread) if unread.read.contains(seq) => DeliveryProgress::Read,
+            Ok(unread) if seq <= unread.unknown_upto || self.posted.iter().any(|(id, at, _)| (*id, *at) == (of, seq)) => {
+                DeliveryProgress::Delivered
             }
-            Ok(_) | Err(_) => Progress::Unheard,
+            Ok(_) | Err(_) => DeliveryProgress::Untracked,
         }
     }
 
     /// Records that another participant has read a range. Returns the positions whose authors must be looked up, the newest
-    /// [`MOST`], and the author's tracked messages that this read covers, oldest first.
+    /// [`MAX_RECEIPTS`], and the author's tracked messages that this read covers, oldest first.
     pub(super) fn read(&mut self, of: ConversationId, part: ReadRange) -> (Vec<i64>, Vec<MessageId>) {
         let Ok(at) = self.find(of) else { return (Vec::new(), Vec::new()) };
         let unread = &mut self.unread[at];
         let new = unread.read.add(part);
-        let unknown = new.iter().rev().flat_map(|range| (range.after + 1..=range.upto.min(unread.unknown)).rev());
-        let mut unknown: Vec<_> = unknown.take(MOST).collect();
+        let unknown = new.iter().rev().flat_map(|range| (range.after + 1..=range.upto.min(unread.unknown_upto)).rev());
+        let mut unknown: Vec<_> = unknown.take(MAX_RECEIPTS).collect();
         unknown.reverse();
-        let all_known_read = unread.read.whole() >= unread.unknown;
+        let all_known_read = unread.read.contiguous_upto() >= unread.unknown_upto;
         let is_read = |seq: i64| new.iter().any(|range| range.contains(seq));
         let mut known = Vec::new();
         self.posted.retain(|(id, seq, message)| {
@@ -155,8 +155,8 @@ impl Receipts {
         self.unread.binary_search_by_key(&of, |unread| unread.of)
     }
 
-    fn insert(&mut self, unread: Unread) {
-        if self.unread.len() == CONVERSATIONS
+    fn insert(&mut self, unread: UnreadConversation) {
+        if self.unread.len() == MAX_CONVERSATIONS
             && let Some(oldest) = self.unread.first().map(|oldest| oldest.of)
         {
             self.left(oldest);
@@ -215,12 +215,12 @@ mod tests {
     #[test]
     fn what_is_hidden_from_a_reader_is_not_read_by_it() {
         let mut receipts = Receipts::default();
-        receipts.before(ONE, upto(4), 10);
+        receipts.initialise(ONE, upto(4), 10);
         (11..=14).for_each(|seq| receipts.posted(&message(ONE, seq)));
         assert_eq!(read_after(&mut receipts, ONE, 10, 12), (vec![], vec![1_011, 1_012]));
         assert_eq!(
             [4, 10, 12, 13].map(|seq| receipts.progress(ONE, seq)),
-            [Progress::Read, Progress::Told, Progress::Read, Progress::Told]
+            [DeliveryProgress::Read, DeliveryProgress::Delivered, DeliveryProgress::Read, DeliveryProgress::Delivered]
         );
         assert_eq!(read(&mut receipts, ONE, 6), (vec![5, 6], vec![]));
         assert_eq!(read(&mut receipts, ONE, 13), ((7..=10).collect(), vec![1_013]), "what the newcomer has read is told once");
@@ -230,20 +230,20 @@ mod tests {
 
     #[test]
     fn only_so_many_parts_are_remembered() {
-        let mut read = Read(upto(1));
+        let mut read = ReadRanges(upto(1));
         for part in 1..100 {
             let added = ReadRange { after: 10 * part, upto: 10 * part + 1 };
             assert_eq!(read.add(added), [added]);
         }
-        assert_eq!((read.0.len(), read.whole()), (PARTS, 841), "the oldest gaps are given up");
-        assert_eq!(read.add(ReadRange { after: 0, upto: 1_000 }).len(), PARTS);
+        assert_eq!((read.0.len(), read.contiguous_upto()), (MAX_RANGES, 841), "the oldest gaps are given up");
+        assert_eq!(read.add(ReadRange { after: 0, upto: 1_000 }).len(), MAX_RANGES);
         assert_eq!(read.0, upto(1_000));
     }
 
     #[test]
     fn each_message_is_read_once() {
         let mut receipts = Receipts::default();
-        receipts.before(ONE, upto(3), 5);
+        receipts.initialise(ONE, upto(3), 5);
         receipts.posted(&message(ONE, 6));
         receipts.posted(&message(ONE, 8));
         let mut read = |seq| read(&mut receipts, ONE, seq);
@@ -256,24 +256,27 @@ mod tests {
     #[test]
     fn only_the_newest_are_looked_up_and_remembered() {
         let mut receipts = Receipts::default();
-        receipts.before(ONE, upto(10), 1_000);
+        receipts.initialise(ONE, upto(10), 1_000);
         (1_001..=1_500).for_each(|seq| receipts.posted(&message(ONE, seq)));
         let (unknown, known) = receipts.read(ONE, ReadRange { after: 0, upto: 1_500 });
         assert!(unknown.iter().copied().eq(701..=1_100), "what was forgotten can be looked up: {unknown:?}");
-        assert_eq!((known.len(), known[0]), (MOST, MessageId(2_101)));
+        assert_eq!((known.len(), known[0]), (MAX_RECEIPTS, MessageId(2_101)));
     }
 
     #[test]
     fn conversations_are_read_each_for_itself_and_forgotten_once_they_are() {
         let mut receipts = Receipts::default();
         let two = ConversationId(2);
-        receipts.before(ONE, upto(5), 5);
-        receipts.before(two, upto(1), 2);
+        receipts.initialise(ONE, upto(5), 5);
+        receipts.initialise(two, upto(1), 2);
         receipts.posted(&message(ONE, 6));
         receipts.posted(&message(two, 3));
-        assert_eq!(receipts.progress(ONE, 6), Progress::Told);
-        assert_eq!(receipts.progress(ONE, 7), Progress::Unheard, "another node was quicker");
-        assert_eq!([1, 2, 3].map(|seq| receipts.progress(two, seq)), [Progress::Read, Progress::Told, Progress::Told]);
+        assert_eq!(receipts.progress(ONE, 6), DeliveryProgress::Delivered);
+        assert_eq!(receipts.progress(ONE, 7), DeliveryProgress::Untracked, "another node was quicker");
+        assert_eq!(
+            [1, 2, 3].map(|seq| receipts.progress(two, seq)),
+            [DeliveryProgress::Read, DeliveryProgress::Delivered, DeliveryProgress::Delivered]
+        );
         assert_eq!(read(&mut receipts, ONE, 6), (vec![], vec![1_006]));
         assert_eq!(receipts.unread.len(), 1);
         receipts.posted(&message(ONE, 9));
@@ -288,9 +291,9 @@ mod tests {
     #[test]
     fn only_so_many_conversations_are_remembered() {
         let mut receipts = Receipts::default();
-        (0..=CONVERSATIONS as i64).for_each(|id| receipts.posted(&message(ConversationId(1 + id), 1)));
-        assert_eq!((receipts.unread.len(), receipts.posted.len()), (CONVERSATIONS, MOST));
-        let newest = ConversationId(1 + CONVERSATIONS as i64);
+        (0..=MAX_CONVERSATIONS as i64).for_each(|id| receipts.posted(&message(ConversationId(1 + id), 1)));
+        assert_eq!((receipts.unread.len(), receipts.posted.len()), (MAX_CONVERSATIONS, MAX_RECEIPTS));
+        let newest = ConversationId(1 + MAX_CONVERSATIONS as i64);
         assert_eq!(read(&mut receipts, newest, 1), (vec![], vec![1_000 * newest.0 + 1]));
         assert_eq!(read(&mut receipts, ConversationId(2), 1), (vec![1], vec![]), "looked up");
         assert_eq!(read(&mut receipts, ONE, 1), (vec![], vec![]), "given up");

@@ -5,37 +5,40 @@ mod telling;
 
 use std::collections::{HashMap, VecDeque};
 
-use storage::{ChangePlace, ConversationId, Message, MessageId, MessageType, Page, PartnerId, Timestamp};
+use storage::{ChangeKey, ConversationId, Message, MessageId, MessageType, Page, PartnerId, Timestamp};
 use uuid::Uuid;
 
 use super::{
-    Address, Room,
-    asking::{Action, Asking, SEND},
-    error::Failure,
+    ConversationAddress, ConversationsDialect,
+    asking::{ClientAction, ClientFrame, SEND},
+    error::ActionError,
     people,
     receipts::{self, Receipts},
-    wire::{self, Named, UserStatus, Word, time},
+    wire::{self, ConversationIdField, ServerFrame, UserStatus, time},
 };
 use crate::{
     auth::Caller,
-    chat::{self, Batch, Changed, Chat, Draft, Error, PersonPresence, Reacting, Right, Status, Thing},
+    chat::{
+        self, ChangedMessages, Chat, Draft, EditPermission, Error, FeedBatch, PersonPresence, PresenceState, ReactionChange,
+        ResourceKind,
+    },
     clock,
     dialects::{
-        page::fitting,
-        socket::{Close, Frame, Said, Voice},
+        page::truncated_to_page,
+        socket::{Close, Frame, FramesOrClose, SocketHandler},
     },
     telemetry,
 };
 
 /// Maximum number of people whose presence is sent right after connecting, on a socket of all conversations. Of others only
 /// changes are sent.
-const COMPANY: usize = 1_000;
+const MAX_INITIAL_PRESENCES: usize = 1_000;
 /// Maximum number of people tracked as online per socket. Presence of further people is not sent.
-const ONLINE: usize = 10_000;
+const MAX_ONLINE: usize = 10_000;
 
 /// Subscription of a socket.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Of {
+pub(super) enum Subscription {
     One {
         id: ConversationId,
         uuid: Uuid,
@@ -44,16 +47,16 @@ pub(super) enum Of {
     All,
 }
 
-impl Of {
+impl Subscription {
     /// Key of the memoised encoding of an event, shared by all sockets of one kind.
-    fn words(self) -> &'static str {
+    fn encoding(self) -> &'static str {
         match self {
             Self::One { .. } => "conversations",
             Self::All => "conversations, named",
         }
     }
 
-    fn named(self, id: ConversationId) -> Named {
+    fn conversation_id(self, id: ConversationId) -> ConversationIdField {
         match self {
             Self::One { .. } => None,
             Self::All => Some(id.to_string()),
@@ -62,10 +65,10 @@ impl Of {
 }
 
 /// Session of one participant on one socket.
-pub(super) struct Conversing {
-    room: Room,
+pub(super) struct ConversationsHandler {
+    dialect: ConversationsDialect,
     caller: Caller,
-    of: Of,
+    of: Subscription,
     /// Delivery receipts that arrived before their message's event, with their time, which happens between nodes. Each is sent
     /// right after its message.
     early: VecDeque<(MessageId, Timestamp)>,
@@ -73,90 +76,90 @@ pub(super) struct Conversing {
     /// People shown as online to the client, with the id under which the client knows each.
     online: HashMap<PartnerId, i64>,
     /// The fetch under way, if any.
-    fetching: Option<Fetching>,
-    caught_up: CaughtUp,
+    fetching: Option<PendingFetch>,
+    caught_up: FetchCursors,
 }
 
 /// A fetch of the page after a message. It is preceded by the changes of messages up to that one.
-struct Fetching {
+struct PendingFetch {
     of: ConversationId,
     after: MessageId,
     limit: usize,
     /// Cursor in the changes: the last one read; `None` at their beginning.
-    place: Option<ChangePlace>,
+    cursor: Option<ChangeKey>,
     /// True if all changes were sent.
     is_all: bool,
-    conversation_id: Named,
+    conversation_id: ConversationIdField,
 }
 
-/// Capacity of [`CaughtUp`], in conversations.
-const CAUGHT_UP: usize = 100;
+/// Capacity of [`FetchCursors`], in conversations.
+const MAX_CURSORS: usize = 100;
 
 /// Position of a client that fetches page after page, for each conversation, least recent first: the last message of its last
 /// page, and the cursor of the last change it knows of the messages up to there.
 #[derive(Default)]
-struct CaughtUp(VecDeque<(ConversationId, MessageId, ChangePlace)>);
+struct FetchCursors(VecDeque<(ConversationId, MessageId, ChangeKey)>);
 
-impl CaughtUp {
+impl FetchCursors {
     /// Cursor for a client that continues after this message; `None` if the message does not end its last page.
-    fn place(&self, of: ConversationId, after: MessageId) -> Option<ChangePlace> {
+    fn cursor(&self, of: ConversationId, after: MessageId) -> Option<ChangeKey> {
         self.0.iter().find(|(known, upto, _)| (*known, *upto) == (of, after)).map(|(.., place)| *place)
     }
 
-    fn note(&mut self, of: ConversationId, upto: MessageId, place: ChangePlace) {
+    fn remember(&mut self, of: ConversationId, upto: MessageId, place: ChangeKey) {
         self.0.retain(|(known, ..)| *known != of);
-        if self.0.len() == CAUGHT_UP {
+        if self.0.len() == MAX_CURSORS {
             self.0.pop_front();
         }
         self.0.push_back((of, upto, place));
     }
 }
 
-impl Voice for Conversing {
+impl SocketHandler for ConversationsHandler {
     const DIALECT: &'static str = "conversations";
 
-    async fn greet(&mut self) -> Said {
-        self.look_around().await.map_err(|error| super::error::not_opened(&error))
+    async fn on_open(&mut self) -> FramesOrClose {
+        self.initial_state().await.map_err(|error| super::error::subscribe_close(&error))
     }
 
-    async fn hear(&mut self, text: &str) -> Said {
-        let asking = match Asking::read(text) {
+    async fn on_message(&mut self, text: &str) -> FramesOrClose {
+        let asking = match ClientFrame::read(text) {
             Ok(asking) => asking,
-            Err(wrong) => return Ok(vec![not_understood(&wrong)]),
+            Err(wrong) => return Ok(vec![invalid_frame(&wrong)]),
         };
         let failure = match self.answer(&asking).await {
             Ok(said) => return Ok(said),
-            Err(failure) => failure.words()?,
+            Err(failure) => failure.message()?,
         };
         self.fetching = None;
         Ok(vec![self.failed(&asking, &failure)])
     }
 
-    fn goes_on(&self) -> bool {
+    fn has_more(&self) -> bool {
         self.fetching.is_some()
     }
 
-    async fn go_on(&mut self) -> Said {
+    async fn next_part(&mut self) -> FramesOrClose {
         let conversation_id = self.fetching.as_ref().and_then(|fetching| fetching.conversation_id.clone());
         match self.fetch_on().await {
             Ok(said) => Ok(said),
             Err(failure) => {
                 self.fetching = None;
-                let error = &failure.words()?;
-                Ok(vec![Word::Error { conversation_id, action: Some("fetch_messages"), error }.frame()])
+                let error = &failure.message()?;
+                Ok(vec![ServerFrame::Error { conversation_id, action: Some("fetch_messages"), error }.frame()])
             }
         }
     }
 
-    async fn tell(&mut self, batch: &Batch) -> Said {
+    async fn on_events(&mut self, batch: &FeedBatch) -> FramesOrClose {
         let mut said = Vec::with_capacity(batch.events.len() + batch.signals.len());
         for told in &batch.events {
-            if let Err(close) = self.tell_event(told, &mut said).await {
-                return Err(Close { last: said, ..close });
+            if let Err(close) = self.deliver_event(told, &mut said).await {
+                return Err(Close { last_frames: said, ..close });
             }
         }
         for signalled in &batch.signals {
-            match self.tell_signal(signalled).await {
+            match self.deliver_signal(signalled).await {
                 Ok(word) => said.extend(word),
                 // Signals are best effort.
                 Err(error) => tracing::debug!(error = %telemetry::chain(&error), "a signal could not be told"),
@@ -165,42 +168,42 @@ impl Voice for Conversing {
         Ok(said)
     }
 
-    async fn beat(&mut self) -> Said {
-        Ok(vec![Word::Heartbeat { timestamp: time(clock::now()) }.frame()])
+    async fn on_ping(&mut self) -> FramesOrClose {
+        Ok(vec![ServerFrame::Heartbeat { timestamp: time(clock::now()) }.frame()])
     }
 
-    fn not_text(&self) -> Frame {
-        not_understood("A frame must be text, not binary")
+    fn on_binary(&self) -> Frame {
+        invalid_frame("A frame must be text, not binary")
     }
 }
 
-impl Conversing {
-    pub(super) fn new(room: Room, caller: Caller, of: Of) -> Self {
+impl ConversationsHandler {
+    pub(super) fn new(dialect: ConversationsDialect, caller: Caller, of: Subscription) -> Self {
         let (early, receipts, online) = (VecDeque::new(), Receipts::default(), HashMap::new());
-        Self { room, caller, of, early, receipts, online, fetching: None, caught_up: CaughtUp::default() }
+        Self { dialect, caller, of, early, receipts, online, fetching: None, caught_up: FetchCursors::default() }
     }
 
     fn chat(&self) -> &Chat {
-        &self.room.house.chat
+        &self.dialect.house.chat
     }
 
     /// Sends the presence and the typing state of the people in the subscribed conversations. Initialises the read receipts.
-    async fn look_around(&mut self) -> chat::Result<Vec<Frame>> {
+    async fn initial_state(&mut self) -> chat::Result<Vec<Frame>> {
         let (people, typists) = match self.of {
-            Of::One { id, .. } => {
+            Subscription::One { id, .. } => {
                 let (conversation, participants) = self.chat().participants(&self.caller, id).await?;
                 let read = self.chat().read_by_others(&self.caller, id).await?;
-                self.receipts.before(id, read, conversation.last_seq);
+                self.receipts.initialise(id, read, conversation.last_seq);
                 let people = participants.into_iter().map(|participant| participant.person).collect();
                 let typists = self.chat().typists(&self.caller, id).await?;
                 let typists = typists.into_iter().map(|typist| (id, typist.partner.id)).collect();
                 (self.chat().presence(people).await?, typists)
             }
-            Of::All => {
-                for unread in self.chat().unread_by_others(&self.caller, receipts::CONVERSATIONS).await? {
-                    self.receipts.before(unread.conversation, unread.read, unread.own_seq);
+            Subscription::All => {
+                for unread in self.chat().unread_by_others(&self.caller, receipts::MAX_CONVERSATIONS).await? {
+                    self.receipts.initialise(unread.conversation, unread.read, unread.own_seq);
                 }
-                let people = self.chat().presence_around(&self.caller, COMPANY).await?;
+                let people = self.chat().presence_around(&self.caller, MAX_INITIAL_PRESENCES).await?;
                 (people, self.chat().typists_around(&self.caller).await?)
             }
         };
@@ -212,46 +215,46 @@ impl Conversing {
     }
 
     async fn typing(&self, of: ConversationId, who: PartnerId, is_typing: bool) -> chat::Result<Frame> {
-        let known = self.room.people.known(who).await?;
-        let (conversation_id, user_id, username) = (self.of.named(of), known.id.as_str(), known.username.as_str());
-        Ok(Word::Typing { conversation_id, user_id, username, is_typing }.frame())
+        let known = self.dialect.people.person(who).await?;
+        let (conversation_id, user_id, username) = (self.of.conversation_id(of), known.id.as_str(), known.username.as_str());
+        Ok(ServerFrame::Typing { conversation_id, user_id, username, is_typing }.frame())
     }
 
-    /// Frames for the presence of people. Skips people who exceed [`ONLINE`].
+    /// Frames for the presence of people. Skips people who exceed [`MAX_ONLINE`].
     fn presences(&mut self, people: &[PersonPresence]) -> Vec<Frame> {
         let mut said = Vec::with_capacity(people.len());
         for presence in people {
             let (status, timestamp) = status(presence);
-            let number = people::number(&presence.person);
+            let number = people::person_id(&presence.person);
             if let UserStatus::Online = status
-                && !self.comes_online(presence.person.partner.id, number)
+                && !self.track_online(presence.person.partner.id, number)
             {
                 continue;
             }
-            said.push(Word::UserStatus { user_id: &number.to_string(), status, timestamp }.frame());
+            said.push(ServerFrame::UserStatus { user_id: &number.to_string(), status, timestamp }.frame());
         }
         said
     }
 
     /// Records a person as online. False if the limit is reached.
-    fn comes_online(&mut self, partner: PartnerId, number: i64) -> bool {
-        let has_room = self.online.len() < ONLINE || self.online.contains_key(&partner);
+    fn track_online(&mut self, partner: PartnerId, number: i64) -> bool {
+        let has_room = self.online.len() < MAX_ONLINE || self.online.contains_key(&partner);
         if has_room {
             self.online.insert(partner, number);
         }
         has_room
     }
 
-    async fn answer(&mut self, asking: &Asking<'_>) -> Result<Vec<Frame>, Failure> {
+    async fn answer(&mut self, asking: &ClientFrame<'_>) -> Result<Vec<Frame>, ActionError> {
         let action = asking.action()?;
         let named = self.conversation(asking).await?;
-        if action == Action::Heartbeat {
+        if action == ClientAction::Heartbeat {
             return Ok(Vec::new());
         }
-        let id = named.ok_or_else(|| Failure::Wrong("conversation_id is missing".into()))?;
+        let id = named.ok_or_else(|| ActionError::Invalid("conversation_id is missing".into()))?;
         match self.act(asking, id, action).await {
             // Answers a conversation of others like an unknown one, so that ids cannot be probed.
-            Err(Failure::Chat(Error::Forbidden)) => match self.chat().conversation(&self.caller, id).await {
+            Err(ActionError::Chat(Error::Forbidden)) => match self.chat().conversation(&self.caller, id).await {
                 Err(Error::NotFound(_) | Error::Forbidden) => Err(no_such_conversation()),
                 Ok(_) | Err(_) => Err(Error::Forbidden.into()),
             },
@@ -260,21 +263,21 @@ impl Conversing {
     }
 
     /// Conversation that a frame is about. A socket of one conversation needs no `conversation_id` and refuses any other.
-    async fn conversation(&self, asking: &Asking<'_>) -> Result<Option<ConversationId>, Failure> {
+    async fn conversation(&self, asking: &ClientFrame<'_>) -> Result<Option<ConversationId>, ActionError> {
         let named = asking.conversation()?;
-        let named = named.as_deref().map(Address::read);
+        let named = named.as_deref().map(ConversationAddress::read);
         match self.of {
-            Of::One { id, uuid } => match named {
+            Subscription::One { id, uuid } => match named {
                 None => Ok(Some(id)),
-                Some(Some(Address::Id(named))) if named == id => Ok(Some(id)),
-                Some(Some(Address::Uuid(named))) if named == uuid => Ok(Some(id)),
-                Some(_) => Err(Failure::Wrong("conversation_id must be this socket's own".into())),
+                Some(Some(ConversationAddress::Id(named))) if named == id => Ok(Some(id)),
+                Some(Some(ConversationAddress::Uuid(named))) if named == uuid => Ok(Some(id)),
+                Some(_) => Err(ActionError::Invalid("conversation_id must be this socket's own".into())),
             },
-            Of::All => match named {
+            Subscription::All => match named {
                 None => Ok(None),
                 Some(None) => Err(no_such_conversation()),
-                Some(Some(Address::Id(id))) => Ok(Some(id)),
-                Some(Some(Address::Uuid(uuid))) => match self.chat().conversation_by_uuid(&self.caller, uuid).await {
+                Some(Some(ConversationAddress::Id(id))) => Ok(Some(id)),
+                Some(Some(ConversationAddress::Uuid(uuid))) => match self.chat().conversation_by_uuid(&self.caller, uuid).await {
                     Ok((conversation, _)) => Ok(Some(conversation.id)),
                     Err(Error::Forbidden) => Err(no_such_conversation()),
                     Err(error) => Err(error.into()),
@@ -283,84 +286,90 @@ impl Conversing {
         }
     }
 
-    async fn act(&mut self, asking: &Asking<'_>, id: ConversationId, action: Action) -> Result<Vec<Frame>, Failure> {
+    async fn act(
+        &mut self,
+        asking: &ClientFrame<'_>,
+        id: ConversationId,
+        action: ClientAction,
+    ) -> Result<Vec<Frame>, ActionError> {
         match action {
-            Action::Send { content, client_key } => self.send(id, content, client_key).await,
-            Action::Typing(true) => self.nothing(self.chat().start_typing(&self.caller, id).await),
-            Action::Typing(false) => self.nothing(self.chat().stop_typing(&self.caller, id).await),
-            Action::Read(messages) => self.read(id, &messages).await,
-            Action::Fetch(page) => self.fetch(asking, id, page).await,
-            Action::Edit { message, content } => {
+            ClientAction::Send { content, client_key } => self.send(id, content, client_key).await,
+            ClientAction::Typing(true) => self.no_answer(self.chat().start_typing(&self.caller, id).await),
+            ClientAction::Typing(false) => self.no_answer(self.chat().stop_typing(&self.caller, id).await),
+            ClientAction::Read(messages) => self.read(id, &messages).await,
+            ClientAction::Fetch(page) => self.fetch(asking, id, page).await,
+            ClientAction::Edit { message, content } => {
                 let asked = clock::now();
-                let message = self.chat().edit_message(&self.caller, Right::Author, id, message, &content).await?;
+                let message = self.chat().edit_message(&self.caller, EditPermission::Author, id, message, &content).await?;
                 let again = message.edited_at.is_none_or(|at| at < asked);
-                Ok(Vec::from_iter(
-                    again.then(|| wire::edited(&message, self.of.named(id), self.caller.partner, &self.room.house.base_url)),
-                ))
+                Ok(Vec::from_iter(again.then(|| {
+                    wire::edited(&message, self.of.conversation_id(id), self.caller.partner, &self.dialect.house.base_url)
+                })))
             }
-            Action::Delete(message) => {
+            ClientAction::Delete(message) => {
                 let asked = clock::now();
-                let message = self.chat().delete_message(&self.caller, Right::Author, id, message).await?;
+                let message = self.chat().delete_message(&self.caller, EditPermission::Author, id, message).await?;
                 let again = message.deleted_at.is_none_or(|at| at < asked);
-                Ok(Vec::from_iter(again.then(|| wire::deleted(&message, self.of.named(id)))))
+                Ok(Vec::from_iter(again.then(|| wire::deleted(&message, self.of.conversation_id(id)))))
             }
-            Action::React { message, content, remove } => self.react(id, message, &content, remove).await,
-            Action::Heartbeat => Ok(Vec::new()),
+            ClientAction::React { message, content, remove } => self.react(id, message, &content, remove).await,
+            ClientAction::Heartbeat => Ok(Vec::new()),
         }
     }
 
-    fn nothing(&self, done: chat::Result<()>) -> Result<Vec<Frame>, Failure> {
-        done.map(|()| Vec::new()).map_err(Failure::from)
+    fn no_answer(&self, done: chat::Result<()>) -> Result<Vec<Frame>, ActionError> {
+        done.map(|()| Vec::new()).map_err(ActionError::from)
     }
 
     /// Sends a message. Every subscriber, the author included, gets it as an event. An idempotent retry is answered with the
     /// message in its current form.
-    async fn send(&mut self, to: ConversationId, content: String, client_key: Option<String>) -> Result<Vec<Frame>, Failure> {
+    async fn send(&mut self, to: ConversationId, content: String, client_key: Option<String>) -> Result<Vec<Frame>, ActionError> {
         let draft = Draft { client_key, ..Draft::new(MessageType::Text, content) };
         let sent = self.chat().send(&self.caller, to, draft).await?;
-        if !sent.again {
+        if !sent.is_retry {
             return Ok(Vec::new());
         }
         // Delivers pending events before the answer, so that messages keep one order.
         self.chat().catch_up().await?;
-        Ok(vec![wire::posted(&sent.message, self.of.named(to), self.caller.partner, &self.room.house.base_url)])
+        Ok(vec![wire::posted(&sent.message, self.of.conversation_id(to), self.caller.partner, &self.dialect.house.base_url)])
     }
 
     /// Marks messages as read. A change is delivered as an event; a call without effect is answered directly.
-    async fn read(&mut self, of: ConversationId, messages: &[MessageId]) -> Result<Vec<Frame>, Failure> {
+    async fn read(&mut self, of: ConversationId, messages: &[MessageId]) -> Result<Vec<Frame>, ActionError> {
         let (named, changed) = self.chat().mark_read_in(&self.caller, of, messages).await?;
-        let again = (!changed).then(|| read(self.of.named(of), &self.caller.user.to_string(), &named));
+        let again = (!changed).then(|| read(self.of.conversation_id(of), &self.caller.user.to_string(), &named));
         Ok(Vec::from_iter(again))
     }
 
     /// Fetches a page. A page after a message is preceded by all changes since of the messages that the client has. They go out
     /// in parts, with back-pressure, and each change only once over consecutive pages.
-    async fn fetch(&mut self, asking: &Asking<'_>, of: ConversationId, page: Page) -> Result<Vec<Frame>, Failure> {
+    async fn fetch(&mut self, asking: &ClientFrame<'_>, of: ConversationId, page: Page) -> Result<Vec<Frame>, ActionError> {
         if let Page::After { id, limit } = page {
             let conversation_id = self.named_by(asking);
-            let place = self.caught_up.place(of, id);
-            self.fetching = Some(Fetching { of, after: id, limit, place, is_all: false, conversation_id });
+            let place = self.caught_up.cursor(of, id);
+            self.fetching = Some(PendingFetch { of, after: id, limit, cursor: place, is_all: false, conversation_id });
             return self.fetch_on().await;
         }
         Ok(vec![self.page(of, page).await?.0])
     }
 
     /// Sends the next part of the fetch under way. Returns no frame if there is none.
-    async fn fetch_on(&mut self) -> Result<Vec<Frame>, Failure> {
-        while let Some(Fetching { of, after, limit, place, is_all, .. }) = &self.fetching {
+    async fn fetch_on(&mut self) -> Result<Vec<Frame>, ActionError> {
+        while let Some(PendingFetch { of, after, limit, cursor: place, is_all, .. }) = &self.fetching {
             let (of, after, limit, place) = (*of, *after, *limit, *place);
             if *is_all {
                 self.fetching = None;
                 let (page, last) = self.page(of, Page::After { id: after, limit }).await?;
                 if let Some(place) = place {
                     // The page was read after that change and includes it.
-                    self.caught_up.note(of, last.unwrap_or(after), place);
+                    self.caught_up.remember(of, last.unwrap_or(after), place);
                 }
                 return Ok(vec![page]);
             }
-            let Changed { messages, place, is_all } = self.chat().changed_since(&self.caller, of, after, place).await?;
+            let ChangedMessages { messages, cursor: place, is_complete: is_all } =
+                self.chat().changed_since(&self.caller, of, after, place).await?;
             if let Some(fetching) = &mut self.fetching {
-                (fetching.place, fetching.is_all) = (place, is_all);
+                (fetching.cursor, fetching.is_all) = (place, is_all);
             }
             if !messages.is_empty() {
                 return Ok(messages.iter().filter_map(|message| self.changed(message)).collect());
@@ -370,24 +379,24 @@ impl Conversing {
     }
 
     fn changed(&self, message: &Message) -> Option<Frame> {
-        let named = self.of.named(message.conversation);
+        let named = self.of.conversation_id(message.conversation);
         match (message.deleted_at, message.edited_at) {
             (Some(_), _) => Some(wire::deleted(message, named)),
-            (None, Some(_)) => Some(wire::edited(message, named, self.caller.partner, &self.room.house.base_url)),
+            (None, Some(_)) => Some(wire::edited(message, named, self.caller.partner, &self.dialect.house.base_url)),
             (None, None) => None,
         }
     }
 
     /// A page of messages, and the id of its last one.
-    async fn page(&self, of: ConversationId, page: Page) -> Result<(Frame, Option<MessageId>), Failure> {
+    async fn page(&self, of: ConversationId, page: Page) -> Result<(Frame, Option<MessageId>), ActionError> {
         let (_, messages) = self.chat().history(&self.caller, of, page).await?;
-        let base_url = &self.room.house.base_url;
+        let base_url = &self.dialect.house.base_url;
         let fetched = messages.iter().map(|seen| wire::fetched(seen, self.caller.partner, base_url)).collect();
-        let fetched = fitting(fetched, 1);
+        let fetched = truncated_to_page(fetched, 1);
         let shown = &messages[..fetched.len()];
-        self.chat().hands(&self.caller, shown);
+        self.chat().record_history_delivery(&self.caller, shown);
         let last = shown.last().map(|seen| seen.message.id);
-        Ok((Word::MessagesFetched { conversation_id: of.to_string(), messages: fetched }.frame(), last))
+        Ok((ServerFrame::MessagesFetched { conversation_id: of.to_string(), messages: fetched }.frame(), last))
     }
 
     /// Adds or removes a reaction. A change is delivered as an event; a call without effect is answered directly.
@@ -397,30 +406,30 @@ impl Conversing {
         message: MessageId,
         content: &str,
         removed: bool,
-    ) -> Result<Vec<Frame>, Failure> {
-        let reacting = if removed { Reacting::Remove } else { Reacting::Add };
+    ) -> Result<Vec<Frame>, ActionError> {
+        let reacting = if removed { ReactionChange::Remove } else { ReactionChange::Add };
         let reacted = self.chat().react(&self.caller, of, message, content, reacting).await?;
         let again = || {
             let (user_id, message_id) = (&self.caller.user.to_string(), message.to_string());
-            Word::Reaction { conversation_id: self.of.named(of), message_id, user_id, content, removed }.frame()
+            ServerFrame::Reaction { conversation_id: self.of.conversation_id(of), message_id, user_id, content, removed }.frame()
         };
         Ok(Vec::from_iter((!reacted.changed).then(again)))
     }
 
     /// `conversation_id` as the client spelled it, on a socket of all conversations.
-    fn named_by(&self, asking: &Asking<'_>) -> Named {
+    fn named_by(&self, asking: &ClientFrame<'_>) -> ConversationIdField {
         match self.of {
-            Of::One { .. } => None,
-            Of::All => asking.conversation().ok().flatten(),
+            Subscription::One { .. } => None,
+            Subscription::All => asking.conversation().ok().flatten(),
         }
     }
 
     /// Error frame for a failed action, with `conversation_id` as the client spelled it.
-    fn failed(&self, asking: &Asking<'_>, error: &str) -> Frame {
+    fn failed(&self, asking: &ClientFrame<'_>, error: &str) -> Frame {
         let conversation_id = self.named_by(asking);
         match asking.name().as_deref() {
-            Some(SEND) => Word::Failed { conversation_id, local_id: asking.local_id().ok().flatten(), error }.frame(),
-            action => Word::Error { conversation_id, action, error }.frame(),
+            Some(SEND) => ServerFrame::Failed { conversation_id, local_id: asking.local_id().ok().flatten(), error }.frame(),
+            action => ServerFrame::Error { conversation_id, action, error }.frame(),
         }
     }
 }
@@ -428,19 +437,19 @@ impl Conversing {
 /// Presence in this dialect's terms, with the time of the last activity of an offline person.
 fn status(PersonPresence { status, last_seen, .. }: &PersonPresence) -> (UserStatus, Option<String>) {
     match status {
-        Status::Online | Status::Away => (UserStatus::Online, Some(time(clock::now()))),
-        Status::Offline => (UserStatus::Offline, last_seen.map(time)),
+        PresenceState::Online | PresenceState::Away => (UserStatus::Online, Some(time(clock::now()))),
+        PresenceState::Offline => (UserStatus::Offline, last_seen.map(time)),
     }
 }
 
-fn no_such_conversation() -> Failure {
-    Failure::Chat(Error::NotFound(Thing::Conversation))
+fn no_such_conversation() -> ActionError {
+    ActionError::Chat(Error::NotFound(ResourceKind::Conversation))
 }
 
-fn not_understood(error: &str) -> Frame {
-    Word::Error { conversation_id: None, action: None, error }.frame()
+fn invalid_frame(error: &str) -> Frame {
+    ServerFrame::Error { conversation_id: None, action: None, error }.frame()
 }
 
-fn read(conversation_id: Named, user_id: &str, messages: &[MessageId]) -> Frame {
-    Word::Read { conversation_id, user_id, message_ids: messages.iter().map(ToString::to_string).collect() }.frame()
+fn read(conversation_id: ConversationIdField, user_id: &str, messages: &[MessageId]) -> Frame {
+    ServerFrame::Read { conversation_id, user_id, message_ids: messages.iter().map(ToString::to_string).collect() }.frame()
 }

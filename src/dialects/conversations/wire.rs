@@ -3,7 +3,7 @@
 use chrono::SecondsFormat;
 use schemars::JsonSchema;
 use serde::Serialize;
-use storage::{ConversationKind, Message, MessageId, PartnerId, Seen, Timestamp};
+use storage::{ConversationKind, Message, MessageForReader, MessageId, PartnerId, Timestamp};
 
 use super::local_id::LocalId;
 use crate::{
@@ -12,23 +12,23 @@ use crate::{
 };
 
 /// `conversation_id` of a frame. Only sockets of all conversations have it.
-pub(super) type Named = Option<String>;
+pub(super) type ConversationIdField = Option<String>;
 
 /// A frame sent by the server.
 #[derive(Debug, Serialize, JsonSchema)]
 #[serde(tag = "type", rename_all = "snake_case")]
-pub(super) enum Word<'a> {
+pub(super) enum ServerFrame<'a> {
     /// A new message, sent to all participants, its author included.
     ChatMessage {
         #[serde(skip_serializing_if = "Option::is_none")]
-        conversation_id: Named,
+        conversation_id: ConversationIdField,
         message: Posted<'a>,
     },
     /// A message was not sent.
     #[serde(rename = "message.failed")]
     Failed {
         #[serde(skip_serializing_if = "Option::is_none")]
-        conversation_id: Named,
+        conversation_id: ConversationIdField,
         local_id: Option<LocalId<'a>>,
         error: &'a str,
     },
@@ -36,7 +36,7 @@ pub(super) enum Word<'a> {
     #[serde(rename = "message.edited")]
     Edited {
         #[serde(skip_serializing_if = "Option::is_none")]
-        conversation_id: Named,
+        conversation_id: ConversationIdField,
         message_id: String,
         content: String,
         timestamp: String,
@@ -45,7 +45,7 @@ pub(super) enum Word<'a> {
     #[serde(rename = "message.deleted")]
     Deleted {
         #[serde(skip_serializing_if = "Option::is_none")]
-        conversation_id: Named,
+        conversation_id: ConversationIdField,
         message_id: String,
         timestamp: String,
     },
@@ -53,7 +53,7 @@ pub(super) enum Word<'a> {
     #[serde(rename = "message.status")]
     MessageStatus {
         #[serde(skip_serializing_if = "Option::is_none")]
-        conversation_id: Named,
+        conversation_id: ConversationIdField,
         message_id: String,
         status: MessageStatus,
         timestamp: String,
@@ -61,7 +61,7 @@ pub(super) enum Word<'a> {
     /// A participant has added or removed a reaction.
     Reaction {
         #[serde(skip_serializing_if = "Option::is_none")]
-        conversation_id: Named,
+        conversation_id: ConversationIdField,
         message_id: String,
         user_id: &'a str,
         content: &'a str,
@@ -70,7 +70,7 @@ pub(super) enum Word<'a> {
     /// A participant has started or stopped typing.
     Typing {
         #[serde(skip_serializing_if = "Option::is_none")]
-        conversation_id: Named,
+        conversation_id: ConversationIdField,
         user_id: &'a str,
         username: &'a str,
         is_typing: bool,
@@ -78,7 +78,7 @@ pub(super) enum Word<'a> {
     /// A participant has read messages. If the reader named none, the newest one is given, which stands for all before it.
     Read {
         #[serde(skip_serializing_if = "Option::is_none")]
-        conversation_id: Named,
+        conversation_id: ConversationIdField,
         user_id: &'a str,
         message_ids: Vec<String>,
     },
@@ -107,7 +107,7 @@ pub(super) enum Word<'a> {
     /// An action failed.
     Error {
         #[serde(skip_serializing_if = "Option::is_none")]
-        conversation_id: Named,
+        conversation_id: ConversationIdField,
         action: Option<&'a str>,
         error: &'a str,
     },
@@ -186,14 +186,14 @@ pub(super) struct Fetched<'a> {
     is_deleted: bool,
 }
 
-impl Word<'_> {
+impl ServerFrame<'_> {
     pub(super) fn frame(&self) -> Frame {
         serde_json::to_string(self).expect("texts and flags can be written").into()
     }
 }
 
 /// Frame of a new message for `reader`. `base_url` is the origin in the addresses of its files.
-pub(super) fn posted(message: &Message, conversation_id: Named, reader: PartnerId, base_url: &str) -> Frame {
+pub(super) fn posted(message: &Message, conversation_id: ConversationIdField, reader: PartnerId, base_url: &str) -> Frame {
     let message = Posted {
         id: message.id.to_string(),
         local_id: message.client_key.as_deref().map(LocalId::of_key),
@@ -202,25 +202,29 @@ pub(super) fn posted(message: &Message, conversation_id: Named, reader: PartnerI
         timestamp: time(message.created_at),
         status: MessageStatus::Sent,
     };
-    Word::ChatMessage { conversation_id, message }.frame()
+    ServerFrame::ChatMessage { conversation_id, message }.frame()
 }
 
-pub(super) fn edited(message: &Message, conversation_id: Named, reader: PartnerId, base_url: &str) -> Frame {
+pub(super) fn edited(message: &Message, conversation_id: ConversationIdField, reader: PartnerId, base_url: &str) -> Frame {
     let timestamp = time(message.edited_at.unwrap_or(message.created_at));
     let (message_id, content) = (message.id.to_string(), content(message, reader, base_url));
-    Word::Edited { conversation_id, message_id, content, timestamp }.frame()
+    ServerFrame::Edited { conversation_id, message_id, content, timestamp }.frame()
 }
 
-pub(super) fn deleted(message: &Message, conversation_id: Named) -> Frame {
+pub(super) fn deleted(message: &Message, conversation_id: ConversationIdField) -> Frame {
     let timestamp = time(message.deleted_at.unwrap_or(message.created_at));
-    Word::Deleted { conversation_id, message_id: message.id.to_string(), timestamp }.frame()
+    ServerFrame::Deleted { conversation_id, message_id: message.id.to_string(), timestamp }.frame()
 }
 
-pub(super) fn message_status(id: MessageId, conversation_id: Named, status: MessageStatus, at: Timestamp) -> Frame {
-    Word::MessageStatus { conversation_id, message_id: id.to_string(), status, timestamp: time(at) }.frame()
+pub(super) fn message_status(id: MessageId, conversation_id: ConversationIdField, status: MessageStatus, at: Timestamp) -> Frame {
+    ServerFrame::MessageStatus { conversation_id, message_id: id.to_string(), status, timestamp: time(at) }.frame()
 }
 
-pub(super) fn fetched<'a>(Seen { message, .. }: &'a Seen, reader: PartnerId, base_url: &str) -> Fetched<'a> {
+pub(super) fn fetched<'a>(
+    MessageForReader { message, .. }: &'a MessageForReader,
+    reader: PartnerId,
+    base_url: &str,
+) -> Fetched<'a> {
     let local_id = message.client_key.as_deref().filter(|_| message.author.partner == reader);
     Fetched {
         id: message.id.to_string(),
@@ -244,5 +248,5 @@ fn sender(message: &Message) -> String {
 
 /// Text of a message. Files from other dialects follow, one line each, with their address for `reader`.
 fn content(message: &Message, reader: PartnerId, base_url: &str) -> String {
-    files::listed(&text_for(message, reader), &message.attachments, reader, base_url)
+    files::with_file_list(&text_for(message, reader), &message.attachments, reader, base_url)
 }

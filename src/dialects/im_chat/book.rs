@@ -8,45 +8,45 @@ use storage::{PartnerId, Role, UserId, fold};
 
 use super::{
     Tag,
-    content::Kind,
+    content::MessageKind,
     error::fault,
     params::{limit, optional},
     view,
     wire::{Contact, Outcome, User, im_status},
 };
 use crate::{
-    chat::{PersonPresence, Status},
+    chat::{PersonPresence, PresenceState},
     dialects::{
-        House,
-        jsonrpc::{Call, Failure, Nothing, Reply},
-        loose::{Int, Loose, Text},
+        AppContext,
+        jsonrpc::{Call, CallFailure, NoJsonRpcParams, Reply},
+        loose::{Int, Lenient, Text},
         odoo_time,
         session::Session,
     },
 };
 
 /// Most contacts per response.
-const MOST: usize = 10_000;
+const MAX_CONTACTS: usize = 10_000;
 const NOT_VALID: &str = "input parameters are not valid";
 
-pub(super) struct Book(pub(super) House);
+pub(super) struct AddressBookApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/im_chat/api", tag = "Tag::ImChat")]
-impl Book {
+impl AddressBookApi {
     /// Lists the active users that are not in the caller's address book
     #[oai(path = "/user_chat_ab/get_all_users", method = "post", operation_id = "im_chat_get_all_users")]
-    async fn others(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<User>> {
+    async fn others(&self, call: Call<NoJsonRpcParams>, session: Session) -> Reply<Vec<User>> {
         call.logged_in(session, |login, _| async move {
-            Ok(view::users(&self.0, self.0.chat.not_in_book(&login).await.map_err(fault)?).await?)
+            Ok(view::users(&self.0, self.0.chat.users_not_in_address_book(&login).await.map_err(fault)?).await?)
         })
         .await
     }
 
     /// Lists the caller's address book
     #[oai(path = "/user_chat_ab/get_users_from_book", method = "post", operation_id = "im_chat_get_users_from_book")]
-    async fn list(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<User>> {
+    async fn list(&self, call: Call<NoJsonRpcParams>, session: Session) -> Reply<Vec<User>> {
         call.logged_in(session, |login, _| async move {
-            Ok(view::users(&self.0, self.0.chat.book(&login).await.map_err(fault)?).await?)
+            Ok(view::users(&self.0, self.0.chat.address_book(&login).await.map_err(fault)?).await?)
         })
         .await
     }
@@ -56,7 +56,7 @@ impl Book {
     async fn add(&self, call: Call<UserIds>, session: Session) -> Reply<Outcome> {
         call.logged_in(session, |login, params| async move {
             let Some(users) = params.users() else { return Ok(Outcome::error("user_ids is not list")) };
-            self.0.chat.add_to_book(&login, login.user, &users).await.map_err(fault)?;
+            self.0.chat.add_to_address_book(&login, login.user, &users).await.map_err(fault)?;
             Ok(Outcome::success())
         })
         .await
@@ -67,7 +67,7 @@ impl Book {
     async fn remove(&self, call: Call<UserIds>, session: Session) -> Reply<Outcome> {
         call.logged_in(session, |login, params| async move {
             let Some(users) = params.users() else { return Ok(Outcome::error("user_ids is not list")) };
-            self.0.chat.remove_from_book(&login, &users).await.map_err(fault)?;
+            self.0.chat.remove_from_address_book(&login, &users).await.map_err(fault)?;
             Ok(Outcome::success())
         })
         .await
@@ -77,9 +77,9 @@ impl Book {
     ///
     /// To the caller's own address book; administrators may change any address book.
     #[oai(path = "/user_chat_ab/add_partner", method = "post", operation_id = "im_chat_add_partner")]
-    async fn add_partner(&self, call: Call<Partners>, session: Session) -> Reply<Outcome> {
+    async fn add_partner(&self, call: Call<AddressBookPartners>, session: Session) -> Reply<Outcome> {
         call.logged_in(session, |login, params| async move {
-            let (Loose::Given(parent), Loose::Given(child)) = (params.parent_partner_id, params.child_partner_id) else {
+            let (Lenient::Present(parent), Lenient::Present(child)) = (params.parent_partner_id, params.child_partner_id) else {
                 return Ok(Outcome::error(NOT_VALID));
             };
             let (parent, child) = (PartnerId(parent), PartnerId(child));
@@ -93,7 +93,7 @@ impl Book {
             let (Some(owner), Some(child)) = (user_of(parent), user_of(child)) else {
                 return Ok(Outcome::error(NOT_VALID));
             };
-            match self.0.chat.add_to_book(&login, owner.id, &[child.id]).await.map_err(fault)? {
+            match self.0.chat.add_to_address_book(&login, owner.id, &[child.id]).await.map_err(fault)? {
                 0 => Ok(Outcome::error(NOT_VALID)),
                 _ => Ok(Outcome::success()),
             }
@@ -110,7 +110,7 @@ impl Book {
         call.logged_in(session, |login, params| async move {
             let name = optional(params.name, "name")?.unwrap_or_default();
             let name = fold(&name);
-            let limit = limit(params.limit, MOST, MOST)?;
+            let limit = limit(params.limit, MAX_CONTACTS, MAX_CONTACTS)?;
             let mut known = self.0.chat.acquaintances(&login).await.map_err(fault)?;
             known.retain(|known| fold(&known.user.partner.name).contains(&name));
             let people = known.iter().map(|known| known.user.person()).collect();
@@ -122,7 +122,7 @@ impl Book {
             });
             let contacts = ranked.into_iter().take(limit).map(|(known, presence)| Contact {
                 last_message: known.last_message.map_or(Value::Bool(false), |message| {
-                    let (kind, at) = (Kind::of(&message).as_str(), odoo_time(message.created_at));
+                    let (kind, at) = (MessageKind::of(&message).as_str(), odoo_time(message.created_at));
                     json!({"type": kind, "create_date": at, "id": message.id})
                 }),
                 im_status: im_status(presence.status).into(),
@@ -131,18 +131,18 @@ impl Book {
                 email: known.user.partner.email.map_or(Value::Bool(false), Value::from),
                 partner_id: known.user.partner.id.0,
             });
-            Ok::<_, Failure>(contacts.collect())
+            Ok::<_, CallFailure>(contacts.collect())
         })
         .await
     }
 }
 
 /// Sort key of a status: online before away before offline.
-pub(super) fn rank(status: Status) -> u8 {
+pub(super) fn rank(status: PresenceState) -> u8 {
     match status {
-        Status::Online => 0,
-        Status::Away => 1,
-        Status::Offline => 2,
+        PresenceState::Online => 0,
+        PresenceState::Away => 1,
+        PresenceState::Offline => 2,
     }
 }
 
@@ -171,14 +171,14 @@ impl Example for UserIds {
 /// The owner of an address book and the partner to add.
 #[derive(Object)]
 #[oai(rename = "ImChatPartners", example)]
-struct Partners {
+struct AddressBookPartners {
     parent_partner_id: Int,
     child_partner_id: Int,
 }
 
-impl Example for Partners {
+impl Example for AddressBookPartners {
     fn example() -> Self {
-        Self { parent_partner_id: Loose::Given(3), child_partner_id: Loose::Given(5) }
+        Self { parent_partner_id: Lenient::Present(3), child_partner_id: Lenient::Present(5) }
     }
 }
 
@@ -193,6 +193,6 @@ struct ContactFilter {
 
 impl Example for ContactFilter {
     fn example() -> Self {
-        Self { name: Loose::Given("jo".into()), limit: Loose::Given(20) }
+        Self { name: Lenient::Present("jo".into()), limit: Lenient::Present(20) }
     }
 }

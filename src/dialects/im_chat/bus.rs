@@ -16,24 +16,24 @@ use tokio::time::Instant;
 use super::{
     Tag,
     error::fault,
-    notifications::{self, Listener, Notification},
+    notifications::{self, BusListener, Notification},
     params::{self, optional},
     wire::im_status,
 };
 use crate::{
     auth::Caller,
-    chat::Since,
+    chat::SubscribeSince,
     clock,
     dialects::{
-        House, body,
-        jsonrpc::{Call, Failure, Fault, Reply},
-        loose::{Int, IntList, Ints, Loose},
+        AppContext, body,
+        jsonrpc::{Call, CallFailure, Fault, Reply},
+        loose::{Int, IntList, Ints, Lenient},
         session::{PollingSession, Session},
     },
     shares::Account,
 };
 
-pub(super) struct BusApi(pub(super) House);
+pub(super) struct BusApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/longpolling", tag = "Tag::ImChat")]
 impl BusApi {
@@ -49,8 +49,11 @@ impl BusApi {
     #[oai(path = "/poll", method = "post", operation_id = "longpolling_poll")]
     async fn poll(&self, request: &Request, call: Call<Poll>, session: PollingSession) -> Reply<Vec<Notification>> {
         let account = body::account(request);
-        call.logged_in(session.0, |login, params| async move { self.wait(&login, params, account).await.map_err(Failure::from) })
-            .await
+        call.logged_in(
+            session.0,
+            |login, params| async move { self.wait(&login, params, account).await.map_err(CallFailure::from) },
+        )
+        .await
     }
 
     /// Returns the presence status of partners
@@ -69,7 +72,7 @@ impl BusApi {
                 id: presence.person.partner.id.0,
                 im_status: im_status(presence.status).into(),
             };
-            Ok::<_, Failure>(presence.into_iter().map(status).collect())
+            Ok::<_, CallFailure>(presence.into_iter().map(status).collect())
         })
         .await
     }
@@ -79,24 +82,24 @@ impl BusApi {
     async fn wait(&self, caller: &Caller, poll: Poll, account: &Account) -> Result<Vec<Notification>, Fault> {
         let patience = Duration::from_secs(self.0.config.im_chat.poll_seconds);
         let last = optional(poll.last, "last")?.unwrap_or(0).max(0);
-        self.0.chat.polls(caller, idle(poll.options.as_ref()));
+        self.0.chat.record_poll(caller, idle(poll.options.as_ref()));
         let since = match last {
-            0 => Since::Time(clock::now() - patience),
-            last => Since::Seen(notifications::seen(last)),
+            0 => SubscribeSince::Time(clock::now() - patience),
+            last => SubscribeSince::Seen(notifications::cursor_mark(last)),
         };
         let presence = json!([self.0.config.database, "im_chat.presence"]);
         let channels = match poll.channels {
             Some(Value::Array(channels)) => channels,
             _ => Vec::new(),
         };
-        let listener = Listener {
+        let listener = BusListener {
             house: &self.0,
             caller,
             uuids: channels.iter().filter_map(|channel| params::uuid(channel.as_str()?)).collect(),
             presence: channels.contains(&presence),
         };
         let deadline = Instant::now() + patience;
-        let mut bus = self.0.chat.listen(caller, since).await.map_err(fault)?;
+        let mut bus = self.0.chat.subscribe_user(caller, since).await.map_err(fault)?;
         account.give_turn_back();
         while let Some(batch) = bus.next(deadline).await.map_err(fault)? {
             let told = listener.notifications(&batch).await?;
@@ -130,7 +133,7 @@ struct Poll {
 
 impl Example for Poll {
     fn example() -> Self {
-        Self { channels: Some(json!([])), last: Loose::Given(0), options: Some(json!({"im_presence": true})) }
+        Self { channels: Some(json!([])), last: Lenient::Present(0), options: Some(json!({"im_presence": true})) }
     }
 }
 
@@ -143,7 +146,7 @@ struct PartnerIds {
 
 impl Example for PartnerIds {
     fn example() -> Self {
-        Self { partner_ids: Loose::Given(IntList { numbers: vec![5, 7], others: false }) }
+        Self { partner_ids: Lenient::Present(IntList { numbers: vec![5, 7], has_others: false }) }
     }
 }
 

@@ -10,7 +10,7 @@ use crate::{
 
 /// Type of a message, as clients post it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum MessageKind {
     Message,
     Meta,
     /// Its content is JSON that names an attachment, and is stored as sent.
@@ -19,7 +19,7 @@ pub(super) enum Kind {
     Typing,
 }
 
-impl Kind {
+impl MessageKind {
     pub(super) fn as_str(self) -> &'static str {
         match self {
             Self::Message => "message",
@@ -54,13 +54,13 @@ impl Kind {
 }
 
 /// Most attachments that one text may name.
-const MOST_NAMED: usize = 20;
+const MAX_NAMED: usize = 20;
 
 /// Attachment ids in a text that is JSON: as a number, or in an attachment URL of this server. Mere names yield no id. `None` if
 /// the text names nothing. The structure differs between clients, so that any `id`, `attachment_id`, `name` or `url` in it
 /// counts.
 pub(super) fn named_attachments(text: &str) -> Option<Vec<AttachmentId>> {
-    let value = body::value(text).filter(names_something)?;
+    let value = body::parse_lossless(text).filter(names_something)?;
     let mut ids = Vec::new();
     collect_ids(&value, &mut ids);
     Some(ids)
@@ -77,7 +77,7 @@ fn collect_ids(value: &Value, ids: &mut Vec<AttachmentId>) {
                     _ => None,
                 };
                 match id.map(AttachmentId) {
-                    Some(id) if ids.len() < MOST_NAMED && !ids.contains(&id) => ids.push(id),
+                    Some(id) if ids.len() < MAX_NAMED && !ids.contains(&id) => ids.push(id),
                     Some(_) => {}
                     None => collect_ids(value, ids),
                 }
@@ -121,7 +121,7 @@ pub(super) fn text(message: &Message, reader: PartnerId) -> String {
     if message.attachments.is_empty() || names_all() {
         return text.into_owned();
     }
-    let files = message.attachments.iter().take(files::NAMED).map(|file| {
+    let files = message.attachments.iter().take(files::MAX_NAMED_FILES).map(|file| {
         json!({
             "id": file.id,
             "name": file.name,
@@ -132,7 +132,7 @@ pub(super) fn text(message: &Message, reader: PartnerId) -> String {
         })
     });
     let mut named = json!({"message": text, "attachments": files.collect::<Vec<_>>()});
-    if let Some(more) = files::more(&message.attachments) {
+    if let Some(more) = files::unlisted_count(&message.attachments) {
         named["more"] = more.into();
     }
     named.to_string()

@@ -3,16 +3,20 @@
 use std::borrow::Borrow;
 
 use crate::{
-    chat::{Error, Thing},
-    dialects::{jsonrpc::Fault, sentence},
+    chat::{Error, ResourceKind},
+    dialects::{capitalized, jsonrpc::Fault},
 };
 
 /// Maps a chat error to the JSON-RPC error of a call.
 pub(super) fn fault(error: impl Borrow<Error>) -> Fault {
     match error.borrow() {
-        Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment | Thing::Group | Thing::Message) => {
-            Fault::new("odoo.exceptions.MissingError", "Record does not exist or has been deleted.")
-        }
+        Error::NotFound(
+            ResourceKind::Conversation
+            | ResourceKind::Partner
+            | ResourceKind::Attachment
+            | ResourceKind::Group
+            | ResourceKind::Message,
+        ) => Fault::new("odoo.exceptions.MissingError", "Record does not exist or has been deleted."),
         Error::Ended => Fault::session_expired(),
         Error::Forbidden => Fault::new("odoo.exceptions.AccessError", "You are not allowed to access this record."),
         Error::TooLong { field: "body", limit_bytes } => {
@@ -26,7 +30,7 @@ pub(super) fn fault(error: impl Borrow<Error>) -> Fault {
         | Error::TooLate(_)
         | Error::Conflict(_)
         | Error::TooMany(_)) => Fault::new("odoo.exceptions.UserError", error.to_string()),
-        error @ Error::TooFast { .. } => Fault::too_fast(sentence(&error.to_string()), error.retry_after_seconds()),
+        error @ Error::TooFast { .. } => Fault::too_fast(capitalized(&error.to_string()), error.retry_after_seconds()),
         Error::Unavailable(cause) => Fault::unavailable(cause),
         Error::Internal(cause) => Fault::internal(cause),
     }
@@ -34,5 +38,5 @@ pub(super) fn fault(error: impl Borrow<Error>) -> Fault {
 
 /// True if the response must not reveal more than that the session does not exist.
 pub(super) fn is_absent(error: &Error) -> bool {
-    matches!(error, Error::NotFound(Thing::Conversation) | Error::Forbidden)
+    matches!(error, Error::NotFound(ResourceKind::Conversation) | Error::Forbidden)
 }

@@ -4,11 +4,13 @@ use chrono::TimeDelta;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::{Value, json};
-use storage::{AttachmentId, Conversation, ConversationId, MessageId, PAGE_BYTES, Page, Seen, Timestamp, Window};
+use storage::{
+    AttachmentId, Conversation, ConversationId, MessageForReader, MessageId, PAGE_BYTES, Page, Timestamp, WindowState,
+};
 
 use super::{
     Tag,
-    content::{self, Kind},
+    content::{self, MessageKind},
     error::{fault, is_absent},
     params::{limit, optional, required, value_error},
     sessions, view,
@@ -19,27 +21,27 @@ use crate::{
     chat::Draft,
     clock,
     dialects::{
-        House,
+        AppContext,
         file_names::without_bidi_controls,
-        jsonrpc::{Call, Failure, Fault, Nothing, Reply},
-        loose::{Int, Loose, Text},
-        page::written,
+        jsonrpc::{Call, CallFailure, Fault, NoJsonRpcParams, Reply},
+        loose::{Int, Lenient, Text},
+        page::json_len,
         session::Session,
     },
 };
 
 /// Default page size, as in Odoo 8, and the largest page.
-const PAGE: usize = 20;
-const LONGEST_PAGE: usize = 200;
+const DEFAULT_PAGE: usize = 20;
+const MAX_PAGE: usize = 200;
 /// Most messages of one session in the response of `init`. The history has older messages.
-const MOST_NEWS: usize = 5 * LONGEST_PAGE;
+const MAX_INIT_MESSAGES: usize = 5 * MAX_PAGE;
 /// Age below which `init` returns messages even if they are read, as in Odoo 8.
 const RECENT: TimeDelta = TimeDelta::minutes(10);
 
-pub(super) struct Messages(pub(super) House);
+pub(super) struct ImChatMessagesApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/im_chat", tag = "Tag::ImChat")]
-impl Messages {
+impl ImChatMessagesApi {
     /// Posts a message
     ///
     /// Returns the message's id, or `false` if the session does not exist or the caller is not in it. A `typing` message is sent
@@ -50,16 +52,16 @@ impl Messages {
     async fn post(&self, call: Call<Post>, session: Session) -> Reply<Value> {
         call.logged_in(session, |login, params| async move {
             let word = required(params.message_type, "post()", "message_type")?;
-            let kind =
-                Kind::parse(&word).ok_or_else(|| value_error(format!("Wrong value for im_chat.message.type: '{word}'")))?;
+            let kind = MessageKind::parse(&word)
+                .ok_or_else(|| value_error(format!("Wrong value for im_chat.message.type: '{word}'")))?;
             let mut body = optional(params.message_content, "message_content")?.unwrap_or_default();
-            if kind == Kind::Attachment {
+            if kind == MessageKind::Attachment {
                 body = without_bidi_controls(&body).into_owned();
             }
             let named = match kind {
-                Kind::Attachment => content::named_attachments(&body)
+                MessageKind::Attachment => content::named_attachments(&body)
                     .ok_or_else(|| value_error("message_content must be JSON that names an attachment".into()))?,
-                Kind::Message | Kind::Meta | Kind::Typing => Vec::new(),
+                MessageKind::Message | MessageKind::Meta | MessageKind::Typing => Vec::new(),
             };
             let Some(to) = sessions::find(&self.0, &login, params.uuid).await? else { return Ok(Value::Bool(false)) };
             Ok(post(&self.0, &login, to, kind, body, &named).await?)
@@ -74,7 +76,7 @@ impl Messages {
     /// is unread or younger than ten minutes, at most the newest 1000. All messages together take at most 1 MiB, those of the
     /// most recent sessions first. The history has the rest. A closed session with unread messages is folded by this call.
     #[oai(path = "/init", method = "post", operation_id = "im_chat_init")]
-    async fn init(&self, call: Call<Nothing>, session: Session) -> Reply<Start, Vec<Value>> {
+    async fn init(&self, call: Call<NoJsonRpcParams>, session: Session) -> Reply<InitNotifications, Vec<Value>> {
         call.logged_in(session, |login, _| async move { self.start(&login).await }).await
     }
 
@@ -102,16 +104,16 @@ impl Messages {
         call.logged_in(session, |login, params| async move {
             let Some((conversation, messages)) = self.page(&login, params).await? else { return Ok(Vec::new()) };
             self.0.chat.mark_read_up_to(&login, conversation.id, conversation.last_seq).await.map_err(fault)?;
-            Ok::<_, Failure>(messages)
+            Ok::<_, CallFailure>(messages)
         })
         .await
     }
 }
 
-impl Messages {
+impl ImChatMessagesApi {
     async fn page(&self, caller: &Caller, params: HistoryParams) -> Result<Option<(Conversation, Vec<Message>)>, Fault> {
         let last = optional(params.last_id, "last_id")?.or(optional(params.last_id_misspelt, "last_ID")?);
-        let limit = limit(params.limit, PAGE, LONGEST_PAGE)?;
+        let limit = limit(params.limit, DEFAULT_PAGE, MAX_PAGE)?;
         let Some(id) = sessions::find(&self.0, caller, params.uuid).await? else { return Ok(None) };
         let before = MessageId(last.filter(|last| *last > 0).unwrap_or(i64::MAX));
         let (conversation, mut seen) = match self.0.chat.history(caller, id, Page::Before { id: before, limit }).await {
@@ -119,11 +121,11 @@ impl Messages {
             history => history.map_err(fault)?,
         };
         // Odoo 8 takes a page shorter than its page size for the last one, so only what exceeds that size may be cut off.
-        while seen.len() < limit.min(PAGE)
+        while seen.len() < limit.min(DEFAULT_PAGE)
             && let Some(last) = seen.last()
             && seen.iter().map(|seen| seen.message.bytes()).sum::<usize>() >= PAGE_BYTES
         {
-            let rest = Page::Before { id: last.message.id, limit: limit.min(PAGE) - seen.len() };
+            let rest = Page::Before { id: last.message.id, limit: limit.min(DEFAULT_PAGE) - seen.len() };
             let (_, rest) = self.0.chat.history(caller, id, rest).await.map_err(fault)?;
             if rest.is_empty() {
                 break;
@@ -132,34 +134,34 @@ impl Messages {
         }
         let messages = seen.iter().map(|seen| Message::of(&seen.message, conversation.uuid, caller.partner));
         let mut messages: Vec<_> = messages.collect();
-        messages.truncate(storage::fitting(messages.iter().map(written)).max(limit.min(PAGE)));
+        messages.truncate(storage::page_length(messages.iter().map(json_len)).max(limit.min(DEFAULT_PAGE)));
         Ok(Some((conversation, messages)))
     }
 
-    async fn start(&self, caller: &Caller) -> Result<Start, Failure> {
+    async fn start(&self, caller: &Caller) -> Result<InitNotifications, CallFailure> {
         let channel = json!([self.0.config.database, "im_chat.session", caller.user]);
         let recently = clock::now() - RECENT;
         let mut headers = view::Headers::of(&self.0, caller, None).await?;
-        headers.kept.retain(|kept| kept.entry.window != Window::Closed || !kept.is_read());
+        headers.conversations.retain(|kept| kept.entry.window != WindowState::Closed || !kept.is_read());
         let (mut messages, mut bytes) = (Vec::new(), 0);
-        for kept in &mut headers.kept {
-            if kept.entry.window == Window::Closed {
-                self.0.chat.fold(caller, kept.conversation().id).await.map_err(fault)?;
-                kept.entry.window = Window::Folded;
+        for kept in &mut headers.conversations {
+            if kept.entry.window == WindowState::Closed {
+                self.0.chat.fold_window(caller, kept.conversation().id).await.map_err(fault)?;
+                kept.entry.window = WindowState::Folded;
             }
             let conversation = kept.conversation();
             let has_news = !kept.is_read() || conversation.last_message_at.is_some_and(|at| at > recently);
             if has_news && bytes < PAGE_BYTES {
-                messages.extend(self.news(caller, conversation, recently, &mut bytes).await?);
+                messages.extend(self.init_messages(caller, conversation, recently, &mut bytes).await?);
             }
         }
         messages.sort_unstable_by_key(|message| message.id);
-        Ok(Start { channel, headers, messages })
+        Ok(InitNotifications { channel, headers, messages })
     }
 
     /// Reads the messages of a session for `init`, newest first: from the oldest message that is unread or younger than
     /// `recently`, without gaps. Adds the written size to `bytes` and ends with the message that reaches [`PAGE_BYTES`].
-    async fn news(
+    async fn init_messages(
         &self,
         caller: &Caller,
         of: &Conversation,
@@ -168,12 +170,12 @@ impl Messages {
     ) -> Result<Vec<Message>, Fault> {
         // `known`: messages to return only if an older message is unread or recent.
         let (mut news, mut known) = (Vec::new(), Vec::new());
-        let mut page = Page::latest(LONGEST_PAGE);
-        while news.len() + known.len() < MOST_NEWS {
+        let mut page = Page::latest(MAX_PAGE);
+        while news.len() + known.len() < MAX_INIT_MESSAGES {
             let (_, seen) = self.0.chat.history(caller, of.id, page).await.map_err(fault)?;
             let Some(id) = seen.last().map(|seen| seen.message.id) else { break };
-            page = Page::Before { id, limit: LONGEST_PAGE };
-            for Seen { message, is_read, .. } in seen {
+            page = Page::Before { id, limit: MAX_PAGE };
+            for MessageForReader { message, is_read, .. } in seen {
                 let is_own = message.author.partner == caller.partner;
                 let is_recent = message.created_at > recently;
                 if is_read && !is_own && !is_recent {
@@ -181,7 +183,7 @@ impl Messages {
                     return Ok(news);
                 }
                 let message = Message::of(&message, of.uuid, caller.partner);
-                *bytes += written(&message);
+                *bytes += json_len(&message);
                 known.push(message);
                 if is_recent || !is_own {
                     news.append(&mut known);
@@ -196,16 +198,16 @@ impl Messages {
 }
 
 /// Response of `init`: bus notifications without ids.
-struct Start {
+struct InitNotifications {
     channel: Value,
     headers: view::Headers,
     messages: Vec<Message>,
 }
 
-impl Serialize for Start {
+impl Serialize for InitNotifications {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut notifications = serializer.serialize_seq(None)?;
-        for kept in &self.headers.kept {
+        for kept in &self.headers.conversations {
             notifications.serialize_element(&(&self.channel, self.headers.header(kept)))?;
         }
         for message in &self.messages {
@@ -217,10 +219,10 @@ impl Serialize for Start {
 
 /// Posts to a session of the caller, with the named attachments that the caller has uploaded, and returns the message's id.
 pub(super) async fn post(
-    house: &House,
+    house: &AppContext,
     caller: &Caller,
     to: ConversationId,
-    kind: Kind,
+    kind: MessageKind,
     body: String,
     named: &[AttachmentId],
 ) -> Result<Value, Fault> {
@@ -256,7 +258,7 @@ struct Post {
 
 impl Example for Post {
     fn example() -> Self {
-        let text = |text: &str| Loose::Given(text.to_owned());
+        let text = |text: &str| Lenient::Present(text.to_owned());
         Self { uuid: text("91e03d34-1929-4a02-9486-4c3e708686b3"), message_type: text("message"), message_content: text("Hello") }
     }
 }
@@ -276,7 +278,7 @@ struct HistoryParams {
 
 impl Example for HistoryParams {
     fn example() -> Self {
-        let uuid = Loose::Given("91e03d34-1929-4a02-9486-4c3e708686b3".into());
-        Self { uuid, last_id: Loose::Given(119), last_id_misspelt: Loose::Missing, limit: Loose::Given(20) }
+        let uuid = Lenient::Present("91e03d34-1929-4a02-9486-4c3e708686b3".into());
+        Self { uuid, last_id: Lenient::Present(119), last_id_misspelt: Lenient::Missing, limit: Lenient::Present(20) }
     }
 }

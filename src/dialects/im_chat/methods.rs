@@ -1,11 +1,11 @@
 //! Methods of the models `im_chat.session` and `res.users`, as Odoo 8's web client calls them.
 
 use serde_json::{Value, json};
-use storage::{ConversationId, UserId, Window, fold};
+use storage::{ConversationId, UserId, WindowState, fold};
 
 use super::{
     book::rank,
-    content::Kind,
+    content::MessageKind,
     error::{fault, is_absent},
     messages, params, sessions, view,
     wire::im_status,
@@ -13,23 +13,23 @@ use super::{
 use crate::{
     auth::Caller,
     chat,
-    dialects::{House, jsonrpc::Fault, loose::Text},
+    dialects::{AppContext, jsonrpc::Fault, loose::Text},
 };
 
 /// Default number of users that a search returns, as in Odoo 8.
-const FOUND: usize = 20;
+const DEFAULT_SEARCH_LIMIT: usize = 20;
 /// Most people found whose presence is read, to sort them by status.
-const LOOKED_AT: usize = 1_000;
+const MAX_CANDIDATES: usize = 1_000;
 
 /// Header of the session with a user; creates the session if there is none.
-pub(super) async fn session_get(house: &House, caller: &Caller, with: Value) -> Result<Value, Fault> {
+pub(super) async fn session_get(house: &AppContext, caller: &Caller, with: Value) -> Result<Value, Fault> {
     let with = number(&with).ok_or_else(|| params::value_error("user_to must be a whole number".into()))?;
-    let id = house.chat.meet(caller, UserId(with), None).await.map_err(fault)?;
+    let id = house.chat.find_or_create_direct(caller, UserId(with), None).await.map_err(fault)?;
     header(house, caller, id).await
 }
 
 /// Header of a session, or of the first of several.
-pub(super) async fn session_info(house: &House, caller: &Caller, ids: Value) -> Result<Value, Fault> {
+pub(super) async fn session_info(house: &AppContext, caller: &Caller, ids: Value) -> Result<Value, Fault> {
     let first = match &ids {
         Value::Array(ids) => ids.first(),
         one => Some(one),
@@ -39,39 +39,39 @@ pub(super) async fn session_info(house: &House, caller: &Caller, ids: Value) -> 
 }
 
 /// Sets the caller's window state of a session. Without a state, toggles it: open becomes folded, and any other state open.
-pub(super) async fn update_state(house: &House, caller: &Caller, uuid: Value, state: Option<Value>) -> Result<Value, Fault> {
+pub(super) async fn update_state(house: &AppContext, caller: &Caller, uuid: Value, state: Option<Value>) -> Result<Value, Fault> {
     let wanted = match &state {
         Some(Value::String(word)) => Some(params::window(word)?),
         _ => None,
     };
-    let Some((conversation, place)) = seen(house, caller, &uuid).await? else { return Ok(Value::Null) };
-    let toggled = if place.window == Window::Open { Window::Folded } else { Window::Open };
-    house.chat.set_place(caller, conversation.id, Some(wanted.unwrap_or(toggled)), None).await.map_err(fault)?;
+    let Some((conversation, place)) = find_with_settings(house, caller, &uuid).await? else { return Ok(Value::Null) };
+    let toggled = if place.window == WindowState::Open { WindowState::Folded } else { WindowState::Open };
+    house.chat.set_conversation_settings(caller, conversation.id, Some(wanted.unwrap_or(toggled)), None).await.map_err(fault)?;
     Ok(Value::Null)
 }
 
 /// Adds a user to a session of the caller, and posts a notice of it.
-pub(super) async fn add_user(house: &House, caller: &Caller, uuid: Value, user: Value) -> Result<Value, Fault> {
+pub(super) async fn add_user(house: &AppContext, caller: &Caller, uuid: Value, user: Value) -> Result<Value, Fault> {
     let user = number(&user).ok_or_else(|| params::value_error("user_id must be a whole number".into()))?;
     let Some(id) = find(house, caller, uuid).await? else { return Ok(Value::Null) };
     let new = house.chat.active_users(&[UserId(user)]).await.map_err(fault)?.pop();
-    let new = new.ok_or_else(|| fault(chat::Error::NotFound(chat::Thing::Partner)))?;
+    let new = new.ok_or_else(|| fault(chat::Error::NotFound(chat::ResourceKind::Partner)))?;
     let (_, there) = house.chat.participants(caller, id).await.map_err(fault)?;
     if there.iter().all(|participant| participant.person.partner.id != new.partner.id) {
         house.chat.add_participant(caller, id, &new.person()).await.map_err(fault)?;
-        say(house, caller, id, format!("{} joined the conversation.", new.partner.name)).await?;
+        post_notice(house, caller, id, format!("{} joined the conversation.", new.partner.name)).await?;
     }
     Ok(Value::Null)
 }
 
 /// Removes the caller from a session with more than two users, and posts a notice of it. Returns true if the caller has left.
-pub(super) async fn quit_user(house: &House, caller: &Caller, uuid: Value) -> Result<Value, Fault> {
+pub(super) async fn quit_user(house: &AppContext, caller: &Caller, uuid: Value) -> Result<Value, Fault> {
     let Some(id) = find(house, caller, uuid).await? else { return Ok(false.into()) };
     let (conversation, there) = house.chat.participants(caller, id).await.map_err(fault)?;
     if there.len() <= 2 || chat::may_change_members(&conversation).is_err() {
         return Ok(false.into());
     }
-    say(house, caller, id, format!("{} left the conversation.", caller.name)).await?;
+    post_notice(house, caller, id, format!("{} left the conversation.", caller.name)).await?;
     match house.chat.leave(caller, id).await {
         Ok(()) => Ok(true.into()),
         // Other users left meanwhile, so that only one participant would remain.
@@ -81,12 +81,12 @@ pub(super) async fn quit_user(house: &House, caller: &Caller, uuid: Value) -> Re
     }
 }
 
-/// Searches the active users other than the caller by `name`, sorted by status and then by name. Of more than [`LOOKED_AT`]
+/// Searches the active users other than the caller by `name`, sorted by status and then by name. Of more than [`MAX_CANDIDATES`]
 /// matches only the first by name are considered.
-pub(super) async fn im_search(house: &House, caller: &Caller, name: Value, limit: Option<Value>) -> Result<Value, Fault> {
+pub(super) async fn im_search(house: &AppContext, caller: &Caller, name: Value, limit: Option<Value>) -> Result<Value, Fault> {
     let name = name.as_str().unwrap_or_default();
-    let limit = limit.as_ref().and_then(number).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(FOUND);
-    let mut found = house.chat.search_people(caller, name, LOOKED_AT).await.map_err(fault)?;
+    let limit = limit.as_ref().and_then(number).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_SEARCH_LIMIT);
+    let mut found = house.chat.search_people(caller, name, MAX_CANDIDATES).await.map_err(fault)?;
     let folded = fold(name);
     let fits = |person: &storage::Person| {
         person.user.is_some_and(|user| user != caller.user) && fold(&person.partner.name).contains(&folded)
@@ -104,25 +104,25 @@ pub(super) async fn im_search(house: &House, caller: &Caller, name: Value, limit
     Ok(found.into_iter().take(limit).map(user).collect())
 }
 
-async fn header(house: &House, caller: &Caller, id: ConversationId) -> Result<Value, Fault> {
+async fn header(house: &AppContext, caller: &Caller, id: ConversationId) -> Result<Value, Fault> {
     let headers = view::Headers::of(house, caller, Some(&[id])).await?;
-    let kept = headers.kept.first().ok_or_else(|| fault(chat::Error::NotFound(chat::Thing::Conversation)))?;
+    let kept = headers.conversations.first().ok_or_else(|| fault(chat::Error::NotFound(chat::ResourceKind::Conversation)))?;
     Ok(serde_json::to_value(headers.header(kept)).expect("texts and numbers can be written as JSON"))
 }
 
-async fn say(house: &House, caller: &Caller, id: ConversationId, what: String) -> Result<(), Fault> {
-    messages::post(house, caller, id, Kind::Meta, what, &[]).await.map(drop)
+async fn post_notice(house: &AppContext, caller: &Caller, id: ConversationId, what: String) -> Result<(), Fault> {
+    messages::post(house, caller, id, MessageKind::Meta, what, &[]).await.map(drop)
 }
 
-async fn find(house: &House, caller: &Caller, uuid: Value) -> Result<Option<ConversationId>, Fault> {
+async fn find(house: &AppContext, caller: &Caller, uuid: Value) -> Result<Option<ConversationId>, Fault> {
     match uuid {
-        Value::String(uuid) => sessions::find(house, caller, Text::Given(uuid)).await,
+        Value::String(uuid) => sessions::find(house, caller, Text::Present(uuid)).await,
         _ => Ok(None),
     }
 }
 
-async fn seen(
-    house: &House,
+async fn find_with_settings(
+    house: &AppContext,
     caller: &Caller,
     uuid: &Value,
 ) -> Result<Option<(storage::Conversation, storage::Participant)>, Fault> {

@@ -18,15 +18,15 @@ use poem_openapi::{OpenApi, Tags};
 
 pub use models::MODELS;
 
-use super::House;
+use super::AppContext;
 
 /// All routes of the dialect.
-pub fn api(house: &House) -> impl OpenApi + use<> {
+pub fn api(house: &AppContext) -> impl OpenApi + use<> {
     (
-        sessions::Sessions(house.clone()),
-        book::Book(house.clone()),
-        messages::Messages(house.clone()),
-        picture::Pictures(house.clone()),
+        sessions::ImChatSessionsApi(house.clone()),
+        book::AddressBookApi(house.clone()),
+        messages::ImChatMessagesApi(house.clone()),
+        picture::PicturesApi(house.clone()),
         bus::BusApi(house.clone()),
     )
 }

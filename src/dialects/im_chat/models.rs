@@ -7,7 +7,7 @@ use super::methods;
 use crate::{
     auth::Caller,
     dialects::{
-        House,
+        AppContext,
         jsonrpc::Fault,
         model::{Model, no_such_method},
         python::Arguments,
@@ -15,13 +15,13 @@ use crate::{
 };
 
 /// Models that this dialect contributes to Odoo's model calls.
-pub const MODELS: &[&dyn Model] = &[&Sessions, &Users];
+pub const MODELS: &[&dyn Model] = &[&ImChatSessionModel, &ImChatUsersModel];
 
 /// `im_chat.session`: conversations in the form of Odoo 8's web client.
-struct Sessions;
+struct ImChatSessionModel;
 
 #[async_trait]
-impl Model for Sessions {
+impl Model for ImChatSessionModel {
     fn name(&self) -> &'static str {
         "im_chat.session"
     }
@@ -30,7 +30,7 @@ impl Model for Sessions {
         matches!(method, "session_get" | "session_info" | "update_state" | "add_user" | "quit_user")
     }
 
-    async fn call(&self, house: &House, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+    async fn call(&self, house: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
         match method {
             "session_get" => {
                 let [with] = arguments.bind(method, 1, ["user_to"])?;
@@ -58,10 +58,10 @@ impl Model for Sessions {
 }
 
 /// Methods of `res.users` beyond those of the `odoo` dialect.
-struct Users;
+struct ImChatUsersModel;
 
 #[async_trait]
-impl Model for Users {
+impl Model for ImChatUsersModel {
     fn name(&self) -> &'static str {
         "res.users"
     }
@@ -70,7 +70,7 @@ impl Model for Users {
         method == "im_search"
     }
 
-    async fn call(&self, house: &House, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+    async fn call(&self, house: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
         if !self.has(method) {
             return Err(no_such_method(self, method));
         }

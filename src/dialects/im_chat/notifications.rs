@@ -19,38 +19,38 @@ use storage::{ConversationId, Fact, MessageId, PAGE_BYTES, PartnerId, Person, Po
 use uuid::Uuid;
 
 use super::{
-    content::Kind,
+    content::MessageKind,
     error::fault,
     view::Headers,
     wire::{Message, SessionInfo, im_status, partner_of, to_id, user_of},
 };
 use crate::{
     auth::Caller,
-    chat::{Batch, PreferredId, Signal, SignalMark, Signalled, Told},
-    dialects::{House, jsonrpc::Fault, odoo_time, page::written},
+    chat::{DeliveredEvent, FeedBatch, PreferredId, RecentSignal, Signal, SignalMark},
+    dialects::{AppContext, jsonrpc::Fault, odoo_time, page::json_len},
 };
 
 /// Ids per event, for its notifications and for the signals that follow it: more than clients send signals between two events,
 /// and few enough for 8 billion events below 2^53, the largest exact integer in JavaScript.
 const STRIDE: i64 = 1 << 20;
 /// Offset of the first signal id. An event makes only a few notifications.
-const SIGNALS: i64 = 1 << 10;
+const SIGNAL_OFFSET: i64 = 1 << 10;
 /// Ids per signal: the most channels that carry one signal.
-const CHANNELS: i64 = 2;
+const CHANNELS_PER_SIGNAL: i64 = 2;
 /// Most events per response; the next poll continues from there.
-const MOST: usize = 500;
+const MAX_EVENTS: usize = 500;
 
 /// Cursor of a client that has seen this id.
-pub(super) fn seen(last: i64) -> SignalMark {
+pub(super) fn cursor_mark(last: i64) -> SignalMark {
     let last = last.max(0);
-    let signals = last % STRIDE - SIGNALS;
-    SignalMark { position: Position(last / STRIDE), count: if signals < 0 { 0 } else { signals / CHANNELS + 1 } }
+    let signals = last % STRIDE - SIGNAL_OFFSET;
+    SignalMark { position: Position(last / STRIDE), count: if signals < 0 { 0 } else { signals / CHANNELS_PER_SIGNAL + 1 } }
 }
 
 /// First id of a signal's notifications; `None` if the signals since the last event have used up all ids.
 fn first_id(of: SignalMark) -> Option<i64> {
-    let place = (of.count - 1).checked_mul(CHANNELS)?.checked_add(SIGNALS)?;
-    (place + CHANNELS <= STRIDE).then_some(of.position.0 * STRIDE + place)
+    let place = (of.count - 1).checked_mul(CHANNELS_PER_SIGNAL)?.checked_add(SIGNAL_OFFSET)?;
+    (place + CHANNELS_PER_SIGNAL <= STRIDE).then_some(of.position.0 * STRIDE + place)
 }
 
 /// A notification on one channel.
@@ -65,8 +65,8 @@ pub(super) struct Notification {
 }
 
 /// A polling client and its channels beside its own.
-pub(super) struct Listener<'a> {
-    pub house: &'a House,
+pub(super) struct BusListener<'a> {
+    pub house: &'a AppContext,
     pub caller: &'a Caller,
     /// Session channels. Only sessions of the caller matter: no other session's events arrive here.
     pub uuids: HashSet<Uuid>,
@@ -75,37 +75,37 @@ pub(super) struct Listener<'a> {
 
 /// Data for the notifications of one batch, read together.
 #[derive(Default)]
-struct Known {
+struct NotificationData {
     headers: Option<Headers>,
     people: HashMap<PartnerId, Person>,
     read: HashMap<(ConversationId, i64), MessageId>,
 }
 
-impl Known {
+impl NotificationData {
     fn header(&self, of: ConversationId) -> Option<SessionInfo> {
         let headers = self.headers.as_ref()?;
-        headers.kept.iter().find(|kept| kept.conversation().id == of).map(|kept| headers.header(kept))
+        headers.conversations.iter().find(|kept| kept.conversation().id == of).map(|kept| headers.header(kept))
     }
 }
 
 /// An item of a batch to notify of.
-enum Happened<'a> {
-    Event(&'a Told),
+enum BatchItem<'a> {
+    Event(&'a DeliveredEvent),
     Signal(&'a Signal),
 }
 
-impl Listener<'_> {
+impl BusListener<'_> {
     /// Returns the first notifications of a batch, by rising id; the next poll returns the rest. The list ends before
     /// [`PAGE_BYTES`], except that a single larger item is returned alone. Empty if nothing in the whole batch makes a
     /// notification.
-    pub(super) async fn notifications(&self, batch: &Batch) -> Result<Vec<Notification>, Fault> {
+    pub(super) async fn notifications(&self, batch: &FeedBatch) -> Result<Vec<Notification>, Fault> {
         let (mut events, mut signals) = (batch.events.as_slice(), batch.signals.as_slice());
         while !events.is_empty() || !signals.is_empty() {
-            let (some, rest) = events.split_at(events.len().min(MOST));
+            let (some, rest) = events.split_at(events.len().min(MAX_EVENTS));
             // Signals after an event that is left for the next poll are left as well.
             let end = rest.first().map(|told| told.event.position);
             let before = signals.partition_point(|signalled| end.is_none_or(|end| signalled.mark.position < end));
-            let (some_signals, rest_signals) = signals.split_at(before.min(MOST));
+            let (some_signals, rest_signals) = signals.split_at(before.min(MAX_EVENTS));
             // Events after a signal that is left are left as well.
             let next = rest_signals.first().map(|signalled| signalled.mark.position);
             let some = &some[..some.partition_point(|told| next.is_none_or(|next| told.event.position <= next))];
@@ -118,19 +118,23 @@ impl Listener<'_> {
         Ok(Vec::new())
     }
 
-    async fn notifications_of(&self, events: &[Arc<Told>], signals: &[Arc<Signalled>]) -> Result<Vec<Notification>, Fault> {
-        let known = self.know(events, signals).await?;
-        let events = events.iter().map(|told| (told.event.position.0 * STRIDE, Happened::Event(told)));
-        let signals = signals.iter().filter_map(|told| Some((first_id(told.mark)?, Happened::Signal(&told.signal))));
+    async fn notifications_of(
+        &self,
+        events: &[Arc<DeliveredEvent>],
+        signals: &[Arc<RecentSignal>],
+    ) -> Result<Vec<Notification>, Fault> {
+        let known = self.load(events, signals).await?;
+        let events = events.iter().map(|told| (told.event.position.0 * STRIDE, BatchItem::Event(told)));
+        let signals = signals.iter().filter_map(|told| Some((first_id(told.mark)?, BatchItem::Signal(&told.signal))));
         let mut happened: Vec<_> = events.chain(signals).collect();
         happened.sort_by_key(|(first, _)| *first);
         let (mut told, mut bytes) = (Vec::new(), 0);
         for (first, happened) in happened {
             let messages = match happened {
-                Happened::Event(event) => self.tell(event, &known).await?,
-                Happened::Signal(signal) => self.pass_on(signal, &known).await?,
+                BatchItem::Event(event) => self.event_notifications(event, &known).await?,
+                BatchItem::Signal(signal) => self.signal_notifications(signal, &known).await?,
             };
-            let more: usize = messages.iter().map(|(channel, message)| written(channel) + written(message)).sum();
+            let more: usize = messages.iter().map(|(channel, message)| json_len(channel) + json_len(message)).sum();
             if bytes > 0 && bytes + more > PAGE_BYTES {
                 break;
             }
@@ -140,7 +144,7 @@ impl Listener<'_> {
         Ok(told)
     }
 
-    async fn know(&self, events: &[Arc<Told>], signals: &[Arc<Signalled>]) -> Result<Known, Fault> {
+    async fn load(&self, events: &[Arc<DeliveredEvent>], signals: &[Arc<RecentSignal>]) -> Result<NotificationData, Fault> {
         let (mut sessions, mut people, mut places) = (HashSet::new(), HashSet::new(), HashSet::new());
         for told in events {
             match (told.event.topic, &told.event.fact) {
@@ -162,7 +166,7 @@ impl Listener<'_> {
             Signal::Presence { partner, .. } if self.presence => Some(*partner),
             Signal::Typing { .. } | Signal::Presence { .. } | Signal::Delivered { .. } => None,
         }));
-        let mut known = Known::default();
+        let mut known = NotificationData::default();
         if !sessions.is_empty() {
             let sessions: Vec<_> = sessions.into_iter().collect();
             known.headers = Some(Headers::of(self.house, self.caller, Some(&sessions)).await?);
@@ -180,7 +184,7 @@ impl Listener<'_> {
     }
 
     /// Channels and messages of one event.
-    async fn tell(&self, told: &Told, known: &Known) -> Result<Vec<(Value, Value)>, Fault> {
+    async fn event_notifications(&self, told: &DeliveredEvent, known: &NotificationData) -> Result<Vec<(Value, Value)>, Fault> {
         let event = &told.event;
         Ok(match (event.topic, &event.fact) {
             (Topic::Conversation(id), Fact::MessagePosted(message)) => {
@@ -220,7 +224,7 @@ impl Listener<'_> {
     }
 
     /// Channels and messages of one signal.
-    async fn pass_on(&self, signal: &Signal, known: &Known) -> Result<Vec<(Value, Value)>, Fault> {
+    async fn signal_notifications(&self, signal: &Signal, known: &NotificationData) -> Result<Vec<(Value, Value)>, Fault> {
         Ok(match signal {
             Signal::Typing { conversation, partner, typing: true, post } if *partner != self.caller.partner => {
                 let Some(person) = known.people.get(partner) else { return Ok(Vec::new()) };
@@ -234,7 +238,7 @@ impl Listener<'_> {
                     create_date: odoo_time(at),
                     to_id: to_id(*conversation, uuid),
                     message: body.into(),
-                    kind: Kind::Typing.as_str().into(),
+                    kind: MessageKind::Typing.as_str().into(),
                     id,
                     from_id: user_of(person),
                     from_partner_id: partner_of(person),

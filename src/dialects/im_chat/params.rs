@@ -1,24 +1,24 @@
 //! Parameters of the routes. Invalid ones fail as errors of the JSON-RPC envelope, unlike in the messaging dialect.
 
-use storage::{Document, Shelf, Window};
+use storage::{Document, Folder, WindowState};
 use uuid::Uuid;
 
 use crate::dialects::{
     jsonrpc::Fault,
-    loose::{Int, Loose, Text},
+    loose::{Int, Lenient, Text},
 };
 
 /// Value of an optional parameter; `ValueError` if it has the wrong type.
-pub(super) fn optional<T>(value: Loose<T>, name: &str) -> Result<Option<T>, Fault> {
+pub(super) fn optional<T>(value: Lenient<T>, name: &str) -> Result<Option<T>, Fault> {
     match value {
-        Loose::Missing => Ok(None),
-        Loose::Given(value) => Ok(Some(value)),
-        Loose::Wrong(what) => Err(value_error(format!("{name} must be {what}"))),
+        Lenient::Missing => Ok(None),
+        Lenient::Present(value) => Ok(Some(value)),
+        Lenient::WrongType(what) => Err(value_error(format!("{name} must be {what}"))),
     }
 }
 
 /// Value of a required parameter; fails as Python does on a missing argument.
-pub(super) fn required<T>(value: Loose<T>, function: &str, name: &'static str) -> Result<T, Fault> {
+pub(super) fn required<T>(value: Lenient<T>, function: &str, name: &'static str) -> Result<T, Fault> {
     optional(value, name)?.ok_or_else(|| Fault::missing_arguments(function, &[name]))
 }
 
@@ -43,13 +43,13 @@ pub(super) fn uuid(text: &str) -> Option<Uuid> {
 }
 
 /// Window state by its wire name.
-pub(super) fn window(word: &str) -> Result<Window, Fault> {
-    Window::parse(word).ok_or_else(|| value_error(format!("Wrong value for im_chat.conversation_state.state: '{word}'")))
+pub(super) fn window(word: &str) -> Result<WindowState, Fault> {
+    WindowState::parse(word).ok_or_else(|| value_error(format!("Wrong value for im_chat.conversation_state.state: '{word}'")))
 }
 
 /// Folder by its wire name.
-pub(super) fn shelf(word: &str) -> Option<Shelf> {
-    Shelf::parse(word)
+pub(super) fn folder(word: &str) -> Option<Folder> {
+    Folder::parse(word)
 }
 
 /// Python's `ValueError`, for a value outside its domain.

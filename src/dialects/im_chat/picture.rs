@@ -9,8 +9,8 @@ use super::{Tag, params};
 use crate::{
     auth,
     dialects::{
-        House,
-        download::{Audience, Beyond, Described, FileReply, Wish},
+        AppContext,
+        download::{DownloadMetadata, FileAudience, FileReply, RangeNotSatisfiable, RangeRequest},
         loose::PathInt,
         session::Session,
     },
@@ -19,24 +19,24 @@ use crate::{
 /// PNG of one transparent pixel, for users without a picture and for pictures that the caller may not see.
 const PIXEL: &[u8] = include_bytes!("pixel.png");
 
-pub(super) struct Pictures(pub(super) House);
+pub(super) struct PicturesApi(pub(super) AppContext);
 
 /// Failure of a download of a picture.
 #[derive(ApiResponse)]
-enum Refused {
+enum PictureFailure {
     /// The picture does not have the requested range; `Content-Range` gives its size.
     #[oai(status = 416)]
     Beyond(#[oai(header = "Content-Range")] String),
 }
 
-impl From<Beyond> for Refused {
-    fn from(beyond: Beyond) -> Self {
+impl From<RangeNotSatisfiable> for PictureFailure {
+    fn from(beyond: RangeNotSatisfiable) -> Self {
         Self::Beyond(beyond.content_range())
     }
 }
 
 #[OpenApi(prefix_path = "/im_chat", tag = "Tag::ImChat")]
-impl Pictures {
+impl PicturesApi {
     /// Returns the picture of a user in a session
     ///
     /// As PNG: a transparent pixel if the user has no picture, or if the user or the caller is not in the session.
@@ -46,8 +46,14 @@ impl Pictures {
         operation_id = "im_chat_image",
         request_header(name = "If-None-Match", ty = "Option<String>")
     )]
-    async fn image(&self, uuid: Path<String>, uid: Path<PathInt>, wish: Wish, session: Session) -> Result<FileReply, Refused> {
-        let picture = match session.outcome() {
+    async fn image(
+        &self,
+        uuid: Path<String>,
+        uid: Path<PathInt>,
+        wish: RangeRequest,
+        session: Session,
+    ) -> Result<FileReply, PictureFailure> {
+        let picture = match session.login_result() {
             Ok(login) => self.find(login, &uuid.0, UserId(uid.0.0)).await,
             Err(_) => None,
         };
@@ -56,7 +62,8 @@ impl Pictures {
             Some(Picture { png, set_at }) => (Bytes::from(png), set_at),
             None => (Bytes::from_static(PIXEL), Timestamp::UNIX_EPOCH),
         };
-        let described = Described::shown(&picture, picture.len() as u64, "image/png", Audience::Reader).since(since);
+        let described =
+            DownloadMetadata::inline(&picture, picture.len() as u64, "image/png", FileAudience::Reader).modified_at(since);
         FileReply::read(described, &wish, async |part| {
             let whole = 0..picture.len() as u64;
             let part = part.unwrap_or(whole);
@@ -67,7 +74,7 @@ impl Pictures {
     }
 }
 
-impl Pictures {
+impl PicturesApi {
     async fn find(&self, caller: &auth::Caller, uuid: &str, user: UserId) -> Option<Picture> {
         let (session, _) = self.0.chat.conversation_by_uuid(caller, params::uuid(uuid)?).await.ok()?;
         self.0.chat.picture(&session, user).await.ok()?

@@ -13,19 +13,19 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::KeptConversation,
+    chat::InboxConversation,
     dialects::{
-        House,
+        AppContext,
         jsonrpc::{Call, Fault, Reply},
-        loose::{Int, Loose, Text},
+        loose::{Int, Lenient, Text},
         session::Session,
     },
 };
 
-pub(super) struct Sessions(pub(super) House);
+pub(super) struct ImChatSessionsApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/im_chat/api", tag = "Tag::ImChat")]
-impl Sessions {
+impl ImChatSessionsApi {
     /// Finds or creates the session with a user
     ///
     /// The session of the caller and that user about the given document, or about no document.
@@ -34,7 +34,7 @@ impl Sessions {
         call.logged_in(session, |login, params| async move {
             let with = UserId(required(params.user_to, "get_or_create_session()", "user_to")?);
             let about = document(params.doc_id, params.doc_model)?;
-            let id = self.0.chat.meet(&login, with, about.as_ref()).await.map_err(fault)?;
+            let id = self.0.chat.find_or_create_direct(&login, with, about.as_ref()).await.map_err(fault)?;
             Ok(view::session(&self.0, &login, id).await?)
         })
         .await
@@ -48,7 +48,7 @@ impl Sessions {
         call.logged_in(session, |login, params| async move {
             let group = GroupId(required(params.group, "get_or_create_session_group()", "group")?);
             let about = document(params.doc_id, params.doc_model)?;
-            let id = self.0.chat.meet_group(&login, group, about.as_ref()).await.map_err(fault)?;
+            let id = self.0.chat.find_or_create_for_group(&login, group, about.as_ref()).await.map_err(fault)?;
             Ok(view::session(&self.0, &login, id).await?)
         })
         .await
@@ -60,7 +60,7 @@ impl Sessions {
         call.logged_in(session, |login, params| async move {
             let with = optional(params.user_to, "user_to")?.map(UserId);
             let other = with.filter(|with| *with != login.user);
-            let fits = |kept: &KeptConversation| {
+            let fits = |kept: &InboxConversation| {
                 !view::is_group(kept)
                     && match (with, other) {
                         (None, _) => true,
@@ -69,7 +69,7 @@ impl Sessions {
                         (Some(_), None) => kept.people.len() == 1,
                     }
             };
-            self.filtered(&login, Filter::parse(params.doc_id, params.doc_model, params.state)?, fits).await
+            self.filtered(&login, SessionFilter::parse(params.doc_id, params.doc_model, params.state)?, fits).await
         })
         .await
     }
@@ -79,10 +79,10 @@ impl Sessions {
     async fn list_groups(&self, call: Call<GroupFilter>, session: Session) -> Reply<Vec<Wire>> {
         call.logged_in(session, |login, params| async move {
             let group = optional(params.group, "group")?.map(GroupId);
-            let fits = |kept: &KeptConversation| {
+            let fits = |kept: &InboxConversation| {
                 view::is_group(kept) && group.is_none_or(|group| kept.conversation().group == Some(group))
             };
-            self.filtered(&login, Filter::parse(params.doc_id, params.doc_model, params.state)?, fits).await
+            self.filtered(&login, SessionFilter::parse(params.doc_id, params.doc_model, params.state)?, fits).await
         })
         .await
     }
@@ -94,35 +94,35 @@ impl Sessions {
             let absent = || Ok(Outcome::error_in("uuid", "Session does not exist"));
             let Some(id) = find(&self.0, &login, params.uuid).await? else { return absent() };
             let shelf = match params.new_status {
-                Loose::Given(word) => params::shelf(&word),
-                Loose::Missing | Loose::Wrong(_) => None,
+                Lenient::Present(word) => params::folder(&word),
+                Lenient::Missing | Lenient::WrongType(_) => None,
             };
             let Some(shelf) = shelf else {
                 return Ok(Outcome::error_in("new_status", "Status must be active, favorite or archive"));
             };
-            self.0.chat.set_place(&login, id, None, Some(shelf)).await.map_err(fault)?;
+            self.0.chat.set_conversation_settings(&login, id, None, Some(shelf)).await.map_err(fault)?;
             Ok(Outcome::success())
         })
         .await
     }
 }
 
-impl Sessions {
+impl ImChatSessionsApi {
     async fn filtered(
         &self,
         caller: &Caller,
-        filter: Filter,
-        fits: impl Fn(&KeptConversation) -> bool,
-    ) -> Result<Vec<Wire>, crate::dialects::jsonrpc::Failure> {
-        let mut kept = self.0.chat.places(caller, None).await.map_err(fault)?;
+        filter: SessionFilter,
+        fits: impl Fn(&InboxConversation) -> bool,
+    ) -> Result<Vec<Wire>, crate::dialects::jsonrpc::CallFailure> {
+        let mut kept = self.0.chat.inbox_conversations(caller, None).await.map_err(fault)?;
         kept.retain(|kept| filter.fits(kept) && fits(kept));
         Ok(view::sessions(&self.0, caller, &kept).await?)
     }
 }
 
 /// Finds the caller's session with this uuid; `None` if there is none.
-pub(super) async fn find(house: &House, caller: &Caller, uuid: Text) -> Result<Option<ConversationId>, Fault> {
-    let Loose::Given(text) = uuid else { return Ok(None) };
+pub(super) async fn find(house: &AppContext, caller: &Caller, uuid: Text) -> Result<Option<ConversationId>, Fault> {
+    let Lenient::Present(text) = uuid else { return Ok(None) };
     let Some(uuid) = params::uuid(&text) else { return Ok(None) };
     match house.chat.conversation_by_uuid(caller, uuid).await {
         Ok((conversation, _)) => Ok(Some(conversation.id)),
@@ -132,19 +132,19 @@ pub(super) async fn find(house: &House, caller: &Caller, uuid: Text) -> Result<O
 }
 
 /// Filter that both session lists share.
-struct Filter {
+struct SessionFilter {
     doc_id: Option<i64>,
     doc_model: Option<String>,
-    state: Option<storage::Window>,
+    state: Option<storage::WindowState>,
 }
 
-impl Filter {
+impl SessionFilter {
     fn parse(doc_id: Int, doc_model: Text, state: Text) -> Result<Self, Fault> {
         let state = optional(state, "state")?.map(|word| params::window(&word)).transpose()?;
         Ok(Self { doc_id: optional(doc_id, "doc_id")?, doc_model: optional(doc_model, "doc_model")?, state })
     }
 
-    fn fits(&self, kept: &KeptConversation) -> bool {
+    fn fits(&self, kept: &InboxConversation) -> bool {
         let about = |document: &storage::Document| {
             self.doc_id.is_none_or(|id| document.id == id) && self.doc_model.as_ref().is_none_or(|model| document.model == *model)
         };
@@ -166,7 +166,7 @@ struct UserSession {
 
 impl Example for UserSession {
     fn example() -> Self {
-        Self { user_to: Loose::Given(4), doc_id: Loose::Given(25), doc_model: Loose::Given("res.partner".into()) }
+        Self { user_to: Lenient::Present(4), doc_id: Lenient::Present(25), doc_model: Lenient::Present("res.partner".into()) }
     }
 }
 
@@ -181,7 +181,7 @@ struct GroupSession {
 
 impl Example for GroupSession {
     fn example() -> Self {
-        Self { group: Loose::Given(3), doc_id: Loose::Missing, doc_model: Loose::Missing }
+        Self { group: Lenient::Present(3), doc_id: Lenient::Missing, doc_model: Lenient::Missing }
     }
 }
 
@@ -199,7 +199,7 @@ struct UserFilter {
 
 impl Example for UserFilter {
     fn example() -> Self {
-        Self { user_to: Loose::Given(4), doc_id: Loose::Missing, doc_model: Loose::Missing, state: Loose::Missing }
+        Self { user_to: Lenient::Present(4), doc_id: Lenient::Missing, doc_model: Lenient::Missing, state: Lenient::Missing }
     }
 }
 
@@ -216,7 +216,12 @@ struct GroupFilter {
 
 impl Example for GroupFilter {
     fn example() -> Self {
-        Self { group: Loose::Given(3), doc_id: Loose::Missing, doc_model: Loose::Missing, state: Loose::Given("open".into()) }
+        Self {
+            group: Lenient::Present(3),
+            doc_id: Lenient::Missing,
+            doc_model: Lenient::Missing,
+            state: Lenient::Present("open".into()),
+        }
     }
 }
 
@@ -231,7 +236,7 @@ struct NewStatus {
 
 impl Example for NewStatus {
     fn example() -> Self {
-        let uuid = Loose::Given("91e03d34-1929-4a02-9486-4c3e708686b3".into());
-        Self { uuid, new_status: Loose::Given("favorite".into()) }
+        let uuid = Lenient::Present("91e03d34-1929-4a02-9486-4c3e708686b3".into());
+        Self { uuid, new_status: Lenient::Present("favorite".into()) }
     }
 }

@@ -6,34 +6,34 @@ use serde_json::{Value, json};
 use storage::{ConversationId, ConversationKind, PartnerId, Person, User};
 
 use super::{
-    content::{self, Kind},
+    content::{self, MessageKind},
     error::fault,
     wire::{self, Doc, Group, InfoUser, Session, SessionInfo, SessionUser, im_status},
 };
 use crate::{
     auth::Caller,
-    chat::{KeptConversation, Status},
-    dialects::{House, jsonrpc::Fault, odoo_time},
+    chat::{InboxConversation, PresenceState},
+    dialects::{AppContext, jsonrpc::Fault, odoo_time},
 };
 
 /// Presence statuses of the participants of sessions, the caller included.
-struct Statuses(HashMap<PartnerId, Status>);
+struct Statuses(HashMap<PartnerId, PresenceState>);
 
 impl Statuses {
-    async fn of(house: &House, kept: &[KeptConversation]) -> Result<Self, Fault> {
+    async fn of(house: &AppContext, kept: &[InboxConversation]) -> Result<Self, Fault> {
         let people: HashMap<_, _> = kept.iter().flat_map(|kept| &kept.people).map(|person| (person.partner.id, person)).collect();
         let people = people.into_values().map(|person| Person::clone(person)).collect();
         let presence = house.chat.presence(people).await.map_err(fault)?;
         Ok(Self(presence.into_iter().map(|presence| (presence.person.partner.id, presence.status)).collect()))
     }
 
-    fn word(&self, partner: PartnerId) -> String {
-        im_status(self.0.get(&partner).copied().unwrap_or(Status::Offline)).into()
+    fn name(&self, partner: PartnerId) -> String {
+        im_status(self.0.get(&partner).copied().unwrap_or(PresenceState::Offline)).into()
     }
 }
 
 /// Sessions in the extension's wire form, as shown to the caller.
-pub(super) async fn sessions(house: &House, caller: &Caller, kept: &[KeptConversation]) -> Result<Vec<Session>, Fault> {
+pub(super) async fn sessions(house: &AppContext, caller: &Caller, kept: &[InboxConversation]) -> Result<Vec<Session>, Fault> {
     let statuses = Statuses::of(house, kept).await?;
     let in_group = kept.iter().any(|kept| kept.conversation().group.is_some());
     let groups = if in_group { house.chat.groups().await.map_err(fault)? } else { Vec::new() };
@@ -62,26 +62,26 @@ pub(super) async fn sessions(house: &House, caller: &Caller, kept: &[KeptConvers
 }
 
 /// Session of the caller by its id.
-pub(super) async fn session(house: &House, caller: &Caller, id: ConversationId) -> Result<Session, Fault> {
-    let kept = house.chat.places(caller, Some(&[id])).await.map_err(fault)?;
+pub(super) async fn session(house: &AppContext, caller: &Caller, id: ConversationId) -> Result<Session, Fault> {
+    let kept = house.chat.inbox_conversations(caller, Some(&[id])).await.map_err(fault)?;
     sessions(house, caller, &kept).await?.pop().ok_or_else(|| fault(crate::chat::Error::Forbidden))
 }
 
 /// Conversations of the caller, with the data of their Odoo 8 headers. Each header lists all participants, so that all headers
 /// together take far more memory than this: build one at a time while writing.
 pub(super) struct Headers {
-    pub(super) kept: Vec<KeptConversation>,
+    pub(super) conversations: Vec<InboxConversation>,
     statuses: Statuses,
 }
 
 impl Headers {
-    pub(super) async fn of(house: &House, caller: &Caller, only: Option<&[ConversationId]>) -> Result<Self, Fault> {
-        let kept = house.chat.places(caller, only).await.map_err(fault)?;
+    pub(super) async fn of(house: &AppContext, caller: &Caller, only: Option<&[ConversationId]>) -> Result<Self, Fault> {
+        let kept = house.chat.inbox_conversations(caller, only).await.map_err(fault)?;
         let statuses = Statuses::of(house, &kept).await?;
-        Ok(Self { kept, statuses })
+        Ok(Self { conversations: kept, statuses })
     }
 
-    pub(super) fn header(&self, kept: &KeptConversation) -> SessionInfo {
+    pub(super) fn header(&self, kept: &InboxConversation) -> SessionInfo {
         SessionInfo {
             uuid: kept.conversation().uuid.to_string(),
             users: kept.people.iter().filter_map(|person| info_user(person, &self.statuses)).collect(),
@@ -95,24 +95,24 @@ impl Headers {
 }
 
 /// True if the session is a group session.
-pub(super) fn is_group(kept: &KeptConversation) -> bool {
+pub(super) fn is_group(kept: &InboxConversation) -> bool {
     kept.conversation().kind == ConversationKind::Group
 }
 
 /// A user in a session; `None` for a partner without a user, since Odoo's sessions consist of users.
-fn session_user(kept: &KeptConversation, person: &Person, reader: PartnerId, statuses: &Statuses) -> Option<SessionUser> {
+fn session_user(kept: &InboxConversation, person: &Person, reader: PartnerId, statuses: &Statuses) -> Option<SessionUser> {
     let Person { partner, user } = person;
     let last = kept.last_messages.iter().find(|message| message.author.partner == partner.id);
     let last = last.map(|message| {
         json!({
-            "type": Kind::of(message).as_str(),
+            "type": MessageKind::of(message).as_str(),
             "message": content::text(message, reader),
             "create_date": odoo_time(message.created_at),
             "id": message.id,
         })
     });
     Some(SessionUser {
-        im_status: statuses.word(partner.id),
+        im_status: statuses.name(partner.id),
         id: user.as_ref()?.0,
         name: partner.name.clone(),
         partner_id: vec![partner.id.0.into(), partner.name.as_str().into()],
@@ -122,11 +122,11 @@ fn session_user(kept: &KeptConversation, person: &Person, reader: PartnerId, sta
 
 fn info_user(person: &Person, statuses: &Statuses) -> Option<InfoUser> {
     let id = person.user?.0;
-    Some(InfoUser { id, name: person.partner.name.clone(), im_status: statuses.word(person.partner.id) })
+    Some(InfoUser { id, name: person.partner.name.clone(), im_status: statuses.name(person.partner.id) })
 }
 
 /// Users with their presence status, in the order given.
-pub(super) async fn users(house: &House, users: Vec<User>) -> Result<Vec<wire::User>, Fault> {
+pub(super) async fn users(house: &AppContext, users: Vec<User>) -> Result<Vec<wire::User>, Fault> {
     let people = users.iter().map(User::person).collect();
     let presence = house.chat.presence(people).await.map_err(fault)?;
     let user = |(user, presence): (User, crate::chat::PersonPresence)| wire::User {

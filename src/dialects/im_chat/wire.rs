@@ -6,8 +6,8 @@ use serde_json::Value;
 use storage::{Author, ConversationId, Document, Message as Stored, MessageId, PartnerId, Person, UserId};
 use uuid::Uuid;
 
-use super::content::{self, Kind};
-use crate::{chat::Status, dialects::odoo_time};
+use super::content::{self, MessageKind};
+use crate::{chat::PresenceState, dialects::odoo_time};
 
 /// A session as one user sees it: `state`, `status` and `is_read` are the caller's own.
 #[derive(Debug, Object, Serialize)]
@@ -129,7 +129,7 @@ impl Message {
             create_date: odoo_time(message.created_at),
             to_id: to_id(message.conversation, uuid),
             message: content::text(message, reader),
-            kind: Kind::of(message).as_str().into(),
+            kind: MessageKind::of(message).as_str().into(),
             id: message.id.0,
             from_id: from_id(author),
             from_partner_id: pair(author.partner.0, &author.name),
@@ -241,10 +241,10 @@ fn pair(id: i64, name: &str) -> Value {
 }
 
 /// Presence status as text.
-pub(super) fn im_status(status: Status) -> &'static str {
+pub(super) fn im_status(status: PresenceState) -> &'static str {
     match status {
-        Status::Online => "online",
-        Status::Away => "away",
-        Status::Offline => "offline",
+        PresenceState::Online => "online",
+        PresenceState::Away => "away",
+        PresenceState::Offline => "offline",
     }
 }

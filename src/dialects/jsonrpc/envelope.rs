@@ -14,9 +14,9 @@ use serde::{
 };
 use serde_json::{Value, value::RawValue};
 
-use super::{Failure, Fault};
+use super::{CallFailure, Fault};
 use crate::{
-    dialects::body::{self, NoTree},
+    dialects::body::{self, JsonError},
     shares::Charge,
 };
 
@@ -35,7 +35,7 @@ impl IdSlot {
 
     /// Reads the id from a body that no extractor has read. A body that is no call has none.
     pub fn read(&self, body: &[u8]) {
-        if let Ok(Members { id, .. }) = Members::of(&String::from_utf8_lossy(body)) {
+        if let Ok(RawEnvelope { id, .. }) = RawEnvelope::of(&String::from_utf8_lossy(body)) {
             self.keep(id.map(RawValue::to_owned));
         }
     }
@@ -56,14 +56,14 @@ impl Envelope {
     pub(super) fn parse(body: Vec<u8>, charge: Charge) -> Result<Self, &'static str> {
         // Like Odoo, with replacement characters for invalid UTF-8.
         let text = String::from_utf8(body).unwrap_or_else(|error| String::from_utf8_lossy(error.as_bytes()).into_owned());
-        let Members { id, params } = Members::of(&text)?;
-        let (id, place) = (id.map(RawValue::to_owned), params.map(|params| place(&text, params.get())));
+        let RawEnvelope { id, params } = RawEnvelope::of(&text)?;
+        let (id, place) = (id.map(RawValue::to_owned), params.map(|params| byte_range(&text, params.get())));
         Ok(Self { id, params: Params { text, place, charge } })
     }
 }
 
 /// Byte range of `part` in the text that it was borrowed from.
-fn place(text: &str, part: &str) -> Range<usize> {
+fn byte_range(text: &str, part: &str) -> Range<usize> {
     let start = part.as_ptr().addr() - text.as_ptr().addr();
     start..start + part.len()
 }
@@ -78,16 +78,16 @@ pub(super) struct Params {
 
 impl Params {
     /// Parses the parameters. Returns the memory charge for them.
-    pub(super) fn read<P: ParseFromJSON>(self) -> Result<(P, Charge), Failure> {
+    pub(super) fn read<P: ParseFromJSON>(self) -> Result<(P, Charge), CallFailure> {
         let Self { text, place, mut charge } = self;
         let object = match place {
             // Missing `params` and `[]` count as `{}`.
             None => Value::Object(serde_json::Map::new()),
-            Some(place) => match body::tree(&text[place], &mut charge) {
+            Some(place) => match body::parse_json(&text[place], &mut charge) {
                 Ok(value) => object(value)?,
-                Err(NoTree::NotJson) => return Err(unreadable().into()),
-                Err(NoTree::TooLarge) => return Err(Fault::new("builtins.ValueError", "params hold too many values").into()),
-                Err(NoTree::NoShare(why)) => return Err(Fault::refused(why).into()),
+                Err(JsonError::NotJson) => return Err(unreadable().into()),
+                Err(JsonError::TooLarge) => return Err(Fault::new("builtins.ValueError", "params hold too many values").into()),
+                Err(JsonError::NoShare(why)) => return Err(Fault::refused(why).into()),
             },
         };
         drop(text);
@@ -119,12 +119,12 @@ fn object(params: Value) -> Result<Value, Fault> {
 
 /// Raw members of a call.
 #[derive(Default)]
-struct Members<'a> {
+struct RawEnvelope<'a> {
     id: Option<&'a RawValue>,
     params: Option<&'a RawValue>,
 }
 
-impl<'a> Members<'a> {
+impl<'a> RawEnvelope<'a> {
     fn of(text: &'a str) -> Result<Self, &'static str> {
         match serde_json::from_str(text) {
             Ok(members) => Ok(members),
@@ -134,19 +134,19 @@ impl<'a> Members<'a> {
     }
 }
 
-impl<'de> Deserialize<'de> for Members<'de> {
+impl<'de> Deserialize<'de> for RawEnvelope<'de> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Reading;
+        struct EnvelopeVisitor;
 
-        impl<'de> Visitor<'de> for Reading {
-            type Value = Members<'de>;
+        impl<'de> Visitor<'de> for EnvelopeVisitor {
+            type Value = RawEnvelope<'de>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an object")
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Members<'de>, A::Error> {
-                let mut members = Members::default();
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawEnvelope<'de>, A::Error> {
+                let mut members = RawEnvelope::default();
                 while let Some(key) = map.next_key::<Cow<'de, str>>()? {
                     match key.as_ref() {
                         "id" => members.id = Some(map.next_value()?),
@@ -158,6 +158,6 @@ impl<'de> Deserialize<'de> for Members<'de> {
             }
         }
 
-        deserializer.deserialize_map(Reading)
+        deserializer.deserialize_map(EnvelopeVisitor)
     }
 }

@@ -27,7 +27,7 @@ const NO_MEMORY: &str = "The server has no memory to spare. Please try again sho
 
 /// Outcome of a request, for the metrics. The HTTP status does not show it: JSON-RPC errors have status 200.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum CallOutcome {
     Ok,
     /// Error of the caller.
     Refused,
@@ -47,7 +47,7 @@ pub struct Fault {
     /// HTTP status; 200 for most errors, as in Odoo.
     status: StatusCode,
     retry_after_seconds: Option<u64>,
-    outcome: Outcome,
+    outcome: CallOutcome,
     /// Correlation id under which the cause was logged.
     correlation: Option<String>,
 }
@@ -63,7 +63,7 @@ impl Fault {
             arguments: true,
             status: StatusCode::OK,
             retry_after_seconds: None,
-            outcome: Outcome::Refused,
+            outcome: CallOutcome::Refused,
             correlation: None,
         }
     }
@@ -134,7 +134,7 @@ impl Fault {
     /// gets.
     pub fn unavailable(cause: &dyn std::error::Error) -> Self {
         Self {
-            outcome: Outcome::Failed,
+            outcome: CallOutcome::Failed,
             correlation: Some(telemetry::unavailable("not available", cause)),
             ..Self::new("psycopg2.OperationalError", "The server cannot reach its database. Please try again shortly.")
         }
@@ -148,7 +148,7 @@ impl Fault {
     /// Internal error whose cause is already logged under `correlation`.
     pub fn internal_logged(correlation: String) -> Self {
         Self {
-            outcome: Outcome::Failed,
+            outcome: CallOutcome::Failed,
             correlation: Some(correlation),
             ..Self::new("builtins.Exception", "Something went wrong on our side.")
         }
@@ -167,19 +167,19 @@ impl Fault {
     /// Response to the call with this id.
     pub fn response(self, id: Option<&RawValue>) -> Response {
         #[derive(Serialize)]
-        struct Wire<'a> {
+        struct FaultBody<'a> {
             jsonrpc: &'static str,
             id: Option<&'a RawValue>,
-            error: Error<'a>,
+            error: FaultError<'a>,
         }
         #[derive(Serialize)]
-        struct Error<'a> {
+        struct FaultError<'a> {
             code: u16,
             message: &'a str,
-            data: Data<'a>,
+            data: FaultData<'a>,
         }
         #[derive(Serialize)]
-        struct Data<'a> {
+        struct FaultData<'a> {
             name: &'a str,
             debug: &'a str,
             message: &'a str,
@@ -192,14 +192,14 @@ impl Fault {
         let correlation = self.correlation.unwrap_or_else(telemetry::correlation);
         let debug = format!("correlation id {correlation}");
         let message = self.message.as_ref();
-        let data = Data {
+        let data = FaultData {
             name: self.name,
             debug: &debug,
             message,
             arguments: if self.arguments { &[message] } else { &[] },
             context: Context {},
         };
-        let wire = Wire { jsonrpc: "2.0", id, error: Error { code: self.code, message: self.title, data } };
+        let wire = FaultBody { jsonrpc: "2.0", id, error: FaultError { code: self.code, message: self.title, data } };
         let body = serde_json::to_vec(&wire).expect("texts and numbers can be written as JSON");
         let mut response = json(body, self.outcome);
         response.set_status(self.status);
@@ -210,7 +210,7 @@ impl Fault {
     }
 }
 
-pub(super) fn json(mut body: Vec<u8>, outcome: Outcome) -> Response {
+pub(super) fn json(mut body: Vec<u8>, outcome: CallOutcome) -> Response {
     // The response is charged by its length, not its capacity.
     if body.capacity() - body.len() > SPARE_BYTES {
         body.shrink_to_fit();
@@ -221,7 +221,7 @@ pub(super) fn json(mut body: Vec<u8>, outcome: Outcome) -> Response {
 }
 
 /// A small HTML page, Odoo's answer to anything that is no valid call.
-pub fn page(status: StatusCode, text: &str) -> Response {
+pub fn error_page(status: StatusCode, text: &str) -> Response {
     let title = status.canonical_reason().unwrap_or("Error");
     let number = status.as_u16();
     let page = format!("<!doctype html>\n<html lang=en>\n<title>{number} {title}</title>\n<h1>{title}</h1>\n<p>{text}</p>\n");

@@ -20,11 +20,11 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 pub use envelope::{Id, IdSlot};
-pub use fault::{Fault, HTML, JSON, Outcome, page};
-pub use schema::Nothing;
+pub use fault::{CallOutcome, Fault, HTML, JSON, error_page};
+pub use schema::NoJsonRpcParams;
 
 use super::{
-    body::{self, Unread, Whole},
+    body::{self, BodyError, FullBody},
     session::Session,
 };
 use crate::{
@@ -50,13 +50,13 @@ pub struct Call<P> {
     id: Id,
     params: Params,
     /// Error if no turn was free.
-    refused: Option<Failure>,
+    refused: Option<CallFailure>,
     parsed: PhantomData<fn() -> P>,
 }
 
 /// Refusal that travels as a successful result, in the dialects that do so.
 #[derive(Debug, Clone, Object, Serialize)]
-pub struct Refusal {
+pub struct ErrorResult {
     /// One clear sentence.
     pub error: String,
 }
@@ -67,26 +67,26 @@ pub struct Refusal {
 #[allow(dead_code, reason = "only its schema is used; replies are written by `Reply`")]
 pub enum OrRefusal<R: ParseFromJSON + ToJSON> {
     Result(R),
-    Refusal(Refusal),
+    Refusal(ErrorResult),
 }
 
 /// Error of a handler.
 #[derive(Debug)]
-pub enum Failure {
+pub enum CallFailure {
     /// `{"error": "..."}` as a successful result.
     Refusal(Cow<'static, str>),
-    /// Like `Refusal`, with the seconds of `Retry-After`.
-    Later(Cow<'static, str>, u64),
+    /// Like `ErrorResult`, with the seconds of `Retry-After`.
+    RefusalWithRetry(Cow<'static, str>, u64),
     /// An error of the envelope.
     Fault(Fault),
 }
 
-impl Failure {
+impl CallFailure {
     /// Refusal of a call to the route at `path` because a quota is used up.
     pub fn refused(why: NoShare, path: &str) -> Self {
         match why {
             NoShare::Requests if path.starts_with(REFUSALS_AS_RESULTS) => {
-                Self::Later(TOO_MANY_REQUESTS.into(), RETRY_AFTER_SECONDS)
+                Self::RefusalWithRetry(TOO_MANY_REQUESTS.into(), RETRY_AFTER_SECONDS)
             }
             NoShare::Requests | NoShare::Memory => Fault::refused(why).into(),
         }
@@ -98,7 +98,7 @@ impl Failure {
     }
 }
 
-impl From<Fault> for Failure {
+impl From<Fault> for CallFailure {
     fn from(fault: Fault) -> Self {
         Self::Fault(fault)
     }
@@ -108,19 +108,19 @@ impl<P: ParseFromJSON> Call<P> {
     /// Handles the call as the logged-in user. Without a session, the reply is "Session expired".
     pub async fn logged_in<R, D, F>(self, session: Session, answer: impl FnOnce(Arc<Login>, P) -> F) -> Reply<R, D>
     where
-        F: Future<Output = Result<R, Failure>>,
+        F: Future<Output = Result<R, CallFailure>>,
     {
         let login = match session.login() {
             Ok(login) => login,
             Err(fault) => return Reply::fault(self.id, fault),
         };
-        self.anybody(|params| answer(login, params)).await
+        self.unauthenticated(|params| answer(login, params)).await
     }
 
     /// Handles the call without authentication.
-    pub async fn anybody<R, D, F>(self, answer: impl FnOnce(P) -> F) -> Reply<R, D>
+    pub async fn unauthenticated<R, D, F>(self, answer: impl FnOnce(P) -> F) -> Reply<R, D>
     where
-        F: Future<Output = Result<R, Failure>>,
+        F: Future<Output = Result<R, CallFailure>>,
     {
         let Self { id, params, refused, .. } = self;
         let outcome = match refused.map_or_else(|| params.read(), Err) {
@@ -136,14 +136,14 @@ impl<P: ParseFromJSON> Call<P> {
 pub struct Reply<R, D = R> {
     id: Id,
     /// `None` if Odoo's method returns nothing: the reply has no `result`.
-    outcome: Result<Option<R>, Failure>,
+    outcome: Result<Option<R>, CallFailure>,
     cookies: Vec<String>,
     documented: PhantomData<fn() -> D>,
 }
 
 impl<R, D> Reply<R, D> {
     fn fault(id: Id, fault: Fault) -> Self {
-        Self { id, outcome: Err(Failure::Fault(fault)), cookies: Vec::new(), documented: PhantomData }
+        Self { id, outcome: Err(CallFailure::Fault(fault)), cookies: Vec::new(), documented: PhantomData }
     }
 
     /// Adds a `Set-Cookie` header to a successful reply.
@@ -165,7 +165,7 @@ impl<R, D> Reply<R, D> {
 impl<R: Serialize + Send, D> IntoResponse for Reply<R, D> {
     fn into_response(self) -> Response {
         #[derive(Serialize)]
-        struct Wire<'a, T> {
+        struct ReplyBody<'a, T> {
             jsonrpc: &'static str,
             id: Option<&'a RawValue>,
             #[serde(skip_serializing_if = "Option::is_none")]
@@ -173,18 +173,18 @@ impl<R: Serialize + Send, D> IntoResponse for Reply<R, D> {
         }
         let id = self.id.as_deref();
         let refusal = |error: Cow<'static, str>| {
-            let result = Some(Refusal { error: error.into_owned() });
-            (serde_json::to_vec(&Wire { jsonrpc: "2.0", id, result }), Outcome::Refused)
+            let result = Some(ErrorResult { error: error.into_owned() });
+            (serde_json::to_vec(&ReplyBody { jsonrpc: "2.0", id, result }), CallOutcome::Refused)
         };
         let mut retry_after = None;
         let (body, outcome) = match self.outcome {
-            Ok(result) => (serde_json::to_vec(&Wire { jsonrpc: "2.0", id, result }), Outcome::Ok),
-            Err(Failure::Refusal(error)) => refusal(error),
-            Err(Failure::Later(error, seconds)) => {
+            Ok(result) => (serde_json::to_vec(&ReplyBody { jsonrpc: "2.0", id, result }), CallOutcome::Ok),
+            Err(CallFailure::Refusal(error)) => refusal(error),
+            Err(CallFailure::RefusalWithRetry(error, seconds)) => {
                 retry_after = Some(seconds);
                 refusal(error)
             }
-            Err(Failure::Fault(fault)) => return fault.response(id),
+            Err(CallFailure::Fault(fault)) => return fault.response(id),
         };
         let mut response = json(body.expect("results have text keys only"), outcome);
         if let Some(seconds) = retry_after {
@@ -222,12 +222,14 @@ impl<'a, P: ParseFromJSON + ToJSON + Example> ApiExtractor<'a> for Call<P> {
             return Err(poem::Error::from_response(wrong_type(request)));
         }
         let refused = |response| Err(poem::Error::from_response(response));
-        let Whole { bytes, charge } = match body::whole(request, body).await {
+        let FullBody { bytes, charge } = match body::read_body(request, body).await {
             Ok(whole) => whole,
-            Err(Unread::TooLarge) => return refused(Fault::too_large().response(None)),
-            Err(Unread::Broken) => return refused(invalid("Invalid JSON data")),
-            Err(Unread::Late) => return refused(page(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time.")),
-            Err(Unread::NoShare(why)) => return refused(Fault::refused(why).response(None)),
+            Err(BodyError::TooLarge) => return refused(Fault::too_large().response(None)),
+            Err(BodyError::Truncated) => return refused(invalid("Invalid JSON data")),
+            Err(BodyError::TimedOut) => {
+                return refused(error_page(StatusCode::REQUEST_TIMEOUT, "The request did not arrive in time."));
+            }
+            Err(BodyError::NoShare(why)) => return refused(Fault::refused(why).response(None)),
         };
         let Envelope { id, params } = match Envelope::parse(bytes, charge) {
             Ok(envelope) => envelope,
@@ -237,14 +239,14 @@ impl<'a, P: ParseFromJSON + ToJSON + Example> ApiExtractor<'a> for Call<P> {
             slot.keep(id.clone());
         }
         let turn = body::account(request).take_turn().await;
-        let refused = turn.err().map(|why| Failure::refused(why, request.uri().path()));
+        let refused = turn.err().map(|why| CallFailure::refused(why, request.uri().path()));
         Ok(Self { id, params, refused, parsed: PhantomData })
     }
 }
 
 /// Reply to a call to the route at `path` whose caller's quota is used up.
 pub fn refused(path: &str, why: NoShare, id: Option<&RawValue>) -> Response {
-    let outcome = Err(Failure::refused(why, path));
+    let outcome = Err(CallFailure::refused(why, path));
     Reply::<()> { id: id.map(RawValue::to_owned), outcome, cookies: Vec::new(), documented: PhantomData }.into_response()
 }
 
@@ -263,7 +265,7 @@ pub fn is_json(request: &Request) -> bool {
 fn wrong_type(request: &Request) -> Response {
     let path = request.original_uri().path().replace('&', "&amp;").replace('<', "&lt;");
     let text = format!("Request inferred type is compatible with [&#39;http&#39;] but &#39;{path}&#39; is type=&#39;json&#39;.");
-    page(StatusCode::BAD_REQUEST, &text)
+    error_page(StatusCode::BAD_REQUEST, &text)
 }
 
 fn invalid(text: &'static str) -> Response {

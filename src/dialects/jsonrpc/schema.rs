@@ -63,12 +63,12 @@ pub(super) struct JsonRpcErrorData {
 /// `params` without meaning; any are accepted.
 #[derive(Object, Debug)]
 #[oai(example)]
-pub struct Nothing {
+pub struct NoJsonRpcParams {
     #[oai(skip)]
     nothing: PhantomData<()>,
 }
 
-impl Example for Nothing {
+impl Example for NoJsonRpcParams {
     fn example() -> Self {
         Self { nothing: PhantomData }
     }

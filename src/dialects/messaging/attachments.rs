@@ -10,40 +10,40 @@ use serde::Serialize;
 use storage::{Attachment, AttachmentId, PartnerId};
 
 use super::{
-    Reply, Tag,
+    MessagingReply, Tag,
     error::{HttpFailure, failure},
-    upload::Upload,
+    upload::AttachmentUpload,
 };
 use crate::{
     chat::{Error, FileName, attachment_token},
     dialects::{
-        House,
-        download::{Audience, Described, FileReply, Wish},
+        AppContext,
+        download::{DownloadMetadata, FileAudience, FileReply, RangeRequest},
         files,
-        jsonrpc::{Call, Nothing},
+        jsonrpc::{Call, NoJsonRpcParams},
         loose::PathInt,
         odoo_time,
         session::{OptionalSession, Session},
     },
 };
 
-pub(super) struct Attachments(pub(super) House);
+pub(super) struct AttachmentsApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
-impl Attachments {
+impl AttachmentsApi {
     /// Uploads a file
     ///
     /// The returned id can be sent with a message. The media type is detected from the content. Requests from pages of foreign
     /// origins and requests without a session are refused.
     #[oai(path = "/attachment/upload", method = "post", operation_id = "messaging_attachment_upload")]
-    async fn upload(&self, upload: Upload, session: Session) -> Result<UploadReply, HttpFailure> {
-        if !upload.is_ours(&self.0) {
+    async fn upload(&self, upload: AttachmentUpload, session: Session) -> Result<UploadReply, HttpFailure> {
+        if !upload.is_allowed_origin(&self.0) {
             return Err(HttpFailure::forbidden("This origin may not upload"));
         }
-        let login = session.outcome()?;
+        let login = session.login_result()?;
         let form = upload.read(&self.0.chat, login).await?;
-        let file = self.0.chat.keep(login, form.file, FileName::of(&form.name)?, form.thread).await?;
-        Ok(UploadReply::Stored(Json(Uploaded::of(file, login.partner))))
+        let file = self.0.chat.store_attachment(login, form.file, FileName::of(&form.name)?, form.thread).await?;
+        Ok(UploadReply::Stored(Json(UploadedAttachment::of(file, login.partner))))
     }
 
     /// Downloads a file
@@ -64,7 +64,7 @@ impl Attachments {
         Path(id): Path<PathInt>,
         /// The token that the upload and every description of the file return.
         Query(access_token): Query<Option<String>>,
-        wish: Wish,
+        wish: RangeRequest,
         session: OptionalSession,
     ) -> Result<FileReply, HttpFailure> {
         self.reply(AttachmentId(id.0), access_token, &wish, &session).await
@@ -88,7 +88,7 @@ impl Attachments {
         Path(id): Path<PathInt>,
         Path(access_token): Path<String>,
         #[oai(name = "name")] Path(_name): Path<String>,
-        wish: Wish,
+        wish: RangeRequest,
         session: OptionalSession,
     ) -> Result<FileReply, HttpFailure> {
         self.reply(AttachmentId(id.0), Some(access_token), &wish, &session).await
@@ -100,7 +100,7 @@ impl Attachments {
         &self,
         Path(id): Path<PathInt>,
         Path(access_token): Path<String>,
-        wish: Wish,
+        wish: RangeRequest,
         session: OptionalSession,
     ) -> Result<FileReply, HttpFailure> {
         self.reply(AttachmentId(id.0), Some(access_token), &wish, &session).await
@@ -110,10 +110,10 @@ impl Attachments {
     ///
     /// Only for users who may read it.
     #[oai(path = "/attachment/info/:id", method = "post", operation_id = "messaging_attachment_info")]
-    async fn info(&self, Path(id): Path<PathInt>, call: Call<Nothing>, session: Session) -> Reply<Info> {
+    async fn info(&self, Path(id): Path<PathInt>, call: Call<NoJsonRpcParams>, session: Session) -> MessagingReply<FileInfo> {
         call.logged_in(session, |login, _| async move {
             let file = self.0.chat.attachment(Some(&login), AttachmentId(id.0), None).await.map_err(failure)?;
-            Ok(Info::of(file, login.partner, &self.0))
+            Ok(FileInfo::of(file, login.partner, &self.0))
         })
         .await
     }
@@ -122,21 +122,26 @@ impl Attachments {
     ///
     /// Removes a file of the caller from every message that holds it.
     #[oai(path = "/attachment/delete/:id", method = "post", operation_id = "messaging_attachment_delete")]
-    async fn delete(&self, Path(id): Path<PathInt>, call: Call<Nothing>, session: Session) -> Reply<Deleted> {
+    async fn delete(
+        &self,
+        Path(id): Path<PathInt>,
+        call: Call<NoJsonRpcParams>,
+        session: Session,
+    ) -> MessagingReply<DeletedFile> {
         call.logged_in(session, |login, _| async move {
             self.0.chat.delete_attachment(&login, AttachmentId(id.0)).await.map_err(failure)?;
-            Ok(Deleted { success: true, attachment_id: id.0 })
+            Ok(DeletedFile { success: true, attachment_id: id.0 })
         })
         .await
     }
 }
 
-impl Attachments {
+impl AttachmentsApi {
     async fn reply(
         &self,
         id: AttachmentId,
         token: Option<String>,
-        wish: &Wish,
+        wish: &RangeRequest,
         session: &OptionalSession,
     ) -> Result<FileReply, HttpFailure> {
         let chat = &self.0.chat;
@@ -147,15 +152,15 @@ impl Attachments {
             },
             None => None,
         };
-        let caller = session.0.known().map(|login| &***login);
+        let caller = session.0.valid_login().map(|login| &***login);
         let (file, audience) = match by_address {
-            Some(file) => (file, Audience::Bearer),
-            None => (chat.attachment(caller, id, None).await?, Audience::Reader),
+            Some(file) => (file, FileAudience::SignedUrl),
+            None => (chat.attachment(caller, id, None).await?, FileAudience::Reader),
         };
         let size_bytes = u64::try_from(file.size_bytes).unwrap_or(0);
-        let described = Described::shown(&file.object, size_bytes, file.mimetype.clone(), audience)
-            .saved(Some(file.name.clone()))
-            .since(file.created_at);
+        let described = DownloadMetadata::inline(&file.object, size_bytes, file.mimetype.clone(), audience)
+            .as_attachment(Some(file.name.clone()))
+            .modified_at(file.created_at);
         FileReply::read(described, wish, async |part| Ok(Body::from_bytes_stream(chat.attachment_bytes(&file, part).await?)))
             .await
     }
@@ -165,13 +170,13 @@ impl Attachments {
 enum UploadReply {
     /// The file is stored.
     #[oai(status = 200, content_type = "application/json")]
-    Stored(Json<Uploaded>),
+    Stored(Json<UploadedAttachment>),
 }
 
 /// A file that was stored.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingUploaded")]
-struct Uploaded {
+struct UploadedAttachment {
     success: bool,
     attachment_id: i64,
     name: String,
@@ -181,7 +186,7 @@ struct Uploaded {
     access_token: String,
 }
 
-impl Uploaded {
+impl UploadedAttachment {
     fn of(file: Attachment, reader: PartnerId) -> Self {
         Self {
             success: true,
@@ -197,7 +202,7 @@ impl Uploaded {
 /// Metadata of a file.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingFileInfo")]
-struct Info {
+struct FileInfo {
     id: i64,
     name: String,
     mimetype: String,
@@ -210,8 +215,8 @@ struct Info {
     create_date: String,
 }
 
-impl Info {
-    fn of(file: Attachment, reader: PartnerId, house: &House) -> Self {
+impl FileInfo {
+    fn of(file: Attachment, reader: PartnerId, house: &AppContext) -> Self {
         Self {
             id: file.id.0,
             url: files::address(&file, reader, &house.base_url),
@@ -226,7 +231,7 @@ impl Info {
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingFileDeleted")]
-struct Deleted {
+struct DeletedFile {
     success: bool,
     attachment_id: i64,
 }

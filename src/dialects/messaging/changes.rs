@@ -4,38 +4,38 @@ use poem_openapi::{Enum, Object, OpenApi, types::Example};
 use serde::Serialize;
 use storage::MessageId;
 
-use super::{Reply, Tag, failure, wire::Reaction};
+use super::{MessagingReply, Tag, failure, wire::Reaction};
 use crate::{
-    chat::{Error, Reacting, Right},
+    chat::{EditPermission, Error, ReactionChange},
     dialects::{
-        House,
-        jsonrpc::{Call, Failure},
+        AppContext,
+        jsonrpc::{Call, CallFailure},
         loose::{Int, Text},
         session::Session,
     },
 };
 
-pub(super) struct Changes(pub(super) House);
+pub(super) struct MessageChangesApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
-impl Changes {
+impl MessageChangesApi {
     /// Edits a message
     ///
     /// A message of the caller in a thread of the caller. Moderators may edit any message in any thread.
     #[oai(path = "/message/edit", method = "post", operation_id = "messaging_message_edit")]
-    async fn edit(&self, call: Call<EditParams>, session: Session) -> Reply<Changed> {
+    async fn edit(&self, call: Call<EditParams>, session: Session) -> MessagingReply<ChangedMessage> {
         call.logged_in(session, |login, params| async move {
             const MISSING: &str = "message_id and body are required";
             let id = MessageId(params.message_id.required("message_id", MISSING)?);
             let body = params.body.required("body", MISSING)?;
             let is_blank = body.trim().is_empty();
             let of = self.0.chat.conversation_of(id).await.map_err(failure)?;
-            let edited = self.0.chat.edit_message(&login, Right::Moderator, of, id, &body).await;
+            let edited = self.0.chat.edit_message(&login, EditPermission::Moderator, of, id, &body).await;
             edited.map_err(|error| match error {
-                Error::Invalid { field: "body", .. } if is_blank => Failure::refusal(MISSING),
+                Error::Invalid { field: "body", .. } if is_blank => CallFailure::refusal(MISSING),
                 error => failure(error),
             })?;
-            Ok(Changed { success: true, message_id: id.0 })
+            Ok(ChangedMessage { success: true, message_id: id.0 })
         })
         .await
     }
@@ -45,12 +45,12 @@ impl Changes {
     /// A message of the caller in a thread of the caller. Moderators may delete any message in any thread. Its text, files and
     /// reactions are removed; a message with an empty body stays in its place. Idempotent: deleting it again succeeds.
     #[oai(path = "/message/delete", method = "post", operation_id = "messaging_message_delete")]
-    async fn delete(&self, call: Call<DeleteParams>, session: Session) -> Reply<Changed> {
+    async fn delete(&self, call: Call<DeleteParams>, session: Session) -> MessagingReply<ChangedMessage> {
         call.logged_in(session, |login, params| async move {
             let id = MessageId(params.message_id.required("message_id", "message_id is required")?);
             let of = self.0.chat.conversation_of(id).await.map_err(failure)?;
-            self.0.chat.delete_message(&login, Right::Moderator, of, id).await.map_err(failure)?;
-            Ok(Changed { success: true, message_id: id.0 })
+            self.0.chat.delete_message(&login, EditPermission::Moderator, of, id).await.map_err(failure)?;
+            Ok(ChangedMessage { success: true, message_id: id.0 })
         })
         .await
     }
@@ -62,22 +62,22 @@ impl Changes {
     /// in Odoo's `_message_reaction`. Idempotent: adding an existing reaction or removing a missing one succeeds and changes
     /// nothing. A message takes at most 20 different reactions. Reactions do not end a poll; they are returned with the messages.
     #[oai(path = "/message/reaction", method = "post", operation_id = "messaging_message_reaction")]
-    async fn react(&self, call: Call<ReactionParams>, session: Session) -> Reply<Reacted> {
+    async fn react(&self, call: Call<ReactionParams>, session: Session) -> MessagingReply<ReactionResult> {
         call.logged_in(session, |login, params| async move {
             const MISSING: &str = "message_id and content are required";
             let id = MessageId(params.message_id.required("message_id", MISSING)?);
             let content = params.content.required("content", MISSING)?;
             let reacting = match params.action.optional("action").map(|action| action.unwrap_or("toggle".into())).as_deref() {
-                Ok("toggle") => Reacting::Toggle,
-                Ok("add") => Reacting::Add,
-                Ok("remove") => Reacting::Remove,
-                _ => return Err(Failure::refusal("Invalid action")),
+                Ok("toggle") => ReactionChange::Toggle,
+                Ok("add") => ReactionChange::Add,
+                Ok("remove") => ReactionChange::Remove,
+                _ => return Err(CallFailure::refusal("Invalid action")),
             };
             let of = self.0.chat.conversation_of(id).await.map_err(failure)?;
             let reacted = self.0.chat.react(&login, of, id, &content, reacting).await.map_err(failure)?;
-            let action = if reacted.is_there { Action::Add } else { Action::Remove };
+            let action = if reacted.exists { ReactionAction::Add } else { ReactionAction::Remove };
             let reactions = reacted.reactions.into_iter().map(Reaction::from).collect();
-            Ok(Reacted { success: true, message_id: id.0, content, action, reactions })
+            Ok(ReactionResult { success: true, message_id: id.0, content, action, reactions })
         })
         .await
     }
@@ -94,7 +94,7 @@ struct EditParams {
 
 impl Example for EditParams {
     fn example() -> Self {
-        Self { message_id: Int::Given(14), body: Text::Given("Hello!".into()) }
+        Self { message_id: Int::Present(14), body: Text::Present("Hello!".into()) }
     }
 }
 
@@ -107,13 +107,13 @@ struct DeleteParams {
 
 impl Example for DeleteParams {
     fn example() -> Self {
-        Self { message_id: Int::Given(14) }
+        Self { message_id: Int::Present(14) }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingChanged")]
-struct Changed {
+struct ChangedMessage {
     success: bool,
     message_id: i64,
 }
@@ -131,17 +131,17 @@ struct ReactionParams {
 
 impl Example for ReactionParams {
     fn example() -> Self {
-        Self { message_id: Int::Given(14), content: Text::Given("👍".into()), action: Text::Given("toggle".into()) }
+        Self { message_id: Int::Present(14), content: Text::Present("👍".into()), action: Text::Present("toggle".into()) }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingReacted")]
-struct Reacted {
+struct ReactionResult {
     success: bool,
     message_id: i64,
     content: String,
-    action: Action,
+    action: ReactionAction,
     /// All reactions to the message.
     reactions: Vec<Reaction>,
 }
@@ -150,7 +150,7 @@ struct Reacted {
 #[derive(Clone, Copy, Debug, Enum, Serialize)]
 #[oai(rename = "MessagingReactionAction", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
-enum Action {
+enum ReactionAction {
     Add,
     Remove,
 }

@@ -6,23 +6,25 @@ use poem_openapi::{ApiResponse, payload::Json};
 
 use crate::{
     auth,
-    chat::{Error, Thing},
+    chat::{Error, ResourceKind},
     dialects::{
-        download::Beyond,
-        jsonrpc::{Failure, Fault, Refusal},
-        sentence,
+        capitalized,
+        download::RangeNotSatisfiable,
+        jsonrpc::{CallFailure, ErrorResult, Fault},
     },
     shares::NoShare,
     telemetry,
 };
 
 /// Maps a chat error to the answer of a call.
-pub fn failure(error: impl Borrow<Error>) -> Failure {
+pub fn failure(error: impl Borrow<Error>) -> CallFailure {
     match error.borrow() {
         Error::Unavailable(cause) => Fault::unavailable(cause).into(),
         Error::Internal(cause) => Fault::internal(cause).into(),
         Error::Ended => Fault::session_expired().into(),
-        error @ Error::TooFast { .. } => Failure::Later(words(error), error.retry_after_seconds().unwrap_or(1)),
+        error @ Error::TooFast { .. } => {
+            CallFailure::RefusalWithRetry(error_text(error), error.retry_after_seconds().unwrap_or(1))
+        }
         error @ (Error::NotFound(_)
         | Error::Forbidden
         | Error::Invalid { .. }
@@ -31,21 +33,21 @@ pub fn failure(error: impl Borrow<Error>) -> Failure {
         | Error::WrongType { .. }
         | Error::TooLate(_)
         | Error::Conflict(_)
-        | Error::TooMany(_)) => Failure::Refusal(words(error)),
+        | Error::TooMany(_)) => CallFailure::Refusal(error_text(error)),
     }
 }
 
-fn words(error: &Error) -> Cow<'static, str> {
+fn error_text(error: &Error) -> Cow<'static, str> {
     match error {
-        Error::NotFound(Thing::Conversation) => "Thread not found".into(),
-        Error::NotFound(Thing::Partner) => "Participant not found".into(),
-        Error::NotFound(Thing::Attachment) => "Attachment not found".into(),
-        Error::NotFound(Thing::Group) => "Group not found".into(),
-        Error::NotFound(Thing::Message) => "Message not found".into(),
+        Error::NotFound(ResourceKind::Conversation) => "Thread not found".into(),
+        Error::NotFound(ResourceKind::Partner) => "Participant not found".into(),
+        Error::NotFound(ResourceKind::Attachment) => "Attachment not found".into(),
+        Error::NotFound(ResourceKind::Group) => "Group not found".into(),
+        Error::NotFound(ResourceKind::Message) => "Message not found".into(),
         Error::Ended => "Session expired".into(),
         Error::Forbidden => "Access denied".into(),
         Error::Invalid { field, reason } => format!("{field} {reason}").into(),
-        Error::Conflict(state) => sentence(state).into(),
+        Error::Conflict(state) => capitalized(state).into(),
         Error::TooLarge { limit_bytes } => format!("The file is larger than {limit_bytes} bytes").into(),
         Error::TooLong { field, limit_bytes } => format!("{field} is longer than {limit_bytes} bytes").into(),
         Error::WrongType { expected } => format!("The file is not of the type {expected}").into(),
@@ -62,31 +64,31 @@ fn words(error: &Error) -> Cow<'static, str> {
 pub(super) enum HttpFailure {
     /// The request is invalid; `error` says how.
     #[oai(status = 400, content_type = "application/json")]
-    BadRequest(Json<Refusal>),
+    BadRequest(Json<ErrorResult>),
     /// "Session expired" if a login is needed, else "Access denied".
     #[oai(status = 403, content_type = "application/json")]
-    Forbidden(Json<Refusal>),
+    Forbidden(Json<ErrorResult>),
     /// The file or thread does not exist.
     #[oai(status = 404, content_type = "application/json")]
-    NotFound(Json<Refusal>),
+    NotFound(Json<ErrorResult>),
     /// The resource's state does not allow the operation.
     #[oai(status = 409, content_type = "application/json")]
-    Conflict(Json<Refusal>),
+    Conflict(Json<ErrorResult>),
     /// The file or a text exceeds the size limit.
     #[oai(status = 413, content_type = "application/json")]
-    TooLarge(Json<Refusal>),
+    TooLarge(Json<ErrorResult>),
     /// The file does not have the requested range; `Content-Range` gives its size.
     #[oai(status = 416, content_type = "application/json")]
-    Beyond(Json<Refusal>, #[oai(header = "Content-Range")] String),
+    Beyond(Json<ErrorResult>, #[oai(header = "Content-Range")] String),
     /// Too many concurrent requests of the caller, or its rate limit is exceeded; then `Retry-After` gives the seconds to wait.
     #[oai(status = 429, content_type = "application/json")]
-    TooMany(Json<Refusal>, #[oai(header = "Retry-After")] Option<u64>),
+    TooMany(Json<ErrorResult>, #[oai(header = "Retry-After")] Option<u64>),
     /// Internal error; `error` ends with an id that is also in the server's log.
     #[oai(status = 500, content_type = "application/json")]
-    Internal(Json<Refusal>),
+    Internal(Json<ErrorResult>),
     /// The server cannot reach its store, has no memory to spare, or is shutting down.
     #[oai(status = 503, content_type = "application/json")]
-    Unavailable(Json<Refusal>),
+    Unavailable(Json<ErrorResult>),
 }
 
 impl HttpFailure {
@@ -107,15 +109,15 @@ impl HttpFailure {
     }
 }
 
-impl From<Beyond> for HttpFailure {
-    fn from(beyond: Beyond) -> Self {
+impl From<RangeNotSatisfiable> for HttpFailure {
+    fn from(beyond: RangeNotSatisfiable) -> Self {
         Self::Beyond(refusal(format!("The file has {} bytes", beyond.size_bytes)), beyond.content_range())
     }
 }
 
 impl From<Error> for HttpFailure {
     fn from(error: Error) -> Self {
-        let text = words(&error);
+        let text = error_text(&error);
         let traced = |correlation: String| refusal(format!("{text} ({correlation})"));
         match &error {
             Error::NotFound(_) => Self::NotFound(refusal(text)),
@@ -135,7 +137,7 @@ impl From<&auth::Error> for HttpFailure {
         match error {
             auth::Error::Expired
             | auth::Error::Denied
-            | auth::Error::Refused(_)
+            | auth::Error::InvalidToken(_)
             | auth::Error::NotConfigured(_)
             | auth::Error::TooManyAttempts { .. }
             | auth::Error::TooFast { .. }
@@ -146,6 +148,6 @@ impl From<&auth::Error> for HttpFailure {
     }
 }
 
-fn refusal(text: impl Into<String>) -> Json<Refusal> {
-    Json(Refusal { error: text.into() })
+fn refusal(text: impl Into<String>) -> Json<ErrorResult> {
+    Json(ErrorResult { error: text.into() })
 }

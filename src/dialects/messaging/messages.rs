@@ -5,35 +5,35 @@ use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
 use storage::{AttachmentId, ConversationId, MessageId, MessageType, Page};
 
-use super::{Reply, Tag, failure, page_size, wire::Message};
+use super::{MessagingReply, Tag, failure, page_size, wire::Message};
 use crate::{
     chat::{Draft, Error},
     dialects::{
-        House, body,
-        jsonrpc::{Call, Failure, Fault},
+        AppContext, body,
+        jsonrpc::{Call, CallFailure, Fault},
         loose::{Int, IntList, Ints, Text},
         odoo_time,
-        page::fitting,
+        page::truncated_to_page,
         session::Session,
     },
 };
 
-pub(super) struct Messages(pub(super) House);
+pub(super) struct MessagingMessagesApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
-impl Messages {
+impl MessagingMessagesApi {
     /// Lists messages
     ///
     /// A page of a thread of the caller, newest first. `before_id` is a cursor (keyset pagination); with it, `offset` is ignored.
     /// A page with `before_id` ends at 1 MiB, so it may be shorter than `limit`: continue with its last id as `before_id` until a
     /// page is empty.
     #[oai(path = "/messages", method = "post", operation_id = "messaging_messages")]
-    async fn list(&self, request: &Request, call: Call<ListParams>, session: Session) -> Reply<MessageList> {
+    async fn list(&self, request: &Request, call: Call<MessageListParams>, session: Session) -> MessagingReply<MessageList> {
         let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             let thread = ConversationId(params.thread_id.required("thread_id", "thread_id is required")?);
             let limit = page_size(params.limit, 50)?;
-            let offset = params.offset.natural("offset", 0)?;
+            let offset = params.offset.non_negative("offset", 0)?;
             let page = match params.before_id.optional("before_id")? {
                 Some(id) => Page::Before { id: MessageId(id), limit },
                 None => Page::Newest { offset, limit },
@@ -41,7 +41,7 @@ impl Messages {
             account.reserve(self.0.page_bytes(limit)).await.map_err(Fault::refused)?;
             let (thread, messages) = self.0.chat.history(&login, thread, page).await.map_err(failure)?;
             let messages = Message::all(messages, login.partner, &self.0);
-            let messages = if let Page::Before { .. } = page { fitting(messages, 1) } else { messages };
+            let messages = if let Page::Before { .. } = page { truncated_to_page(messages, 1) } else { messages };
             Ok(MessageList { messages, thread_id: thread.id.0, thread_name: thread.name })
         })
         .await
@@ -55,7 +55,7 @@ impl Messages {
     /// A `client_key` makes the call idempotent: a retry with the same key, body and attachments stores nothing new and gets the
     /// first answer, for a day by default. Other content under the same key is a new message.
     #[oai(path = "/message/send", method = "post", operation_id = "messaging_message_send")]
-    async fn send(&self, call: Call<SendParams>, session: Session) -> Reply<Sent> {
+    async fn send(&self, call: Call<SendParams>, session: Session) -> MessagingReply<SentMessage> {
         call.logged_in(session, |login, params| async move {
             const MISSING: &str = "thread_id and body are required";
             let thread = ConversationId(params.thread_id.required("thread_id", MISSING)?);
@@ -69,10 +69,10 @@ impl Messages {
                 ..Draft::new(MessageType::Text, body)
             };
             let sent = self.0.chat.send(&login, thread, draft).await.map_err(|error| match error {
-                Error::Invalid { field: "body", .. } if is_blank => Failure::refusal(MISSING),
+                Error::Invalid { field: "body", .. } if is_blank => CallFailure::refusal(MISSING),
                 error => failure(error),
             })?;
-            Ok(Sent { success: true, message_id: sent.message.id.0, created_date: odoo_time(sent.message.created_at) })
+            Ok(SentMessage { success: true, message_id: sent.message.id.0, created_date: odoo_time(sent.message.created_at) })
         })
         .await
     }
@@ -82,16 +82,16 @@ impl Messages {
     /// Each message and all before it in its thread. `marked_count` is the number of messages of others that became read;
     /// messages in threads of others are not counted.
     #[oai(path = "/message/read", method = "post", operation_id = "messaging_message_read")]
-    async fn read(&self, call: Call<ReadParams>, session: Session) -> Reply<Marked> {
+    async fn read(&self, call: Call<ReadParams>, session: Session) -> MessagingReply<MarkReadResult> {
         call.logged_in(session, |login, params| async move {
             let mut ids = params.message_ids.optional("message_ids")?.unwrap_or_default().all("message_ids")?;
             ids.extend(params.message_id.optional("message_id")?);
             if ids.is_empty() {
-                return Err(Failure::refusal("message_id or message_ids required"));
+                return Err(CallFailure::refusal("message_id or message_ids required"));
             }
             let messages: Vec<_> = ids.into_iter().map(MessageId).collect();
             let marked_count = self.0.chat.mark_read(&login, &messages).await.map_err(failure)?;
-            Ok(Marked { success: true, marked_count })
+            Ok(MarkReadResult { success: true, marked_count })
         })
         .await
     }
@@ -100,7 +100,7 @@ impl Messages {
 /// A page of a thread's messages.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingMessagesParams", example)]
-struct ListParams {
+struct MessageListParams {
     thread_id: Int,
     /// 50 by default, at most 200.
     limit: Int,
@@ -110,9 +110,9 @@ struct ListParams {
     before_id: Int,
 }
 
-impl Example for ListParams {
+impl Example for MessageListParams {
     fn example() -> Self {
-        Self { thread_id: Int::Given(1), limit: Int::Given(50), offset: Int::Given(0), before_id: Int::Missing }
+        Self { thread_id: Int::Present(1), limit: Int::Present(50), offset: Int::Present(0), before_id: Int::Missing }
     }
 }
 
@@ -142,8 +142,8 @@ struct SendParams {
 impl Example for SendParams {
     fn example() -> Self {
         Self {
-            thread_id: Int::Given(1),
-            body: Text::Given("Hello".into()),
+            thread_id: Int::Present(1),
+            body: Text::Present("Hello".into()),
             attachment_ids: Ints::Missing,
             client_key: Text::Missing,
             reply_to: Int::Missing,
@@ -153,7 +153,7 @@ impl Example for SendParams {
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingSent")]
-struct Sent {
+struct SentMessage {
     success: bool,
     message_id: i64,
     /// `YYYY-MM-DD HH:MM:SS`, UTC.
@@ -170,13 +170,13 @@ struct ReadParams {
 
 impl Example for ReadParams {
     fn example() -> Self {
-        Self { message_id: Int::Missing, message_ids: Ints::Given(IntList { numbers: vec![14, 15], others: false }) }
+        Self { message_id: Int::Missing, message_ids: Ints::Present(IntList { numbers: vec![14, 15], has_others: false }) }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingMarked")]
-pub(super) struct Marked {
+pub(super) struct MarkReadResult {
     pub(super) success: bool,
     /// Number of messages that became read.
     pub(super) marked_count: i64,

@@ -20,8 +20,8 @@ use poem_openapi::{OpenApi, Tags};
 pub use error::failure;
 
 use super::{
-    House,
-    jsonrpc::{self, Failure, OrRefusal},
+    AppContext,
+    jsonrpc::{self, CallFailure, OrRefusal},
     loose::Int,
 };
 use crate::shares::NoShare;
@@ -40,18 +40,18 @@ pub fn bad_request(text: &'static str) -> Response {
 const MAX_PAGE: u64 = 200;
 
 /// All routes of the dialect.
-pub fn api(house: &House) -> impl OpenApi + use<> {
+pub fn api(house: &AppContext) -> impl OpenApi + use<> {
     (
-        threads::Threads(house.clone()),
-        people::People(house.clone()),
-        messages::Messages(house.clone()),
-        changes::Changes(house.clone()),
-        search::Search(house.clone()),
-        attachments::Attachments(house.clone()),
-        polls::Polls(house.clone()),
-        notifications::Notifications(house.clone()),
-        typing::Typing(house.clone()),
-        presence::Presence(house.clone()),
+        threads::ThreadsApi(house.clone()),
+        people::PeopleApi(house.clone()),
+        messages::MessagingMessagesApi(house.clone()),
+        changes::MessageChangesApi(house.clone()),
+        search::MessageSearchApi(house.clone()),
+        attachments::AttachmentsApi(house.clone()),
+        polls::PollsApi(house.clone()),
+        notifications::NotificationsApi(house.clone()),
+        typing::TypingApi(house.clone()),
+        presence::PresenceApi(house.clone()),
     )
 }
 
@@ -64,11 +64,11 @@ enum Tag {
 }
 
 /// Response of a route; refusals are sent as results.
-type Reply<R> = jsonrpc::Reply<R, OrRefusal<R>>;
+type MessagingReply<R> = jsonrpc::Reply<R, OrRefusal<R>>;
 
 /// Page size; 0 means the default.
-fn page_size(limit: Int, default: u64) -> Result<usize, Failure> {
-    let limit = match limit.natural("limit", 0)? {
+fn page_size(limit: Int, default: u64) -> Result<usize, CallFailure> {
+    let limit = match limit.non_negative("limit", 0)? {
         0 => default,
         limit => limit.min(MAX_PAGE),
     };

@@ -4,26 +4,26 @@ use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
 use storage::{ConversationId, InboxEntry, UnreadTotals};
 
-use super::{Reply, Tag, failure, messages::Marked};
+use super::{MessagingReply, Tag, failure, messages::MarkReadResult};
 use crate::dialects::{
-    House,
-    jsonrpc::{Call, Nothing},
+    AppContext,
+    jsonrpc::{Call, NoJsonRpcParams},
     loose::Int,
     session::Session,
 };
 
-pub(super) struct Notifications(pub(super) House);
+pub(super) struct NotificationsApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
-impl Notifications {
+impl NotificationsApi {
     /// Counts unread messages
     ///
     /// In all threads of the caller, by thread type.
     #[oai(path = "/notifications/count", method = "post", operation_id = "messaging_notifications_count")]
-    async fn count(&self, call: Call<Nothing>, session: Session) -> Reply<Counts> {
+    async fn count(&self, call: Call<NoJsonRpcParams>, session: Session) -> MessagingReply<NotificationCounts> {
         call.logged_in(session, |login, _| async move {
             let totals = self.0.chat.unread_totals(&login).await.map_err(failure)?;
-            Ok(Counts::from(totals))
+            Ok(NotificationCounts::from(totals))
         })
         .await
     }
@@ -33,11 +33,11 @@ impl Notifications {
     /// In one thread of the caller, or, without `thread_id`, in all. `marked_count` is the number of messages of others that
     /// became read.
     #[oai(path = "/notifications/mark_all_read", method = "post", operation_id = "messaging_mark_all_read")]
-    async fn mark_all_read(&self, call: Call<MarkAllParams>, session: Session) -> Reply<Marked> {
+    async fn mark_all_read(&self, call: Call<MarkAllParams>, session: Session) -> MessagingReply<MarkReadResult> {
         call.logged_in(session, |login, params| async move {
             let thread = params.thread_id.optional("thread_id")?.map(ConversationId);
             let marked_count = self.0.chat.mark_all_read(&login, thread).await.map_err(failure)?;
-            Ok(Marked { success: true, marked_count })
+            Ok(MarkReadResult { success: true, marked_count })
         })
         .await
     }
@@ -46,11 +46,11 @@ impl Notifications {
     ///
     /// Only threads of the caller that hold unread messages, most recent first.
     #[oai(path = "/unread/count", method = "post", operation_id = "messaging_unread_count")]
-    async fn unread(&self, call: Call<Nothing>, session: Session) -> Reply<Unread> {
+    async fn unread(&self, call: Call<NoJsonRpcParams>, session: Session) -> MessagingReply<UnreadCounts> {
         call.logged_in(session, |login, _| async move {
             let threads = self.0.chat.unread(&login).await.map_err(failure)?;
             let unread_count = threads.iter().map(|thread| thread.unread).sum();
-            Ok(Unread { unread_count, unread_by_thread: threads.into_iter().map(UnreadThread::from).collect() })
+            Ok(UnreadCounts { unread_count, unread_by_thread: threads.into_iter().map(UnreadThread::from).collect() })
         })
         .await
     }
@@ -58,7 +58,7 @@ impl Notifications {
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingCounts")]
-struct Counts {
+struct NotificationCounts {
     total_count: i64,
     by_type: CountsByType,
 }
@@ -72,7 +72,7 @@ struct CountsByType {
     sms: i64,
 }
 
-impl From<UnreadTotals> for Counts {
+impl From<UnreadTotals> for NotificationCounts {
     fn from(UnreadTotals { chat, group, sms }: UnreadTotals) -> Self {
         Self { total_count: chat + group + sms, by_type: CountsByType { chat, group, sms } }
     }
@@ -88,13 +88,13 @@ struct MarkAllParams {
 
 impl Example for MarkAllParams {
     fn example() -> Self {
-        Self { thread_id: Int::Given(1) }
+        Self { thread_id: Int::Present(1) }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingUnread")]
-struct Unread {
+struct UnreadCounts {
     unread_count: i64,
     unread_by_thread: Vec<UnreadThread>,
 }

@@ -4,39 +4,39 @@ use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
 use storage::Person;
 
-use super::{Reply, Tag, failure, page_size, wire::Contact};
+use super::{MessagingReply, Tag, failure, page_size, wire::Contact};
 use crate::{
     chat::PreferredId,
     config::PartnerOrUser,
     dialects::{
-        House,
-        jsonrpc::{Call, Failure},
+        AppContext,
+        jsonrpc::{Call, CallFailure},
         loose::{Int, Text},
         session::Session,
     },
 };
 
-pub(super) struct People(pub(super) House);
+pub(super) struct PeopleApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
-impl People {
+impl PeopleApi {
     /// Searches people
     ///
     /// Finds people whose name, email or phone contains `query` (case-insensitive), sorted by name.
     #[oai(path = "/partners/search", method = "post", operation_id = "messaging_partners_search")]
-    async fn search(&self, call: Call<SearchParams>, session: Session) -> Reply<Found> {
+    async fn search(&self, call: Call<PeopleSearchParams>, session: Session) -> MessagingReply<PeopleSearchResult> {
         call.logged_in(session, |login, params| async move {
             let query = params.query.required("query", "query parameter is required")?;
             let limit = page_size(params.limit, 20)?;
             let people = self.0.chat.search_people(&login, &query, limit).await.map_err(failure)?;
-            Ok(Found { partners: people.into_iter().map(Contact::from).collect() })
+            Ok(PeopleSearchResult { partners: people.into_iter().map(Contact::from).collect() })
         })
         .await
     }
 }
 
 /// Resolves ids of users or partners to people. A setting says which of the two an ambiguous id means.
-pub(super) async fn resolve(house: &House, ids: &[i64]) -> Result<Vec<Person>, Failure> {
+pub(super) async fn resolve(house: &AppContext, ids: &[i64]) -> Result<Vec<Person>, CallFailure> {
     let preferred = match house.config.messaging.preferred_id {
         PartnerOrUser::User => PreferredId::User,
         PartnerOrUser::Partner => PreferredId::Partner,
@@ -47,20 +47,20 @@ pub(super) async fn resolve(house: &House, ids: &[i64]) -> Result<Vec<Person>, F
 /// A search for people.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingSearchParams", example)]
-struct SearchParams {
+struct PeopleSearchParams {
     query: Text,
     /// 20 by default, at most 200.
     limit: Int,
 }
 
-impl Example for SearchParams {
+impl Example for PeopleSearchParams {
     fn example() -> Self {
-        Self { query: Text::Given("peer".into()), limit: Int::Given(20) }
+        Self { query: Text::Present("peer".into()), limit: Int::Present(20) }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingFound")]
-struct Found {
+struct PeopleSearchResult {
     partners: Vec<Contact>,
 }

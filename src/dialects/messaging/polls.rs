@@ -9,30 +9,35 @@ use serde::Serialize;
 use storage::{ConversationId, InboxEntry, MessageId, PartnerId};
 use tokio::time::Instant;
 
-use super::{Reply, Tag, failure, wire::Message};
+use super::{MessagingReply, Tag, failure, wire::Message};
 use crate::{
     chat::text_for,
     dialects::{
-        House, body,
-        jsonrpc::{Call, Failure},
+        AppContext, body,
+        jsonrpc::{Call, CallFailure},
         loose::{Int, Text},
         odoo_time,
-        page::fitting,
+        page::truncated_to_page,
         session::{Session, fault},
     },
 };
 
-pub(super) struct Polls(pub(super) House);
+pub(super) struct PollsApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
-impl Polls {
+impl PollsApi {
     /// Waits for messages of a thread
     ///
     /// Long polling. With `last_message_id` (0 included): returns the messages with a larger id, oldest first, at most 100 and 1
     /// MiB at a time; waits for one if there is none yet. Without it: waits for new messages only. After `timeout` seconds the
     /// answer is empty. An error response is delayed by one second.
     #[oai(path = "/poll/messages", method = "post", operation_id = "messaging_poll_messages")]
-    async fn messages(&self, request: &Request, call: Call<MessagesParams>, session: Session) -> Reply<NewMessages> {
+    async fn messages(
+        &self,
+        request: &Request,
+        call: Call<MessagePollParams>,
+        session: Session,
+    ) -> MessagingReply<MessagePollResult> {
         let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             let thread = ConversationId(params.thread_id.required("thread_id", "thread_id is required")?);
@@ -42,8 +47,8 @@ impl Polls {
             let messages = messages.await.map_err(failure)?;
             let messages = Message::all(messages, login.partner, &self.0);
             // A client without a cursor could not fetch the rest, so its page is not cut.
-            let messages = if after.is_some() { fitting(messages, 1) } else { messages };
-            Ok(NewMessages { has_new: !messages.is_empty(), count: messages.len(), messages })
+            let messages = if after.is_some() { truncated_to_page(messages, 1) } else { messages };
+            Ok(MessagePollResult { has_new: !messages.is_empty(), count: messages.len(), messages })
         })
         .await
     }
@@ -55,20 +60,25 @@ impl Polls {
     /// `last_check`, messages that others have posted after that time are the updates instead. After `timeout` seconds the answer
     /// is empty. An error response is delayed by one second.
     #[oai(path = "/poll/updates", method = "post", operation_id = "messaging_poll_updates")]
-    async fn updates(&self, request: &Request, call: Call<UpdatesParams>, session: Session) -> Reply<Updates> {
+    async fn updates(
+        &self,
+        request: &Request,
+        call: Call<UpdatePollParams>,
+        session: Session,
+    ) -> MessagingReply<UpdatePollResult> {
         let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             let deadline = deadline(params.timeout)?;
             let since = match params.last_check.optional("last_check")? {
-                Some(text) => Some(time(text.trim()).ok_or(Failure::refusal("last_check must be a time in ISO 8601"))?),
+                Some(text) => Some(time(text.trim()).ok_or(CallFailure::refusal("last_check must be a time in ISO 8601"))?),
                 None => None,
             };
             // The cursor is stored before waiting, so that a client that disconnects meanwhile misses nothing.
-            let told = self.0.auth.told(&login, self.0.chat.position()).await.map_err(|error| fault(&error))?;
+            let told = self.0.auth.cursor(&login, self.0.chat.position()).await.map_err(|error| fault(&error))?;
             let updates = self.0.chat.updates(&login, Some(told), since, deadline, || account.give_turn_back());
             let updates = updates.await.map_err(failure)?;
-            self.0.auth.tell(&login, updates.position, !updates.changed.is_empty()).await;
-            Ok(Updates {
+            self.0.auth.advance_cursor(&login, updates.position, !updates.changed.is_empty()).await;
+            Ok(UpdatePollResult {
                 has_updates: !updates.changed.is_empty(),
                 unread_count: updates.unread.chat + updates.unread.group + updates.unread.sms,
                 threads_with_updates: updates.changed.into_iter().map(|entry| ThreadUpdate::of(entry, login.partner)).collect(),
@@ -79,7 +89,7 @@ impl Polls {
 }
 
 /// Deadline of a poll: after 30 seconds by default, after 60 at most.
-fn deadline(timeout: Int) -> Result<Instant, Failure> {
+fn deadline(timeout: Int) -> Result<Instant, CallFailure> {
     let seconds = timeout.optional("timeout")?.unwrap_or(30).clamp(0, 60);
     Ok(Instant::now() + Duration::from_secs(seconds.unsigned_abs()))
 }
@@ -97,7 +107,7 @@ fn time(text: &str) -> Option<DateTime<Utc>> {
 /// Thread, cursor and time-out of a poll for messages.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingPollMessagesParams", example)]
-struct MessagesParams {
+struct MessagePollParams {
     thread_id: Int,
     /// The newest message that the caller has; 0 for none.
     last_message_id: Int,
@@ -105,15 +115,15 @@ struct MessagesParams {
     timeout: Int,
 }
 
-impl Example for MessagesParams {
+impl Example for MessagePollParams {
     fn example() -> Self {
-        Self { thread_id: Int::Given(1), last_message_id: Int::Given(5), timeout: Int::Given(30) }
+        Self { thread_id: Int::Present(1), last_message_id: Int::Present(5), timeout: Int::Present(30) }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingNewMessages")]
-struct NewMessages {
+struct MessagePollResult {
     has_new: bool,
     count: usize,
     messages: Vec<Message>,
@@ -122,22 +132,22 @@ struct NewMessages {
 /// Start and time-out of a poll for updates.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingPollUpdatesParams", example)]
-struct UpdatesParams {
+struct UpdatePollParams {
     /// Seconds, from 0 to 60; 30 by default.
     timeout: Int,
     /// A time in ISO 8601; UTC if it names no zone.
     last_check: Text,
 }
 
-impl Example for UpdatesParams {
+impl Example for UpdatePollParams {
     fn example() -> Self {
-        Self { timeout: Int::Given(30), last_check: Text::Missing }
+        Self { timeout: Int::Present(30), last_check: Text::Missing }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingUpdates")]
-struct Updates {
+struct UpdatePollResult {
     has_updates: bool,
     /// Unread messages in all threads of the caller.
     unread_count: i64,

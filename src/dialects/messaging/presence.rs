@@ -4,40 +4,40 @@ use poem_openapi::{Enum, Object, OpenApi, types::Example};
 use serde::Serialize;
 
 use super::{
-    Reply, Tag, failure,
+    MessagingReply, Tag, failure,
     people::resolve,
     wire::{id_of, user_of},
 };
 use crate::{
     chat::{self, PersonPresence},
     dialects::{
-        House,
-        jsonrpc::{Call, Failure},
+        AppContext,
+        jsonrpc::{Call, CallFailure},
         loose::{IntList, Ints, Text},
         odoo_time,
         session::Session,
     },
 };
 
-pub(super) struct Presence(pub(super) House);
+pub(super) struct PresenceApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
-impl Presence {
+impl PresenceApi {
     /// Sets the caller's presence
     ///
     /// `away` and `offline` last until the next update or login. `online` restores the status that follows from the caller's
     /// activity.
     #[oai(path = "/presence/update", method = "post", operation_id = "messaging_presence_update")]
-    async fn update(&self, call: Call<UpdateParams>, session: Session) -> Reply<Updated> {
+    async fn update(&self, call: Call<UpdateParams>, session: Session) -> MessagingReply<UpdatedPresence> {
         call.logged_in(session, |login, params| async move {
             let status = match params.status.optional("status")?.as_deref() {
-                None | Some("online") => chat::Status::Online,
-                Some("away") => chat::Status::Away,
-                Some("offline") => chat::Status::Offline,
-                Some(_) => return Err(Failure::refusal("status must be online, away or offline")),
+                None | Some("online") => chat::PresenceState::Online,
+                Some("away") => chat::PresenceState::Away,
+                Some("offline") => chat::PresenceState::Offline,
+                Some(_) => return Err(CallFailure::refusal("status must be online, away or offline")),
             };
             self.0.chat.set_status(&login, status).await.map_err(failure)?;
-            Ok(Updated { success: true, partner_id: login.partner.0, user_id: login.user.0, status: status.into() })
+            Ok(UpdatedPresence { success: true, partner_id: login.partner.0, user_id: login.user.0, status: status.into() })
         })
         .await
     }
@@ -46,18 +46,18 @@ impl Presence {
     ///
     /// In the order asked; unknown ids are left out.
     #[oai(path = "/presence/status", method = "post", operation_id = "messaging_presence_status")]
-    async fn status(&self, call: Call<StatusParams>, session: Session) -> Reply<Present> {
+    async fn status(&self, call: Call<StatusParams>, session: Session) -> MessagingReply<PresenceList> {
         call.logged_in(session, |_, params| async move {
             let ids = params.partner_ids.required("partner_ids", "partner_ids required")?.all("partner_ids")?;
             if ids.is_empty() {
-                return Err(Failure::refusal("partner_ids required"));
+                return Err(CallFailure::refusal("partner_ids required"));
             }
             let people = resolve(&self.0, &ids).await?;
             if people.is_empty() {
-                return Err(Failure::refusal("No valid partners found"));
+                return Err(CallFailure::refusal("No valid partners found"));
             }
             let presence = self.0.chat.presence(people).await.map_err(failure)?;
-            Ok(Present { presence: presence.into_iter().map(PartnerPresence::from).collect() })
+            Ok(PresenceList { presence: presence.into_iter().map(PartnerPresence::from).collect() })
         })
         .await
     }
@@ -67,18 +67,18 @@ impl Presence {
 #[derive(Clone, Copy, Debug, Enum, Serialize)]
 #[oai(rename = "MessagingStatus", rename_all = "snake_case")]
 #[serde(rename_all = "snake_case")]
-enum Status {
+enum PresenceStatus {
     Online,
     Away,
     Offline,
 }
 
-impl From<chat::Status> for Status {
-    fn from(status: chat::Status) -> Self {
+impl From<chat::PresenceState> for PresenceStatus {
+    fn from(status: chat::PresenceState) -> Self {
         match status {
-            chat::Status::Online => Self::Online,
-            chat::Status::Away => Self::Away,
-            chat::Status::Offline => Self::Offline,
+            chat::PresenceState::Online => Self::Online,
+            chat::PresenceState::Away => Self::Away,
+            chat::PresenceState::Offline => Self::Offline,
         }
     }
 }
@@ -93,17 +93,17 @@ struct UpdateParams {
 
 impl Example for UpdateParams {
     fn example() -> Self {
-        Self { status: Text::Given("away".into()) }
+        Self { status: Text::Present("away".into()) }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingPresenceUpdated")]
-struct Updated {
+struct UpdatedPresence {
     success: bool,
     partner_id: i64,
     user_id: i64,
-    status: Status,
+    status: PresenceStatus,
 }
 
 /// The people to look up.
@@ -116,13 +116,13 @@ struct StatusParams {
 
 impl Example for StatusParams {
     fn example() -> Self {
-        Self { partner_ids: Ints::Given(IntList { numbers: vec![6, 7], others: false }) }
+        Self { partner_ids: Ints::Present(IntList { numbers: vec![6, 7], has_others: false }) }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingPresent")]
-struct Present {
+struct PresenceList {
     presence: Vec<PartnerPresence>,
 }
 
@@ -136,7 +136,7 @@ struct PartnerPresence {
     partner_id: i64,
     #[oai(nullable)]
     user_id: Option<i64>,
-    status: Status,
+    status: PresenceStatus,
     /// `YYYY-MM-DD HH:MM:SS`, UTC; null if the person was never online.
     #[oai(nullable)]
     last_seen: Option<String>,

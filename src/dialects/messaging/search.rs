@@ -4,42 +4,45 @@ use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
 use storage::{ConversationId, MessageId};
 
-use super::{Reply, Tag, failure, page_size, wire::Message};
+use super::{MessagingReply, Tag, failure, page_size, wire::Message};
 use crate::{
-    chat::Query,
+    chat::MessageQuery,
     dialects::{
-        House,
+        AppContext,
         jsonrpc::Call,
         loose::{Int, Text},
-        page::fitting,
+        page::truncated_to_page,
         session::Session,
     },
 };
 
 /// Most messages per response.
-const MOST: usize = 100;
+const MAX_RESULTS: usize = 100;
 
-pub(super) struct Search(pub(super) House);
+pub(super) struct MessageSearchApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
-impl Search {
+impl MessageSearchApi {
     /// Searches messages
     ///
     /// Finds messages that contain `query` (case-insensitive) in the caller's threads, or in one of them, newest first. An answer
     /// holds at most 1 MiB, so it may be shorter than `limit`: continue with its last id as `before_id` until an answer is empty.
-    /// A search scans at most 50,000 messages, or 64 MiB of text, from the newest or from `before_id` on; `complete` is false if
+    /// A search scans at most 50,000 messages, or 64 MiB of text, from the newest or from `before_id` on; `is_complete` is false if
     /// it stopped there.
     #[oai(path = "/messages/search", method = "post", operation_id = "messaging_messages_search")]
-    async fn search(&self, call: Call<SearchParams>, session: Session) -> Reply<Found> {
+    async fn search(&self, call: Call<MessageSearchParams>, session: Session) -> MessagingReply<MessageSearchResult> {
         call.logged_in(session, |login, params| async move {
-            let query = Query {
+            let query = MessageQuery {
                 text: params.query.required("query", "query parameter is required")?,
                 of: params.thread_id.optional("thread_id")?.map(ConversationId),
                 before: params.before_id.optional("before_id")?.map(MessageId),
-                limit: page_size(params.limit, 20)?.min(MOST),
+                limit: page_size(params.limit, 20)?.min(MAX_RESULTS),
             };
             let found = self.0.chat.search_messages(&login, query).await.map_err(failure)?;
-            Ok(Found { messages: fitting(Message::all(found.messages, login.partner, &self.0), 1), complete: found.complete })
+            Ok(MessageSearchResult {
+                messages: truncated_to_page(Message::all(found.messages, login.partner, &self.0), 1),
+                complete: found.is_complete,
+            })
         })
         .await
     }
@@ -48,7 +51,7 @@ impl Search {
 /// A search for messages.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingMessagesSearchParams", example)]
-struct SearchParams {
+struct MessageSearchParams {
     /// From 3 characters to 256 bytes.
     query: Text,
     /// A thread of the caller; all of them if missing.
@@ -59,15 +62,15 @@ struct SearchParams {
     limit: Int,
 }
 
-impl Example for SearchParams {
+impl Example for MessageSearchParams {
     fn example() -> Self {
-        Self { query: Text::Given("hello".into()), thread_id: Int::Missing, before_id: Int::Missing, limit: Int::Given(20) }
+        Self { query: Text::Present("hello".into()), thread_id: Int::Missing, before_id: Int::Missing, limit: Int::Present(20) }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingMessagesFound")]
-struct Found {
+struct MessageSearchResult {
     /// Newest first.
     messages: Vec<Message>,
     /// False if the scan ended at its limit, so that older messages were not searched.

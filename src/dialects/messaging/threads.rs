@@ -5,37 +5,37 @@ use serde::Serialize;
 use storage::{ConversationId, PartnerId, ThreadType};
 
 use super::{
-    Reply, Tag, failure,
+    MessagingReply, Tag, failure,
     people::resolve,
     wire::{Contact, Participant, ThreadKind, user_of},
 };
 use crate::{
-    chat::{self, InboxLine, NewThread, Thing, text_for},
+    chat::{self, InboxLine, NewThread, ResourceKind, text_for},
     dialects::{
-        House,
-        jsonrpc::{Call, Failure, Nothing},
+        AppContext,
+        jsonrpc::{Call, CallFailure, NoJsonRpcParams},
         loose::{Int, IntList, Ints, PathInt, Text},
         odoo_time,
         session::Session,
     },
 };
 
-pub(super) struct Threads(pub(super) House);
+pub(super) struct ThreadsApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/api/messaging", tag = "Tag::Messaging")]
-impl Threads {
+impl ThreadsApi {
     /// Lists threads
     ///
     /// The caller's threads, most recent message first. An unknown `thread_type` gives an empty list.
     #[oai(path = "/threads", method = "post", operation_id = "messaging_threads")]
-    async fn list(&self, call: Call<ListParams>, session: Session) -> Reply<ThreadList> {
+    async fn list(&self, call: Call<ThreadListParams>, session: Session) -> MessagingReply<ThreadList> {
         call.logged_in(session, |login, params| async move {
             let thread_type = match params.thread_type.optional("thread_type")?.as_deref().map(ThreadType::parse) {
                 Some(None) => return Ok(ThreadList { threads: Vec::new() }),
                 known => known.flatten(),
             };
             let lines = self.0.chat.inbox(&login, thread_type).await.map_err(failure)?;
-            Ok(ThreadList { threads: lines.into_iter().map(|line| Thread::of(line, login.partner)).collect() })
+            Ok(ThreadList { threads: lines.into_iter().map(|line| ThreadSummary::of(line, login.partner)).collect() })
         })
         .await
     }
@@ -44,20 +44,20 @@ impl Threads {
     ///
     /// The caller is always a participant. Unknown ids in `partner_ids` are ignored.
     #[oai(path = "/thread/create", method = "post", operation_id = "messaging_thread_create")]
-    async fn create(&self, call: Call<CreateParams>, session: Session) -> Reply<Created> {
+    async fn create(&self, call: Call<CreateParams>, session: Session) -> MessagingReply<CreatedThread> {
         call.logged_in(session, |login, params| async move {
             let name = params.name.optional("name")?.filter(|name| !name.trim().is_empty());
-            let name = name.ok_or(Failure::refusal("name is required"))?;
+            let name = name.ok_or(CallFailure::refusal("name is required"))?;
             let thread_type = match params.thread_type.optional("thread_type")? {
                 None => ThreadType::Chat,
-                Some(word) => ThreadType::parse(&word).ok_or(Failure::refusal("thread_type must be chat, group or sms"))?,
+                Some(word) => ThreadType::parse(&word).ok_or(CallFailure::refusal("thread_type must be chat, group or sms"))?,
             };
             let IntList { numbers, .. } = params.partner_ids.optional("partner_ids")?.unwrap_or_default();
             let people = resolve(&self.0, &numbers).await?;
             let participants = people.iter().map(|person| person.partner.id).collect();
             let new = NewThread { name, thread_type, participants };
             let thread = self.0.chat.create_conversation(&login, new).await.map_err(failure)?;
-            Ok(Created { success: true, thread_id: thread.id.0, name: thread.name })
+            Ok(CreatedThread { success: true, thread_id: thread.id.0, name: thread.name })
         })
         .await
     }
@@ -66,7 +66,12 @@ impl Threads {
     ///
     /// The participants of a thread of the caller, in the order in which they joined.
     #[oai(path = "/thread/participants/:id", method = "post", operation_id = "messaging_thread_participants")]
-    async fn participants(&self, Path(id): Path<PathInt>, call: Call<Nothing>, session: Session) -> Reply<ThreadPeople> {
+    async fn participants(
+        &self,
+        Path(id): Path<PathInt>,
+        call: Call<NoJsonRpcParams>,
+        session: Session,
+    ) -> MessagingReply<ThreadPeople> {
         call.logged_in(session, |login, _| async move {
             let (thread, people) = self.0.chat.participants(&login, ConversationId(id.0)).await.map_err(failure)?;
             let participants = people.into_iter().map(|participant| participant.person.into()).collect();
@@ -79,16 +84,16 @@ impl Threads {
     ///
     /// Adds a person to a thread of the caller. Idempotent: adding a participant again succeeds.
     #[oai(path = "/thread/add_participant", method = "post", operation_id = "messaging_thread_add_participant")]
-    async fn add_participant(&self, call: Call<AddParams>, session: Session) -> Reply<Added> {
+    async fn add_participant(&self, call: Call<AddParams>, session: Session) -> MessagingReply<AddedParticipant> {
         call.logged_in(session, |login, params| async move {
             const MISSING: &str = "thread_id and partner_id are required";
             let thread_id = params.thread_id.required("thread_id", MISSING)?;
             let id = params.partner_id.required("partner_id", MISSING)?;
             let person = resolve(&self.0, &[id]).await?.pop();
-            let person = person.ok_or_else(|| failure(chat::Error::NotFound(Thing::Partner)))?;
+            let person = person.ok_or_else(|| failure(chat::Error::NotFound(ResourceKind::Partner)))?;
             self.0.chat.add_participant(&login, ConversationId(thread_id), &person).await.map_err(failure)?;
             let (partner_id, user_id) = (person.partner.id.0, user_of(&person));
-            Ok(Added { success: true, thread_id, partner_id, user_id, participant: Participant::from(&person) })
+            Ok(AddedParticipant { success: true, thread_id, partner_id, user_id, participant: Participant::from(&person) })
         })
         .await
     }
@@ -97,27 +102,27 @@ impl Threads {
 /// A filter for threads.
 #[derive(Debug, Object)]
 #[oai(rename = "MessagingThreadsParams", example)]
-struct ListParams {
+struct ThreadListParams {
     /// `chat`, `group` or `sms`; all if missing.
     thread_type: Text,
 }
 
-impl Example for ListParams {
+impl Example for ThreadListParams {
     fn example() -> Self {
-        Self { thread_type: Text::Given("chat".into()) }
+        Self { thread_type: Text::Present("chat".into()) }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingThreads")]
 struct ThreadList {
-    threads: Vec<Thread>,
+    threads: Vec<ThreadSummary>,
 }
 
 /// A thread in the caller's list.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingThread")]
-struct Thread {
+struct ThreadSummary {
     id: i64,
     name: String,
     r#type: ThreadKind,
@@ -130,7 +135,7 @@ struct Thread {
     unread_count: i64,
 }
 
-impl Thread {
+impl ThreadSummary {
     /// Thread as shown to `reader`.
     fn of(InboxLine { entry, people }: InboxLine, reader: PartnerId) -> Self {
         let last_message_date = entry.conversation.last_message_at.map(odoo_time).unwrap_or_default();
@@ -160,16 +165,16 @@ struct CreateParams {
 impl Example for CreateParams {
     fn example() -> Self {
         Self {
-            name: Text::Given("Project".into()),
-            partner_ids: Ints::Given(IntList { numbers: vec![7, 8], others: false }),
-            thread_type: Text::Given("group".into()),
+            name: Text::Present("Project".into()),
+            partner_ids: Ints::Present(IntList { numbers: vec![7, 8], has_others: false }),
+            thread_type: Text::Present("group".into()),
         }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingThreadCreated")]
-struct Created {
+struct CreatedThread {
     success: bool,
     thread_id: i64,
     name: String,
@@ -194,13 +199,13 @@ struct AddParams {
 
 impl Example for AddParams {
     fn example() -> Self {
-        Self { thread_id: Int::Given(1), partner_id: Int::Given(8) }
+        Self { thread_id: Int::Present(1), partner_id: Int::Present(8) }
     }
 }
 
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "MessagingParticipantAdded")]
-struct Added {
+struct AddedParticipant {
     success: bool,
     thread_id: i64,
     partner_id: i64,

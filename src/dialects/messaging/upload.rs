@@ -14,32 +14,32 @@ use url::Url;
 use super::error::HttpFailure;
 use crate::{
     auth::Caller,
-    chat::{Chat, Received},
+    chat::{Chat, ReceivedFile},
     dialects::{
-        House, session,
-        upload::{self, Broken},
+        AppContext, session,
+        upload::{self, FormError},
     },
 };
 
 /// A multipart form of which nothing is read yet.
-pub(super) struct Upload {
-    form: upload::Form,
+pub(super) struct AttachmentUpload {
+    form: upload::MultipartForm,
     origin: Option<HeaderValue>,
     host: Option<HeaderValue>,
 }
 
 /// Contents of the form.
-pub(super) struct Form {
-    pub(super) file: Received,
+pub(super) struct AttachmentForm {
+    pub(super) file: ReceivedFile,
     /// The form's `name`, or else the file's own.
     pub(super) name: String,
     pub(super) thread: Option<ConversationId>,
 }
 
-impl Upload {
+impl AttachmentUpload {
     /// True unless a page of a foreign origin sent the form. Browsers let any page post a form with cookies (cross-site request
     /// forgery), but send `Origin`.
-    pub(super) fn is_ours(&self, house: &House) -> bool {
+    pub(super) fn is_allowed_origin(&self, house: &AppContext) -> bool {
         let Some(origin) = &self.origin else { return true };
         let Ok(origin) = origin.to_str() else { return false };
         let base = Url::parse(&house.base_url).map(|url| url.origin().ascii_serialization());
@@ -50,32 +50,32 @@ impl Upload {
     }
 
     /// Reads the parts in any order; unknown parts are skipped. The file is streamed piece by piece.
-    pub(super) async fn read(mut self, chat: &Chat, caller: &Caller) -> Result<Form, HttpFailure> {
+    pub(super) async fn read(mut self, chat: &Chat, caller: &Caller) -> Result<AttachmentForm, HttpFailure> {
         let (mut file, mut name, mut thread) = (None, None, None);
         while let Some(part) = self.form.next().await? {
             let filename = part.filename();
             match (part.name(), filename) {
                 // The response describes one file.
-                (Some("file"), Some(_)) if file.is_some() => return Err(Broken::Repeated("file").into()),
+                (Some("file"), Some(_)) if file.is_some() => return Err(FormError::Repeated("file").into()),
                 (Some("file"), Some(filename)) => file = Some((part.receive(chat, caller).await?, filename)),
-                (Some("name"), _) => part.keep_in(&mut name, "name").await?,
-                (Some("thread_id"), _) => part.keep_in(&mut thread, "thread_id").await?,
+                (Some("name"), _) => part.read_once(&mut name, "name").await?,
+                (Some("thread_id"), _) => part.read_once(&mut thread, "thread_id").await?,
                 _ => {}
             }
         }
         let thread = thread.map_or(Ok(None), |thread| thread_id(&thread))?;
         let (file, filename) = file.ok_or_else(|| HttpFailure::bad_request("No file provided"))?;
         let name = name.filter(|name| !name.trim().is_empty()).unwrap_or(filename);
-        Ok(Form { file, name, thread })
+        Ok(AttachmentForm { file, name, thread })
     }
 }
 
-impl From<Broken> for HttpFailure {
-    fn from(broken: Broken) -> Self {
+impl From<FormError> for HttpFailure {
+    fn from(broken: FormError) -> Self {
         match broken {
-            Broken::Form => Self::bad_request(Broken::WORDS),
-            Broken::Repeated(name) => Self::bad_request(Broken::repeated(name)),
-            Broken::NoShare(why) => Self::refused(why),
+            FormError::Malformed => Self::bad_request(FormError::MALFORMED_MESSAGE),
+            FormError::Repeated(name) => Self::bad_request(FormError::repeated_message(name)),
+            FormError::NoShare(why) => Self::refused(why),
         }
     }
 }
@@ -90,7 +90,7 @@ fn thread_id(text: &str) -> Result<Option<ConversationId>, HttpFailure> {
     }
 }
 
-impl<'a> ApiExtractor<'a> for Upload {
+impl<'a> ApiExtractor<'a> for AttachmentUpload {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamRawType = ();
@@ -104,12 +104,12 @@ impl<'a> ApiExtractor<'a> for Upload {
             ("name", MetaSchema::new("string"), "What to call it instead."),
             ("thread_id", MetaSchema::new_with_format("integer", "int64"), "A thread of the caller's."),
         ];
-        Some(upload::described(members, vec!["file"]))
+        Some(upload::form_schema(members, vec!["file"]))
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         Ok(Self {
-            form: upload::Form::of(request, body).await?,
+            form: upload::MultipartForm::of(request, body).await?,
             origin: request.headers().get(header::ORIGIN).filter(|_| !session::is_by_header(request)).cloned(),
             host: request.headers().get(header::HOST).cloned(),
         })

@@ -9,12 +9,12 @@ use poem_openapi::{
 };
 use serde::{Serialize, Serializer};
 use serde_json::Value;
-use storage::{Attachment, MessageType, PartnerId, Person, ReactionCount, Seen, ThreadType};
+use storage::{Attachment, MessageForReader, MessageType, PartnerId, Person, ReactionCount, ThreadType};
 
 use crate::{
     chat::{attachment_token, text_for},
     config::PartnerOrUser,
-    dialects::{House, files, loose::Int, odoo_time},
+    dialects::{AppContext, files, loose::Int, odoo_time},
 };
 
 /// A participant of a thread.
@@ -103,7 +103,11 @@ pub(super) struct Message {
 
 impl Message {
     /// Message as shown to `reader`.
-    pub(super) fn of(Seen { message, is_read, reactions }: Seen, reader: PartnerId, house: &House) -> Self {
+    pub(super) fn of(
+        MessageForReader { message, is_read, reactions }: MessageForReader,
+        reader: PartnerId,
+        house: &AppContext,
+    ) -> Self {
         let (partner, user) = (message.author.partner.0, message.author.user.map(|user| user.0));
         let body = text_for(&message, reader).into_owned();
         Self {
@@ -125,7 +129,7 @@ impl Message {
         }
     }
 
-    pub(super) fn all(messages: Vec<Seen>, reader: PartnerId, house: &House) -> Vec<Self> {
+    pub(super) fn all(messages: Vec<MessageForReader>, reader: PartnerId, house: &AppContext) -> Vec<Self> {
         messages.into_iter().map(|seen| Self::of(seen, reader, house)).collect()
     }
 }
@@ -162,7 +166,7 @@ pub(super) struct File {
 }
 
 impl File {
-    fn of(file: Attachment, reader: PartnerId, house: &House) -> Self {
+    fn of(file: Attachment, reader: PartnerId, house: &AppContext) -> Self {
         Self {
             id: file.id.0,
             url: files::address(&file, reader, &house.base_url),
@@ -229,7 +233,7 @@ pub(super) struct ThreadParams {
 
 impl Example for ThreadParams {
     fn example() -> Self {
-        Self { thread_id: Int::Given(1) }
+        Self { thread_id: Int::Present(1) }
     }
 }
 

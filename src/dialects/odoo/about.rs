@@ -7,14 +7,14 @@ use super::{
     wire::{VersionInfo, WebHealth, WebVersion},
 };
 use crate::dialects::{
-    House,
-    jsonrpc::{Call, Fault, Nothing, Reply},
+    AppContext,
+    jsonrpc::{Call, Fault, NoJsonRpcParams, Reply},
 };
 
-pub(super) struct AboutApi(pub(super) House);
+pub(super) struct AboutApi(pub(super) AppContext);
 
 /// Database names to log in to; access is denied unless a setting allows to list them.
-pub(super) fn databases(house: &House) -> Result<Vec<String>, Fault> {
+pub(super) fn databases(house: &AppContext) -> Result<Vec<String>, Fault> {
     if !house.config.odoo.list_databases {
         return Err(Fault::access_denied());
     }
@@ -22,7 +22,7 @@ pub(super) fn databases(house: &House) -> Result<Vec<String>, Fault> {
 }
 
 /// The Odoo version that this server reports.
-pub(super) fn version(house: &House) -> VersionInfo {
+pub(super) fn version(house: &AppContext) -> VersionInfo {
     VersionInfo::of(&house.config.odoo.server_version)
 }
 
@@ -33,14 +33,14 @@ impl AboutApi {
     ///
     /// There is exactly one, the workspace. A setting may forbid to list it.
     #[oai(path = "/web/database/list", method = "post", operation_id = "database_list")]
-    async fn database_list(&self, call: Call<Nothing>) -> Reply<Vec<String>> {
-        call.anybody(async |_| Ok(databases(&self.0)?)).await
+    async fn database_list(&self, call: Call<NoJsonRpcParams>) -> Reply<Vec<String>> {
+        call.unauthenticated(async |_| Ok(databases(&self.0)?)).await
     }
 
     /// Get the version
     #[oai(path = "/web/webclient/version_info", method = "post", operation_id = "webclient_version_info")]
-    async fn version_info(&self, call: Call<Nothing>) -> Reply<VersionInfo> {
-        call.anybody(async |_| Ok(version(&self.0))).await
+    async fn version_info(&self, call: Call<NoJsonRpcParams>) -> Reply<VersionInfo> {
+        call.unauthenticated(async |_| Ok(version(&self.0))).await
     }
 
     /// Get the version, without an envelope

@@ -2,16 +2,20 @@
 //! [`super::super::session::fault`].
 
 use crate::{
-    chat::{Error, Thing},
-    dialects::{jsonrpc::Fault, sentence},
+    chat::{Error, ResourceKind},
+    dialects::{capitalized, jsonrpc::Fault},
 };
 
 /// Maps a chat error to one of Odoo's exceptions.
 pub(super) fn fault(error: &Error) -> Fault {
     match error {
-        Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Attachment | Thing::Group | Thing::Message) => {
-            Fault::new("odoo.exceptions.MissingError", "Record does not exist or has been deleted.")
-        }
+        Error::NotFound(
+            ResourceKind::Conversation
+            | ResourceKind::Partner
+            | ResourceKind::Attachment
+            | ResourceKind::Group
+            | ResourceKind::Message,
+        ) => Fault::new("odoo.exceptions.MissingError", "Record does not exist or has been deleted."),
         Error::Ended => Fault::session_expired(),
         Error::Forbidden => {
             Fault::new("odoo.exceptions.AccessError", "You are not allowed to access this record. Contact your administrator.")
@@ -20,7 +24,7 @@ pub(super) fn fault(error: &Error) -> Fault {
         Error::TooLarge { .. } | Error::WrongType { .. } | Error::TooLate(_) | Error::Conflict(_) | Error::TooMany(_) => {
             user_error(error.to_string())
         }
-        Error::TooFast { .. } => Fault::too_fast(sentence(&error.to_string()), error.retry_after_seconds()),
+        Error::TooFast { .. } => Fault::too_fast(capitalized(&error.to_string()), error.retry_after_seconds()),
         Error::Unavailable(cause) => Fault::unavailable(cause),
         Error::Internal(cause) => Fault::internal(cause),
     }

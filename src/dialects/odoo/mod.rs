@@ -9,14 +9,14 @@ mod wire;
 
 use poem_openapi::{OpenApi, Tags};
 
-use super::{House, model::Model};
+use super::{AppContext, model::Model};
 
 /// All routes of the dialect. `models` are those that other dialects contribute.
-pub fn api(house: &House, models: &'static [&'static dyn Model]) -> impl OpenApi + use<> {
+pub fn api(house: &AppContext, models: &'static [&'static dyn Model]) -> impl OpenApi + use<> {
     (
-        session::SessionApi(house.clone()),
+        session::OdooSessionApi(house.clone()),
         about::AboutApi(house.clone()),
-        service::ServiceApi { house: house.clone(), others: models },
+        service::ServiceApi { house: house.clone(), other_models: models },
     )
 }
 

@@ -15,7 +15,7 @@ use super::{
 use crate::{
     auth::{self, Caller},
     dialects::{
-        House,
+        AppContext,
         jsonrpc::{Call, Fault, Reply},
         model::Model,
         python::Arguments,
@@ -24,9 +24,9 @@ use crate::{
 };
 
 pub(super) struct ServiceApi {
-    pub(super) house: House,
+    pub(super) house: AppContext,
     /// Models of other dialects.
-    pub(super) others: &'static [&'static dyn Model],
+    pub(super) other_models: &'static [&'static dyn Model],
 }
 
 /// Model calls.
@@ -38,8 +38,8 @@ impl ServiceApi {
     /// has `execute` and `execute_kw`, whose arguments begin with database, uid and password.
     #[oai(path = "/jsonrpc", method = "post", operation_id = "jsonrpc")]
     async fn jsonrpc(&self, request: &Request, call: Call<ServiceCall>) -> Reply<Value> {
-        let from = session::From::of(request);
-        let reply = call.anybody(async |ServiceCall { service, method, args }: ServiceCall| {
+        let from = session::ClientAddress::of(request);
+        let reply = call.unauthenticated(async |ServiceCall { service, method, args }: ServiceCall| {
             let given = [("service", service.is_some()), ("method", method.is_some()), ("args", args.is_some())];
             let (Some(service), Some(method), Some(args)) = (service, method, args) else {
                 return Err(missing("RPC.jsonrpc()", given).into());
@@ -89,7 +89,7 @@ impl ServiceApi {
                 return Err(missing("DataSet.call_kw()", given).into());
             };
             let arguments = Arguments::new(args, kwargs.unwrap_or_default())?;
-            let model = models::find(&model, &method, self.others).ok_or_else(|| Fault::new("builtins.KeyError", model))?;
+            let model = models::find(&model, &method, self.other_models).ok_or_else(|| Fault::new("builtins.KeyError", model))?;
             Ok(models::call(model, &self.house, &login, &method, arguments).await?)
         });
         reply.await
@@ -176,7 +176,7 @@ impl ServiceApi {
             unknown => return Err(Fault::new("builtins.NameError", format!("Method not available {unknown}"))),
         };
         let (model, method) = (name(model), name(method));
-        let found = models::find(&model, &method, self.others)
+        let found = models::find(&model, &method, self.other_models)
             .ok_or_else(|| error::user_error(format!("Object {model} doesn't exist")))?;
         models::call(found, &self.house, &caller, &method, arguments).await
     }
@@ -186,7 +186,7 @@ impl ServiceApi {
         let password = password.as_str().ok_or_else(Fault::access_denied)?;
         let user = self.house.auth.user_by_id(UserId(uid), password, from).await.map_err(|error| session::fault(&error))?;
         let caller = Caller::of(user);
-        self.house.chat.seen(&caller);
+        self.house.chat.record_request(&caller);
         Ok(caller)
     }
 

@@ -11,9 +11,9 @@ use super::{
 use crate::{
     auth::{self, Revocation},
     dialects::{
-        House,
-        bearer::may_get_by_session,
-        jsonrpc::{Call, Fault, Nothing, Reply, page},
+        AppContext,
+        bearer::may_read_by_session,
+        jsonrpc::{Call, Fault, NoJsonRpcParams, Reply, error_page},
         session::{self, OptionalSession, Session},
     },
     telemetry,
@@ -22,7 +22,7 @@ use crate::{
 /// Modules reported as installed: only those that this server emulates.
 const MODULES: [&str; 5] = ["base", "web", "bus", "mail", "messaging_api"];
 
-pub(super) struct SessionApi(pub(super) House);
+pub(super) struct OdooSessionApi(pub(super) AppContext);
 
 /// A redirect.
 #[derive(ApiResponse)]
@@ -34,17 +34,17 @@ enum Redirect {
 
 /// Session: a cookie that authenticates the user.
 #[OpenApi(tag = "Tag::Odoo")]
-impl SessionApi {
+impl OdooSessionApi {
     /// Log in
     ///
     /// The first `Set-Cookie` holds the session. Sessions presented with the request end. A wrong password, an unknown login and
     /// a deactivated user give the same error, `odoo.exceptions.AccessDenied`.
     #[oai(path = "/web/session/authenticate", method = "post", operation_id = "session_authenticate")]
     async fn authenticate(&self, request: &Request, call: Call<Credentials>) -> Reply<SessionInfo> {
-        let (from, presented) = (session::From::of(request), session::presented_ids(request));
+        let (from, presented) = (session::ClientAddress::of(request), session::presented_ids(request));
         let mut cookie = None;
         let given = &mut cookie;
-        let reply = call.anybody(async move |credentials: Credentials| {
+        let reply = call.unauthenticated(async move |credentials: Credentials| {
             let (db, login, password) = complete(credentials)?;
             if db != self.0.config.database {
                 return Err(error::no_database(&db).into());
@@ -52,7 +52,7 @@ impl SessionApi {
             let (Some(login), Some(password)) = (login, password) else { return Err(Fault::access_denied().into()) };
             let entered = self.0.auth.log_in(&login, &password, from, &presented).await;
             if let Ok((_, login)) = &entered {
-                self.0.chat.seen(login);
+                self.0.chat.record_request(login);
             }
             let (id, login) = entered.map_err(|error| session::fault(&error))?;
             *given = Some(session::cookie(&id, self.0.auth.cookie_life(&login), &self.0));
@@ -63,9 +63,9 @@ impl SessionApi {
 
     /// Get the logged-in user
     #[oai(path = "/web/session/get_session_info", method = "post", operation_id = "session_get_session_info")]
-    async fn get_session_info(&self, call: Call<Nothing>, session: Session) -> Reply<SessionInfo> {
+    async fn get_session_info(&self, call: Call<NoJsonRpcParams>, session: Session) -> Reply<SessionInfo> {
         let id = session.id().cloned();
-        let known = id.as_ref().zip(session.known());
+        let known = id.as_ref().zip(session.valid_login());
         let cookie = known.map(|(id, login)| session::cookie(id, self.0.auth.cookie_life(login), &self.0));
         let reply = call.logged_in(session, async |login, _| Ok(SessionInfo::new(&self.0, &login, id.as_ref())));
         reply.await.with_cookie(cookie)
@@ -75,7 +75,7 @@ impl SessionApi {
     ///
     /// The response has no result if the session is valid.
     #[oai(path = "/web/session/check", method = "post", operation_id = "session_check")]
-    async fn check(&self, call: Call<Nothing>, session: Session) -> Reply<Value> {
+    async fn check(&self, call: Call<NoJsonRpcParams>, session: Session) -> Reply<Value> {
         call.logged_in(session, async |_, _| Ok(Value::Null)).await.without_result()
     }
 
@@ -84,15 +84,15 @@ impl SessionApi {
     /// Ends every session that the request presents, and revokes all tokens of the log-in that the presented token descends from.
     /// A request that presents only a token of another service is refused. The response has no result.
     #[oai(path = "/web/session/destroy", method = "post", operation_id = "session_destroy")]
-    async fn destroy(&self, request: &Request, call: Call<Nothing>, session: Session) -> Reply<Value> {
-        let (from, presented) = (session::From::of(request), session::presented_ids(request));
+    async fn destroy(&self, request: &Request, call: Call<NoJsonRpcParams>, session: Session) -> Reply<Value> {
+        let (from, presented) = (session::ClientAddress::of(request), session::presented_ids(request));
         let reply = call.logged_in(session, async |login, _| {
             match self.0.auth.log_out(&login, &presented, from).await.map_err(|error| session::fault(&error))? {
                 Revocation::Done => Ok(Value::Null),
-                Revocation::NotOurs => Err(Fault::new("odoo.exceptions.UserError", Revocation::NOT_OURS).into()),
+                Revocation::Foreign => Err(Fault::new("odoo.exceptions.UserError", Revocation::NOT_OURS).into()),
             }
         });
-        reply.await.without_result().with_cookie(Some(session::no_cookie(&self.0)))
+        reply.await.without_result().with_cookie(Some(session::expired_cookie(&self.0)))
     }
 
     /// Log out and redirect to the start page
@@ -101,19 +101,22 @@ impl SessionApi {
     /// without a session, too.
     #[oai(path = "/web/session/logout", method = "get", operation_id = "session_logout")]
     async fn logout(&self, request: &Request, session: OptionalSession) -> poem::Result<Redirect> {
-        if !may_get_by_session(request, &self.0.config) {
-            return Err(poem::Error::from_response(page(StatusCode::FORBIDDEN, "A page of another origin may not log out.")));
+        if !may_read_by_session(request, &self.0.config) {
+            return Err(poem::Error::from_response(error_page(
+                StatusCode::FORBIDDEN,
+                "A page of another origin may not log out.",
+            )));
         }
-        if let Some(login) = session.0.known() {
-            let ended = self.0.auth.log_out(login, &session::presented_ids(request), session::From::of(request)).await;
+        if let Some(login) = session.0.valid_login() {
+            let ended = self.0.auth.log_out(login, &session::presented_ids(request), session::ClientAddress::of(request)).await;
             ended.map_err(|error| poem::Error::from_response(not_logged_out(&error)))?;
         }
-        Ok(Redirect::SeeOther("/".into(), session::no_cookie(&self.0)))
+        Ok(Redirect::SeeOther("/".into(), session::expired_cookie(&self.0)))
     }
 
     /// List the installed modules
     #[oai(path = "/web/session/modules", method = "post", operation_id = "session_modules")]
-    async fn modules(&self, call: Call<Nothing>, session: Session) -> Reply<Vec<String>> {
+    async fn modules(&self, call: Call<NoJsonRpcParams>, session: Session) -> Reply<Vec<String>> {
         call.logged_in(session, async |_, _| Ok(MODULES.map(String::from).to_vec())).await
     }
 
@@ -121,8 +124,8 @@ impl SessionApi {
     ///
     /// Pairs of a code and a name.
     #[oai(path = "/web/session/get_lang_list", method = "post", operation_id = "session_get_lang_list")]
-    async fn get_lang_list(&self, call: Call<Nothing>) -> Reply<Value> {
-        call.anybody(async |_| Ok(json!([["en_US", "English (US)"]]))).await
+    async fn get_lang_list(&self, call: Call<NoJsonRpcParams>) -> Reply<Value> {
+        call.unauthenticated(async |_| Ok(json!([["en_US", "English (US)"]]))).await
     }
 }
 
@@ -145,5 +148,5 @@ fn not_logged_out(error: &auth::Error) -> poem::Response {
         auth::Error::Unavailable(_) => telemetry::unavailable(what, error),
         _ => telemetry::failed(what, error),
     };
-    page(StatusCode::SERVICE_UNAVAILABLE, "The session could not be ended. Please try again shortly.")
+    error_page(StatusCode::SERVICE_UNAVAILABLE, "The session could not be ended. Please try again shortly.")
 }

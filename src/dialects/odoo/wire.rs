@@ -12,7 +12,7 @@ use storage::Role;
 
 use crate::{
     auth::{Caller, SessionId},
-    dialects::House,
+    dialects::AppContext,
 };
 
 /// Credentials of a log-in.
@@ -84,7 +84,7 @@ pub(super) struct SessionInfo {
 }
 
 impl SessionInfo {
-    pub(super) fn new(house: &House, caller: &Caller, session: Option<&SessionId>) -> Self {
+    pub(super) fn new(house: &AppContext, caller: &Caller, session: Option<&SessionId>) -> Self {
         let version = VersionInfo::of(&house.config.odoo.server_version);
         let uid = caller.user.0;
         let administers = caller.role == Role::Admin;

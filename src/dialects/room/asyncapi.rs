@@ -2,10 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{frames::Word, socket::Asked};
-use crate::dialects::asyncapi::{About, Document};
+use super::{frames::RoomServerFrame, socket::RoomClientFrame};
+use crate::dialects::asyncapi::{Document, DocumentInfo};
 
-const ABOUT: About = About {
+const ABOUT: DocumentInfo = DocumentInfo {
     dialect: "room",
     title: "Room: one socket per user",
     description: "The socket of a chat made with Django Channels. Users are known by their uuids. All sockets of a user hear \
@@ -22,14 +22,14 @@ const ABOUT: About = About {
 
 pub fn asyncapi() -> Value {
     let mut document = Document::new(ABOUT);
-    document.asked::<Asked>("action", &asked_examples());
-    document.said::<Word>("action", &said_examples());
+    document.received::<RoomClientFrame>("action", &asked_examples());
+    document.sent::<RoomServerFrame>("action", &said_examples());
     for message in ["text_message", "file_message", "user_profile_message", "chat_message", "chat_message_file"] {
-        document.hears(message, &["conf_message", "error"]);
+        document.receive_operation(message, &["conf_message", "error"]);
     }
-    document.hears("ping", &["pong"]);
-    document.tells("tell", &["re_message", "re_message_file", "conf_message"]);
-    document.tells("refuse", &["error"]);
+    document.receive_operation("ping", &["pong"]);
+    document.send_operation("tell", &["re_message", "re_message_file", "conf_message"]);
+    document.send_operation("refuse", &["error"]);
     document.finish()
 }
 

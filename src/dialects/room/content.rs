@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     chat::text_for,
-    dialects::{House, files},
+    dialects::{AppContext, files},
 };
 
 /// Metadata key for the uuid of the user whose profile a message shows.
@@ -27,14 +27,14 @@ impl<'a> Content<'a> {
     pub(super) fn of(message: &'a Message) -> Self {
         match (message.attachments.first(), message.message_type) {
             (Some(file), _) => Self::File(file),
-            (None, MessageType::Profile) => shown(message).map_or(Self::Text, Self::Profile),
+            (None, MessageType::Profile) => shown_profile(message).map_or(Self::Text, Self::Profile),
             (None, MessageType::Text | MessageType::File | MessageType::Image | MessageType::Video | MessageType::Notice) => {
                 Self::Text
             }
         }
     }
 
-    pub(super) fn word(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         match self {
             Self::Text => "text",
             Self::File(_) => "file",
@@ -51,22 +51,22 @@ impl<'a> Content<'a> {
 }
 
 /// Metadata of a message that shows the profile of the user with this uuid.
-pub(super) fn showing(user: Uuid) -> Metadata {
+pub(super) fn profile_metadata(user: Uuid) -> Metadata {
     serde_json::json!({ PROFILE: user }).into()
 }
 
-fn shown(message: &Message) -> Option<Uuid> {
+fn shown_profile(message: &Message) -> Option<Uuid> {
     serde_json::from_str(message.metadata.as_ref()?.member(PROFILE)?.get()).ok()
 }
 
-/// Text of a message. Further files, which have no field of their own, are appended by [`files::listed`].
+/// Text of a message. Further files, which have no field of their own, are appended by [`files::with_file_list`].
 pub(super) fn text(message: &Message, reader: PartnerId) -> Cow<'_, str> {
     let text = text_for(message, reader);
     match message.attachments.as_slice() {
         [] | [_] => text,
         [_, further @ ..] => {
             let said = if text.trim().is_empty() { "" } else { &text };
-            files::listed(said, further, reader, "").into()
+            files::with_file_list(said, further, reader, "").into()
         }
     }
 }
@@ -82,6 +82,6 @@ pub(super) fn address(file: &Attachment, reader: PartnerId) -> String {
 }
 
 /// Absolute URL of a file, signed for `reader`.
-pub(super) fn url(file: &Attachment, reader: PartnerId, house: &House) -> String {
+pub(super) fn url(file: &Attachment, reader: PartnerId, house: &AppContext) -> String {
     files::address(file, reader, &house.base_url)
 }

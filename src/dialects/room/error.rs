@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use crate::{
     auth,
-    chat::{self, Error, Thing},
-    dialects::{bearer, socket::Close, upload::Broken},
+    chat::{self, Error, ResourceKind},
+    dialects::{bearer, socket::Close, upload::FormError},
     shares::NoShare,
     telemetry,
 };
@@ -18,13 +18,13 @@ use crate::{
 pub(super) const NO_SUCH_USER: &str = "Invalid receipient";
 
 /// Message and error code for an error of the chat.
-pub(super) fn told(error: &Error) -> (String, &'static str) {
+pub(super) fn message_and_code(error: &Error) -> (String, &'static str) {
     match error {
-        Error::NotFound(Thing::Conversation) => ("Thread not found".into(), "not_found"),
-        Error::NotFound(Thing::Partner) => (NO_SUCH_USER.into(), "not_found"),
-        Error::NotFound(Thing::Attachment) => ("File not found".into(), "not_found"),
-        Error::NotFound(Thing::Group) => ("Group not found".into(), "not_found"),
-        Error::NotFound(Thing::Message) => ("Message not found".into(), "not_found"),
+        Error::NotFound(ResourceKind::Conversation) => ("Thread not found".into(), "not_found"),
+        Error::NotFound(ResourceKind::Partner) => (NO_SUCH_USER.into(), "not_found"),
+        Error::NotFound(ResourceKind::Attachment) => ("File not found".into(), "not_found"),
+        Error::NotFound(ResourceKind::Group) => ("Group not found".into(), "not_found"),
+        Error::NotFound(ResourceKind::Message) => ("Message not found".into(), "not_found"),
         Error::Ended => ("Not logged in, or no longer.".into(), "not_logged_in"),
         Error::Forbidden => ("Access denied".into(), "forbidden"),
         // The field's name differs between the dialect's requests.
@@ -52,9 +52,9 @@ pub(super) fn told(error: &Error) -> (String, &'static str) {
 }
 
 /// Close code if a socket cannot be opened.
-pub(super) fn close(error: &auth::Error) -> Close {
+pub(super) fn auth_close(error: &auth::Error) -> Close {
     match error {
-        auth::Error::Denied | auth::Error::Expired | auth::Error::Refused(_) => Close::NOT_LOGGED_IN,
+        auth::Error::Denied | auth::Error::Expired | auth::Error::InvalidToken(_) => Close::NOT_LOGGED_IN,
         auth::Error::TooManyAttempts { .. } | auth::Error::TooManyWaiting { .. } | auth::Error::TooFast { .. } => {
             Close::UNAVAILABLE
         }
@@ -71,7 +71,7 @@ pub(super) fn close(error: &auth::Error) -> Close {
 }
 
 /// Close code if an event cannot be delivered. No event is skipped: the client reconnects and reads the history.
-pub(super) fn untold(error: &chat::Error) -> Close {
+pub(super) fn delivery_close(error: &chat::Error) -> Close {
     logged("a message could not be told", error);
     Close::UNAVAILABLE
 }
@@ -87,7 +87,7 @@ fn logged(what: &str, error: &chat::Error) {
 /// Body of every error response.
 #[derive(Debug, Object)]
 #[oai(rename = "RoomFailureBody")]
-pub(super) struct Body {
+pub(super) struct RoomErrorBody {
     /// `failure`.
     status: String,
     /// Null.
@@ -100,38 +100,38 @@ pub(super) struct Body {
 
 /// Error responses of the routes.
 #[derive(Debug, ApiResponse)]
-pub(super) enum Failure {
+pub(super) enum RoomFailure {
     /// The request is invalid; `message` says why.
     #[oai(status = 400, content_type = "application/json")]
-    BadRequest(Json<Body>),
+    BadRequest(Json<RoomErrorBody>),
     /// No token, or an invalid one.
     #[oai(status = 401, content_type = "application/json")]
-    NotLoggedIn(Json<Body>, #[oai(header = "WWW-Authenticate")] String),
+    NotLoggedIn(Json<RoomErrorBody>, #[oai(header = "WWW-Authenticate")] String),
     /// The caller has no access.
     #[oai(status = 403, content_type = "application/json")]
-    Forbidden(Json<Body>),
+    Forbidden(Json<RoomErrorBody>),
     /// Not found.
     #[oai(status = 404, content_type = "application/json")]
-    NotFound(Json<Body>),
+    NotFound(Json<RoomErrorBody>),
     /// The current state does not allow the operation.
     #[oai(status = 409, content_type = "application/json")]
-    Conflict(Json<Body>),
+    Conflict(Json<RoomErrorBody>),
     /// The file or a text exceeds the limits of this server.
     #[oai(status = 413, content_type = "application/json")]
-    TooLarge(Json<Body>),
+    TooLarge(Json<RoomErrorBody>),
     /// The caller has too many requests under way, or exceeds a rate limit; in the latter case `Retry-After` gives the seconds to
     /// wait.
     #[oai(status = 429, content_type = "application/json")]
-    TooMany(Json<Body>, #[oai(header = "Retry-After")] Option<u64>),
+    TooMany(Json<RoomErrorBody>, #[oai(header = "Retry-After")] Option<u64>),
     /// The server failed; `message` ends with an id that is also in its log.
     #[oai(status = 500, content_type = "application/json")]
-    Internal(Json<Body>),
+    Internal(Json<RoomErrorBody>),
     /// The server cannot reach its database, is stopping, or has no key to verify tokens.
     #[oai(status = 503, content_type = "application/json")]
-    Unavailable(Json<Body>),
+    Unavailable(Json<RoomErrorBody>),
 }
 
-impl Failure {
+impl RoomFailure {
     pub(super) fn bad_request(message: impl Into<String>) -> Self {
         Self::BadRequest(body(message))
     }
@@ -149,13 +149,13 @@ impl Failure {
     }
 }
 
-fn body(message: impl Into<String>) -> Json<Body> {
-    Json(Body { status: "failure".into(), entity: None, message: message.into(), success: false })
+fn body(message: impl Into<String>) -> Json<RoomErrorBody> {
+    Json(RoomErrorBody { status: "failure".into(), entity: None, message: message.into(), success: false })
 }
 
-impl From<Error> for Failure {
+impl From<Error> for RoomFailure {
     fn from(error: Error) -> Self {
-        let (body, retry_after) = (body(told(&error).0), error.retry_after_seconds());
+        let (body, retry_after) = (body(message_and_code(&error).0), error.retry_after_seconds());
         match error {
             Error::NotFound(_) => Self::NotFound(body),
             Error::Ended => Self::NotLoggedIn(body, bearer::CHALLENGE.into()),
@@ -170,9 +170,9 @@ impl From<Error> for Failure {
     }
 }
 
-impl From<auth::Error> for Failure {
+impl From<auth::Error> for RoomFailure {
     fn from(error: auth::Error) -> Self {
-        let (status, words) = bearer::told(&error);
+        let (status, words) = bearer::status_and_message(&error);
         let body = body(words);
         match status {
             StatusCode::UNAUTHORIZED => Self::NotLoggedIn(body, bearer::CHALLENGE.into()),
@@ -183,12 +183,12 @@ impl From<auth::Error> for Failure {
     }
 }
 
-impl From<Broken> for Failure {
-    fn from(broken: Broken) -> Self {
+impl From<FormError> for RoomFailure {
+    fn from(broken: FormError) -> Self {
         match broken {
-            Broken::Form => Self::bad_request(Broken::WORDS),
-            Broken::Repeated(name) => Self::bad_request(Broken::repeated(name)),
-            Broken::NoShare(why) => Self::refused(why),
+            FormError::Malformed => Self::bad_request(FormError::MALFORMED_MESSAGE),
+            FormError::Repeated(name) => Self::bad_request(FormError::repeated_message(name)),
+            FormError::NoShare(why) => Self::refused(why),
         }
     }
 }

@@ -12,14 +12,14 @@ use super::{
     wire::phone_number,
 };
 use crate::{
-    chat::{self, Addressee, Encoding, Error},
-    dialects::{House, socket::Frame},
+    chat::{self, Encoding, Error, Recipient},
+    dialects::{AppContext, socket::Frame},
 };
 
 /// Revision of the dialect, recognised by the action names that a client uses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Revision {
-    Today,
+    Current,
     /// With `chat_message`, and frames that contain the fields of both revisions.
     Older,
 }
@@ -28,7 +28,7 @@ impl Revision {
     /// Key of the memoised encoding of a message in this revision.
     pub(super) fn encoding(self) -> &'static str {
         match self {
-            Self::Today => "room",
+            Self::Current => "room",
             Self::Older => "room, older revision",
         }
     }
@@ -36,12 +36,12 @@ impl Revision {
 
 /// Encoded frames of a message: for its receivers and for its author.
 #[derive(Clone, Debug)]
-pub(super) struct Words {
+pub(super) struct EncodedMessage {
     pub(super) received: Frame,
     pub(super) confirmed: Frame,
 }
 
-impl Encoding for Words {
+impl Encoding for EncodedMessage {
     fn bytes(&self) -> usize {
         self.received.bytes() + self.confirmed.bytes()
     }
@@ -50,13 +50,13 @@ impl Encoding for Words {
 /// A frame sent by the server.
 #[derive(Serialize, JsonSchema)]
 #[serde(tag = "action", rename_all = "snake_case")]
-pub(super) enum Word<'a> {
+pub(super) enum RoomServerFrame<'a> {
     /// A new message, sent to its receivers.
-    ReMessage(Telling<'a>),
+    ReMessage(MessagePayload<'a>),
     /// A new message with a file, sent to receivers that use action names of the older revision.
-    ReMessageFile(Telling<'a>),
+    ReMessageFile(MessagePayload<'a>),
     /// A new message, sent to its author.
-    ConfMessage(Telling<'a>),
+    ConfMessage(MessagePayload<'a>),
     /// Answer to `ping`.
     Pong,
     /// An action failed.
@@ -72,13 +72,13 @@ pub(super) enum Word<'a> {
 
 #[derive(Clone, Serialize, JsonSchema)]
 #[schemars(inline)]
-pub(super) struct Telling<'a> {
+pub(super) struct MessagePayload<'a> {
     /// Null if the sender is no user.
     sender_id: Option<Uuid>,
     /// Null if the receiver is no user. In a group or support thread, the uuid of the conversation.
     receiver_id: Option<Uuid>,
     #[serde(flatten)]
-    body: Body<'a>,
+    body: MessageBody<'a>,
     /// In UTC, with microseconds.
     timestamp: String,
     created_msg_id: i64,
@@ -86,12 +86,12 @@ pub(super) struct Telling<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     thread: Option<i64>,
     #[serde(flatten)]
-    older: Older<'a>,
+    older: OlderFields<'a>,
 }
 
 /// Additional fields for clients that use action names of the older revision.
 #[derive(Clone, Default, Serialize, JsonSchema)]
-struct Older<'a> {
+struct OlderFields<'a> {
     /// The text of a text message, repeated.
     #[serde(rename = "message_body", skip_serializing_if = "Option::is_none")]
     text: Option<&'a str>,
@@ -106,8 +106,8 @@ struct Older<'a> {
     attached_file_url: Option<String>,
 }
 
-impl<'a> Older<'a> {
-    fn of(message: &'a Message, reader: PartnerId, house: &House) -> Self {
+impl<'a> OlderFields<'a> {
+    fn of(message: &'a Message, reader: PartnerId, house: &AppContext) -> Self {
         match Content::of(message) {
             Content::Text => Self { text: Some(&message.body), ..Self::default() },
             Content::File(file) => Self {
@@ -123,7 +123,7 @@ impl<'a> Older<'a> {
 
 #[derive(Clone, Serialize, JsonSchema)]
 #[serde(tag = "message_type", rename_all = "snake_case")]
-enum Body<'a> {
+enum MessageBody<'a> {
     Text {
         message: &'a str,
     },
@@ -135,29 +135,29 @@ enum Body<'a> {
     },
     UserProfile {
         message: (),
-        attached_profile: Card,
+        attached_profile: ProfileCard,
     },
 }
 
 /// Profile of a user.
 #[derive(Clone, Serialize, JsonSchema)]
-struct Card {
+struct ProfileCard {
     id: Uuid,
     fullname: String,
     phone_number: String,
 }
 
-impl Words {
+impl EncodedMessage {
     /// Encodes a message for clients of `reader` with this revision.
-    pub(super) async fn of(message: &Message, reader: PartnerId, house: &House, revision: Revision) -> chat::Result<Self> {
+    pub(super) async fn of(message: &Message, reader: PartnerId, house: &AppContext, revision: Revision) -> chat::Result<Self> {
         let chat = &house.chat;
-        let (receiver_id, thread) = match chat.addressee(message).await? {
-            Addressee::User(uuid) => (uuid, None),
-            Addressee::Everybody(uuid) => (Some(uuid), Some(message.conversation.0)),
+        let (receiver_id, thread) = match chat.recipient(message).await? {
+            Recipient::User(uuid) => (uuid, None),
+            Recipient::Conversation(uuid) => (Some(uuid), Some(message.conversation.0)),
         };
         let body = match Content::of(message) {
-            Content::Text => Body::Text { message: &message.body },
-            Content::File(file) => Body::File {
+            Content::Text => MessageBody::Text { message: &message.body },
+            Content::File(file) => MessageBody::File {
                 message_body: content::text(message, reader),
                 attached_file_name: &file.name,
                 attached_file_size: content::size(Some(file)),
@@ -169,11 +169,11 @@ impl Words {
                     Err(Error::NotFound(_)) => (message.body.clone(), String::new()),
                     Err(error) => return Err(error),
                 };
-                Body::UserProfile { message: (), attached_profile: Card { id: uuid, fullname, phone_number } }
+                MessageBody::UserProfile { message: (), attached_profile: ProfileCard { id: uuid, fullname, phone_number } }
             }
         };
         let sender_id = chat.uuid_of(message.author.user).await?;
-        let telling = Telling {
+        let telling = MessagePayload {
             sender_id,
             receiver_id,
             body,
@@ -181,26 +181,26 @@ impl Words {
             created_msg_id: message.id.0,
             thread,
             older: match revision {
-                Revision::Today => Older::default(),
-                Revision::Older => Older::of(message, reader, house),
+                Revision::Current => OlderFields::default(),
+                Revision::Older => OlderFields::of(message, reader, house),
             },
         };
-        let is_older_file = revision == Revision::Older && matches!(telling.body, Body::File { .. });
-        let received = if is_older_file { Word::ReMessageFile } else { Word::ReMessage }(telling.clone());
-        Ok(Self { received: received.frame(), confirmed: Word::ConfMessage(telling).frame() })
+        let is_older_file = revision == Revision::Older && matches!(telling.body, MessageBody::File { .. });
+        let received = if is_older_file { RoomServerFrame::ReMessageFile } else { RoomServerFrame::ReMessage }(telling.clone());
+        Ok(Self { received: received.frame(), confirmed: RoomServerFrame::ConfMessage(telling).frame() })
     }
 }
 
-impl Word<'_> {
+impl RoomServerFrame<'_> {
     fn frame(&self) -> Frame {
         serde_json::to_string(self).expect("texts and numbers can be written as JSON").into()
     }
 }
 
 pub(super) fn pong() -> Frame {
-    Word::Pong.frame()
+    RoomServerFrame::Pong.frame()
 }
 
 pub(super) fn failure(request: Option<&str>, message: &str, code: &'static str) -> Frame {
-    Word::Error { message, code, request }.frame()
+    RoomServerFrame::Error { message, code, request }.frame()
 }

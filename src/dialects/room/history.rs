@@ -13,29 +13,29 @@ use uuid::Uuid;
 
 use super::{
     Tag,
-    error::{Failure, NO_SUCH_USER},
-    wire::{COPIES, Found, Message, User},
+    error::{NO_SUCH_USER, RoomFailure},
+    wire::{COPIES, Message, RoomSuccess, User},
 };
 use crate::{
     chat,
     dialects::{
-        House,
+        AppContext,
         bearer::Bearer,
-        loose::{Int, Loose},
-        page::fitting,
+        loose::{Int, Lenient},
+        page::truncated_to_page,
     },
 };
 
 /// Default page size, followed by the maximum.
-const PAGE: usize = 50;
-const MOST: usize = 200;
+const DEFAULT_PAGE: usize = 50;
+const MAX_PAGE: usize = 200;
 
-pub(super) struct History(pub(super) House);
+pub(super) struct RoomHistoryApi(pub(super) AppContext);
 
-type Reply<T> = Result<Found<T>, Failure>;
+type RoomReply<T> = Result<RoomSuccess<T>, RoomFailure>;
 
 #[OpenApi(prefix_path = "/chat", tag = "Tag::Room")]
-impl History {
+impl RoomHistoryApi {
     /// Messages between the caller and a user
     ///
     /// Newest first. A page ends at 1 MiB, so it may be shorter than `limit`. To continue, pass the last id as `before`, until a
@@ -50,10 +50,10 @@ impl History {
         Query(before): Query<Option<String>>,
         /// Page size: 50 by default, at most 200.
         Query(limit): Query<Option<String>>,
-    ) -> Reply<Messages> {
+    ) -> RoomReply<RoomMessages> {
         let caller = bearer.0?;
-        let uuid = uid.parse::<Uuid>().map_err(|_| Failure::not_found(NO_SUCH_USER))?;
-        let (before, limit) = page(before, limit, PAGE)?;
+        let uuid = uid.parse::<Uuid>().map_err(|_| RoomFailure::not_found(NO_SUCH_USER))?;
+        let (before, limit) = page(before, limit, DEFAULT_PAGE)?;
         let other = self.0.chat.user_by_uuid(uuid).await?;
         let messages = self.0.chat.history_between(&caller, other.partner.id, before, limit).await?;
         let users = self.users([caller.user, other.id]).await?;
@@ -63,15 +63,15 @@ impl History {
             let receiver = if author == caller.partner { other.partner.id } else { caller.partner };
             Message::of(message, caller.partner, &self.0, known(author), known(receiver))
         });
-        let messages = Messages { messages: fitting(messages.collect(), COPIES) };
-        Ok(Found::new(messages, Some("Messages retrieved successfully")))
+        let messages = RoomMessages { messages: truncated_to_page(messages.collect(), COPIES) };
+        Ok(RoomSuccess::new(messages, Some("Messages retrieved successfully")))
     }
 
     /// Threads of the caller
     ///
     /// Each thread is with one other user, the most recent first. The text of its last message is cut at 1 KiB.
     #[oai(path = "/user/threads", method = "get", operation_id = "room_threads")]
-    async fn threads(&self, bearer: Bearer) -> Reply<Vec<Thread>> {
+    async fn threads(&self, bearer: Bearer) -> RoomReply<Vec<RoomThread>> {
         self.threads_of(bearer).await
     }
 
@@ -79,7 +79,7 @@ impl History {
     ///
     /// The same as `/chat/user/threads/`.
     #[oai(path = "/get-user-threads", method = "get", operation_id = "room_older_threads")]
-    async fn older_threads(&self, bearer: Bearer) -> Reply<Vec<Thread>> {
+    async fn older_threads(&self, bearer: Bearer) -> RoomReply<Vec<RoomThread>> {
         self.threads_of(bearer).await
     }
 
@@ -96,10 +96,10 @@ impl History {
         Query(before): Query<Option<String>>,
         /// Page size: 200 by default, which is also the maximum.
         Query(limit): Query<Option<String>>,
-    ) -> Reply<Vec<Message>> {
+    ) -> RoomReply<Vec<Message>> {
         let caller = bearer.0?;
-        let id = thread_id.parse().map(ConversationId).map_err(|_| chat::Error::NotFound(chat::Thing::Conversation))?;
-        let (before, limit) = page(before, limit, MOST)?;
+        let id = thread_id.parse().map(ConversationId).map_err(|_| chat::Error::NotFound(chat::ResourceKind::Conversation))?;
+        let (before, limit) = page(before, limit, MAX_PAGE)?;
         let messages = self.0.chat.files(&caller, id, before, limit).await?;
         let (thread, participants) = self.0.chat.participants(&caller, id).await?;
         let people: Vec<_> = match thread.kind {
@@ -110,14 +110,14 @@ impl History {
         let users = self.users(authors.chain(people.iter().filter_map(|person| person.user))).await?;
         let files = messages.iter().map(|message| {
             let author = message.author.user.and_then(|user| users.get(&user));
-            Message::of(message, caller.partner, &self.0, author, user_but(&people, message.author.partner, &users))
+            Message::of(message, caller.partner, &self.0, author, other_user(&people, message.author.partner, &users))
         });
-        Ok(Found::new(fitting(files.collect(), COPIES), None))
+        Ok(RoomSuccess::new(truncated_to_page(files.collect(), COPIES), None))
     }
 }
 
-impl History {
-    async fn threads_of(&self, bearer: Bearer) -> Reply<Vec<Thread>> {
+impl RoomHistoryApi {
+    async fn threads_of(&self, bearer: Bearer) -> RoomReply<Vec<RoomThread>> {
         let caller = bearer.0?;
         let mut lines = self.0.chat.inbox(&caller, None).await?;
         lines.retain(|line| line.entry.conversation.kind == ConversationKind::Direct);
@@ -125,14 +125,14 @@ impl History {
         let users = self.users(people.filter_map(|person| person.user)).await?;
         let threads = lines.iter().filter_map(|line| {
             // Without another participant, the caller is alone in the thread.
-            let other = user_but(&line.people, caller.partner, &users)?;
+            let other = other_user(&line.people, caller.partner, &users)?;
             let last_message = line.entry.last_message.as_ref().map(|message| {
                 let author = message.author.user.and_then(|user| users.get(&user));
-                Message::of(message, caller.partner, &self.0, author, user_but(&line.people, message.author.partner, &users))
+                Message::of(message, caller.partner, &self.0, author, other_user(&line.people, message.author.partner, &users))
             });
-            Some(Thread { id: line.entry.conversation.id.0, other_user: other.into(), last_message })
+            Some(RoomThread { id: line.entry.conversation.id.0, other_user: other.into(), last_message })
         });
-        Ok(Found::new(threads.collect(), None))
+        Ok(RoomSuccess::new(threads.collect(), None))
     }
 
     async fn users(&self, ids: impl IntoIterator<Item = UserId>) -> chat::Result<HashMap<UserId, Account>> {
@@ -145,40 +145,40 @@ impl History {
 }
 
 /// Account of the participant other than `partner`, or of the only one.
-fn user_but<'a>(people: &[Arc<Person>], partner: PartnerId, users: &'a HashMap<UserId, Account>) -> Option<&'a Account> {
+fn other_user<'a>(people: &[Arc<Person>], partner: PartnerId, users: &'a HashMap<UserId, Account>) -> Option<&'a Account> {
     let other = people.iter().find(|person| person.partner.id != partner).or(people.first())?;
     users.get(&other.user?)
 }
 
-fn page(before: Option<String>, limit: Option<String>, default: usize) -> Result<(Option<MessageId>, usize), Failure> {
+fn page(before: Option<String>, limit: Option<String>, default: usize) -> Result<(Option<MessageId>, usize), RoomFailure> {
     let before = number(before, "before")?.map(MessageId);
     let limit = match number(limit, "limit")? {
         None | Some(0) => default,
-        Some(limit) => usize::try_from(limit).map_err(|_| Failure::bad_request("limit must not be negative"))?.min(MOST),
+        Some(limit) => usize::try_from(limit).map_err(|_| RoomFailure::bad_request("limit must not be negative"))?.min(MAX_PAGE),
     };
     Ok((before, limit))
 }
 
 /// An optional integer. A number beyond 64 bits saturates.
-fn number(text: Option<String>, name: &str) -> Result<Option<i64>, Failure> {
+fn number(text: Option<String>, name: &str) -> Result<Option<i64>, RoomFailure> {
     match Int::parse_from_json(text.map(Into::into)) {
-        Ok(Loose::Given(number)) => Ok(Some(number)),
-        Ok(Loose::Missing) => Ok(None),
-        Ok(Loose::Wrong(_)) | Err(_) => Err(Failure::bad_request(format!("{name} must be a whole number"))),
+        Ok(Lenient::Present(number)) => Ok(Some(number)),
+        Ok(Lenient::Missing) => Ok(None),
+        Ok(Lenient::WrongType(_)) | Err(_) => Err(RoomFailure::bad_request(format!("{name} must be a whole number"))),
     }
 }
 
 /// A page of messages.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "RoomMessages")]
-struct Messages {
+struct RoomMessages {
     messages: Vec<Message>,
 }
 
 /// A thread: the direct conversation of the caller with another user.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "RoomThread")]
-struct Thread {
+struct RoomThread {
     id: i64,
     other_user: User,
     /// Null if there are no messages.

@@ -16,22 +16,22 @@ use poem_openapi::{OpenApi, Tags};
 pub use asyncapi::asyncapi;
 pub use socket::sockets;
 
-use super::House;
+use super::AppContext;
 use crate::shares::NoShare;
 
 /// Response of an HTTP route to a caller whose quota is used up.
 pub fn refused(why: NoShare) -> Response {
-    error::Failure::refused(why).into_response()
+    error::RoomFailure::refused(why).into_response()
 }
 
 /// Response of an HTTP route to an invalid request.
 pub fn bad_request(text: &'static str) -> Response {
-    error::Failure::bad_request(text).into_response()
+    error::RoomFailure::bad_request(text).into_response()
 }
 
 /// All HTTP routes of the dialect.
-pub fn api(house: &House) -> impl OpenApi + use<> {
-    (history::History(house.clone()), upload::Uploads(house.clone()))
+pub fn api(house: &AppContext) -> impl OpenApi + use<> {
+    (history::RoomHistoryApi(house.clone()), upload::RoomUploadsApi(house.clone()))
 }
 
 #[derive(Tags)]

@@ -14,65 +14,65 @@ use uuid::Uuid;
 use super::{
     Tag,
     content::{self, Content},
-    error::{Failure, NO_SUCH_USER},
+    error::{NO_SUCH_USER, RoomFailure},
     frames::Revision,
     wire::time,
 };
 use crate::{
     auth::Caller,
-    chat::{self, ATTACHMENTS, Chat, Draft, FileName, Received},
-    dialects::{House, bearer::Bearer, upload},
+    chat::{self, ATTACHMENTS, Chat, Draft, FileName, ReceivedFile},
+    dialects::{AppContext, bearer::Bearer, upload},
 };
 
-pub(super) struct Uploads(pub(super) House);
+pub(super) struct RoomUploadsApi(pub(super) AppContext);
 
 #[OpenApi(prefix_path = "/chat", tag = "Tag::Room")]
-impl Uploads {
+impl RoomUploadsApi {
     /// Uploads a file with a message
     ///
     /// Several files are possible: the first is the message's file, and the text lists the others with their addresses. The
     /// message appears in the history at once. The receiver's sockets get it when the sender's socket sends `file_message` with
     /// its id, or at once if the sender has no open socket, or closes the last one.
     #[oai(path = "/attachment", method = "post", operation_id = "room_attachment")]
-    async fn attachment(&self, form: Form, bearer: Bearer) -> Result<Created, Failure> {
-        self.store(form, bearer, Revision::Today).await
+    async fn attachment(&self, form: RoomUploadForm, bearer: Bearer) -> Result<RoomUploadResponse, RoomFailure> {
+        self.store(form, bearer, Revision::Current).await
     }
 
     /// Uploads a file with a message, at the path of the older revision
     ///
     /// The same as `/chat/attachment/`, with additional fields under the older names in the answer.
     #[oai(path = "/chat-attachment", method = "post", operation_id = "room_older_attachment")]
-    async fn older_attachment(&self, form: Form, bearer: Bearer) -> Result<Created, Failure> {
+    async fn older_attachment(&self, form: RoomUploadForm, bearer: Bearer) -> Result<RoomUploadResponse, RoomFailure> {
         self.store(form, bearer, Revision::Older).await
     }
 }
 
-impl Uploads {
-    async fn store(&self, form: Form, bearer: Bearer, revision: Revision) -> Result<Created, Failure> {
+impl RoomUploadsApi {
+    async fn store(&self, form: RoomUploadForm, bearer: Bearer, revision: Revision) -> Result<RoomUploadResponse, RoomFailure> {
         let (caller, chat) = (bearer.0?, &self.0.chat);
-        let Filled { receiver, message, files } = form.read(chat, &caller).await?;
+        let RoomUploadFields { receiver, message, files } = form.read(chat, &caller).await?;
         let receiver = chat.user_by_uuid(receiver).await?;
         let draft = Draft::new(MessageType::File, message);
         // Validated first, so that an invalid message creates no thread.
         chat.check_draft(&draft)?;
         let named = files.into_iter().map(|(file, name)| Ok((file, FileName::of(&name)?)));
         let named: Vec<_> = named.collect::<Result<_, chat::Error>>()?;
-        let thread = chat.meet(&caller, receiver.id, None).await?;
+        let thread = chat.find_or_create_direct(&caller, receiver.id, None).await?;
         let mut attachments = Vec::new();
         for (file, name) in named {
-            attachments.push(chat.keep(&caller, file, name, Some(thread)).await?.id);
+            attachments.push(chat.store_attachment(&caller, file, name, Some(thread)).await?.id);
         }
         let draft = Draft { attachments, held: true, ..draft };
         let message = chat.send(&caller, thread, draft).await?.message;
         let sender = chat.user_by_uuid(caller.uuid).await?;
-        let stored = Uploaded::of(&message, &sender, &receiver);
+        let stored = RoomUploadedMessage::of(&message, &sender, &receiver);
         let stored = match revision {
-            Revision::Today => stored,
+            Revision::Current => stored,
             Revision::Older => stored.with_older_names(&message, &sender, &self.0),
         };
-        Ok(Created::Stored(Json(Stored {
+        Ok(RoomUploadResponse::Stored(Json(RoomUploadResult {
             status: "success".into(),
-            entity: Entity { message: stored },
+            entity: RoomUploadEntity { message: stored },
             message: "File uploaded and chat created successfully".into(),
             success: true,
         })))
@@ -80,39 +80,39 @@ impl Uploads {
 }
 
 /// The form before its first part is read.
-struct Form(upload::Form);
+struct RoomUploadForm(upload::MultipartForm);
 
 /// Contents of the form.
-struct Filled {
+struct RoomUploadFields {
     receiver: Uuid,
     message: String,
     /// Each file with its name; at least one.
-    files: Vec<(Received, String)>,
+    files: Vec<(ReceivedFile, String)>,
 }
 
-impl Form {
+impl RoomUploadForm {
     /// Reads the parts in any order and ignores unknown ones. Files are stored as they arrive.
-    async fn read(mut self, chat: &Chat, caller: &Caller) -> Result<Filled, Failure> {
+    async fn read(mut self, chat: &Chat, caller: &Caller) -> Result<RoomUploadFields, RoomFailure> {
         let (mut receiver, mut message, mut files, mut names) = (None, None, Vec::new(), Vec::new());
         while let Some(part) = self.0.next().await? {
             let filename = part.filename();
             match (part.name(), filename) {
                 (Some("attached_file"), Some(filename)) => {
                     if files.len() == ATTACHMENTS {
-                        return Err(Failure::bad_request(format!("A message can have {ATTACHMENTS} files at most")));
+                        return Err(RoomFailure::bad_request(format!("A message can have {ATTACHMENTS} files at most")));
                     }
                     files.push((part.receive(chat, caller).await?, filename));
                 }
                 (Some("attached_file_name"), _) => names.push(part.text().await?),
-                (Some("receiver"), _) => part.keep_in(&mut receiver, "receiver").await?,
-                (Some("message" | "message_body"), _) => part.keep_in(&mut message, "message").await?,
+                (Some("receiver"), _) => part.read_once(&mut receiver, "receiver").await?,
+                (Some("message" | "message_body"), _) => part.read_once(&mut message, "message").await?,
                 _ => {}
             }
         }
-        let receiver = receiver.ok_or_else(|| Failure::bad_request("receiver is missing"))?;
-        let receiver = receiver.trim().parse().map_err(|_| Failure::not_found(NO_SUCH_USER))?;
+        let receiver = receiver.ok_or_else(|| RoomFailure::bad_request("receiver is missing"))?;
+        let receiver = receiver.trim().parse().map_err(|_| RoomFailure::not_found(NO_SUCH_USER))?;
         if files.is_empty() {
-            return Err(Failure::bad_request("attached_file is missing"));
+            return Err(RoomFailure::bad_request("attached_file is missing"));
         }
         // Names belong to the files in their order.
         for ((_, filename), name) in files.iter_mut().zip(names) {
@@ -120,11 +120,11 @@ impl Form {
                 *filename = name;
             }
         }
-        Ok(Filled { receiver, message: message.unwrap_or_default(), files })
+        Ok(RoomUploadFields { receiver, message: message.unwrap_or_default(), files })
     }
 }
 
-impl<'a> ApiExtractor<'a> for Form {
+impl<'a> ApiExtractor<'a> for RoomUploadForm {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamRawType = ();
@@ -147,41 +147,41 @@ impl<'a> ApiExtractor<'a> for Form {
                 "What to call it instead; of several the first names the first file.",
             ),
         ];
-        Some(upload::described(members, vec!["receiver", "attached_file"]))
+        Some(upload::form_schema(members, vec!["receiver", "attached_file"]))
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        upload::Form::of(request, body).await.map(Self)
+        upload::MultipartForm::of(request, body).await.map(Self)
     }
 }
 
 #[derive(ApiResponse)]
-enum Created {
+enum RoomUploadResponse {
     /// The file and its message are stored.
     #[oai(status = 201, content_type = "application/json")]
-    Stored(Json<Stored>),
+    Stored(Json<RoomUploadResult>),
 }
 
 #[derive(Debug, Object)]
 #[oai(rename = "RoomStored")]
-struct Stored {
+struct RoomUploadResult {
     /// `success`.
     status: String,
-    entity: Entity,
+    entity: RoomUploadEntity,
     message: String,
     success: bool,
 }
 
 #[derive(Debug, Object)]
 #[oai(rename = "RoomStoredEntity")]
-struct Entity {
-    message: Uploaded,
+struct RoomUploadEntity {
+    message: RoomUploadedMessage,
 }
 
 /// Sender or receiver of an upload.
 #[derive(Debug, Object)]
 #[oai(rename = "RoomUploader")]
-struct Person {
+struct RoomUploader {
     /// The uuid.
     id: String,
     email: String,
@@ -190,7 +190,7 @@ struct Person {
     profile: Option<Value>,
 }
 
-impl From<&User> for Person {
+impl From<&User> for RoomUploader {
     fn from(user: &User) -> Self {
         let email = user.partner.email.clone().unwrap_or_else(|| user.login_text().to_owned());
         Self { id: user.uuid.to_string(), email, profile: None }
@@ -200,11 +200,11 @@ impl From<&User> for Person {
 /// A message that was just stored with its file.
 #[derive(Debug, Object)]
 #[oai(rename = "RoomUploaded")]
-struct Uploaded {
+struct RoomUploadedMessage {
     /// The message's id, for `chat_id` of `file_message`.
     id: i64,
-    sender: Person,
-    receiver: Person,
+    sender: RoomUploader,
+    receiver: RoomUploader,
     attached_file_size: String,
     message: String,
     /// The same as `message`; only at the path of the older revision.
@@ -225,7 +225,7 @@ struct Uploaded {
     thread: i64,
 }
 
-impl Uploaded {
+impl RoomUploadedMessage {
     /// The message as its sender sees it.
     fn of(message: &Message, sender: &User, receiver: &User) -> Self {
         let file = Content::of(message).file();
@@ -248,7 +248,7 @@ impl Uploaded {
         }
     }
 
-    fn with_older_names(self, message: &Message, sender: &User, house: &House) -> Self {
+    fn with_older_names(self, message: &Message, sender: &User, house: &AppContext) -> Self {
         let file = Content::of(message).file();
         Self {
             message_body: Some(self.message.clone()),

@@ -16,7 +16,7 @@ use serde_json::Value;
 use storage::{Message as Stored, PartnerId, Role, User as Account};
 
 use super::content::{self, Content};
-use crate::dialects::{House, jsonrpc::JSON};
+use crate::dialects::{AppContext, jsonrpc::JSON};
 
 /// Formats a time for the HTTP routes: UTC, with microseconds.
 pub(super) fn time(time: DateTime<Utc>) -> String {
@@ -47,18 +47,18 @@ struct Success<T: ParseFromJSON + ToJSON + Send + Sync> {
 }
 
 /// Successful response, serialized without a copy of its data.
-pub(super) struct Found<T> {
+pub(super) struct RoomSuccess<T> {
     data: T,
     message: Option<&'static str>,
 }
 
-impl<T> Found<T> {
+impl<T> RoomSuccess<T> {
     pub(super) fn new(data: T, message: Option<&'static str>) -> Self {
         Self { data, message }
     }
 }
 
-impl<T: Serialize + Send> IntoResponse for Found<T> {
+impl<T: Serialize + Send> IntoResponse for RoomSuccess<T> {
     fn into_response(self) -> Response {
         #[derive(Serialize)]
         struct Wire<'a, T> {
@@ -75,7 +75,7 @@ impl<T: Serialize + Send> IntoResponse for Found<T> {
     }
 }
 
-impl<T: ParseFromJSON + ToJSON + Send + Sync> ApiResponse for Found<T> {
+impl<T: ParseFromJSON + ToJSON + Send + Sync> ApiResponse for RoomSuccess<T> {
     fn meta() -> MetaResponses {
         Json::<Success<T>>::meta()
     }
@@ -199,7 +199,7 @@ impl Message {
     pub(super) fn of(
         message: &Stored,
         reader: PartnerId,
-        house: &House,
+        house: &AppContext,
         sender: Option<&Account>,
         receiver: Option<&Account>,
     ) -> Self {
@@ -221,7 +221,7 @@ impl Message {
             created_at: time(message.created_at),
             attached_file: file.map(|file| content::address(file, reader)),
             attached_file_url: file.map(|file| content::url(file, reader, house)),
-            message_type: content.word().into(),
+            message_type: content.name().into(),
             attached_file_name: file.map(|file| file.name.clone()),
             thread: message.conversation.0,
             attached_profile: profile,

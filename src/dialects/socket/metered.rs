@@ -16,7 +16,7 @@ use tokio::{
 use crate::token_bucket::{Rate, TokenBucket};
 
 /// Stream whose reads are limited by a token bucket. Unread bytes stay in the network.
-pub(super) struct Metered<S> {
+pub(super) struct RateLimited<S> {
     stream: S,
     /// `None` once the limit is lifted.
     rate: Option<Rate>,
@@ -25,7 +25,7 @@ pub(super) struct Metered<S> {
     pause: Option<Pin<Box<Sleep>>>,
 }
 
-impl<S> Metered<S> {
+impl<S> RateLimited<S> {
     /// Allows a burst of one message of the maximum size, and as many bytes per second.
     pub(super) fn new(stream: S, message_bytes: usize) -> Self {
         let rate = Rate { burst: message_bytes as f64, per_second: message_bytes as f64 };
@@ -38,7 +38,7 @@ impl<S> Metered<S> {
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
+impl<S: AsyncRead + Unpin> AsyncRead for RateLimited<S> {
     fn poll_read(mut self: Pin<&mut Self>, context: &mut Context<'_>, into: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         if let Some(pause) = &mut this.pause {
@@ -58,7 +58,7 @@ impl<S: AsyncRead + Unpin> AsyncRead for Metered<S> {
     }
 }
 
-impl<S: AsyncWrite + Unpin> AsyncWrite for Metered<S> {
+impl<S: AsyncWrite + Unpin> AsyncWrite for RateLimited<S> {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
@@ -96,7 +96,7 @@ mod tests {
     async fn a_burst_passes_at_once_and_the_rest_by_the_second() {
         let bytes = vec![7; 4_000];
         let begun = Instant::now();
-        let mut stream = Metered::new(bytes.as_slice(), 1_000);
+        let mut stream = RateLimited::new(bytes.as_slice(), 1_000);
         let mut read = vec![0; 1_000];
         stream.read_exact(&mut read).await.expect("they are there");
         assert_eq!(begun.elapsed(), Duration::ZERO);

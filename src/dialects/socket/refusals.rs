@@ -5,24 +5,24 @@ use std::{collections::HashMap, net::IpAddr, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Close, Sockets, wire::Wire};
+use super::{Close, SocketServer, wire::Transport};
 
 /// Time without a refusal after which the count of an address is reset.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(60);
+const RESET_AFTER: Duration = Duration::from_secs(60);
 /// Number of refusals per address that are closed without a delay.
-const AT_ONCE: u32 = 3;
+const UNDELAYED: u32 = 3;
 /// First delay. It doubles with each further refusal.
-const FIRST: Duration = Duration::from_secs(1);
+const FIRST_DELAY: Duration = Duration::from_secs(1);
 /// Maximum number of tracked addresses. Beyond it, refusals of new ones are not delayed.
-const REMEMBERED: usize = 10_000;
+const MAX_ADDRESSES: usize = 10_000;
 
 /// Recent refusals per address.
 pub(super) struct RefusalDelays {
     longest: Duration,
-    recent: Mutex<HashMap<IpAddr, Recent>>,
+    recent: Mutex<HashMap<IpAddr, RecentRefusals>>,
 }
 
-struct Recent {
+struct RecentRefusals {
     count: u32,
     last: Instant,
 }
@@ -35,25 +35,25 @@ impl RefusalDelays {
     /// Counts a refusal, and returns the delay of its close.
     fn delay(&self, address: IpAddr) -> Duration {
         let (mut recent, now) = (self.recent.lock(), Instant::now());
-        let is_recent = |of: &Recent| now - of.last < FORGOTTEN_AFTER;
-        if recent.len() >= REMEMBERED && !recent.contains_key(&address) {
+        let is_recent = |of: &RecentRefusals| now - of.last < RESET_AFTER;
+        if recent.len() >= MAX_ADDRESSES && !recent.contains_key(&address) {
             recent.retain(|_, of| is_recent(of));
-            if recent.len() >= REMEMBERED {
+            if recent.len() >= MAX_ADDRESSES {
                 return Duration::ZERO;
             }
         }
-        let of = recent.entry(address).or_insert(Recent { count: 0, last: now });
+        let of = recent.entry(address).or_insert(RecentRefusals { count: 0, last: now });
         of.count = if is_recent(of) { of.count.saturating_add(1) } else { 1 };
         of.last = now;
-        match of.count.checked_sub(AT_ONCE + 1) {
+        match of.count.checked_sub(UNDELAYED + 1) {
             None => Duration::ZERO,
-            Some(doubled) => FIRST.saturating_mul(2_u32.saturating_pow(doubled)).min(self.longest),
+            Some(doubled) => FIRST_DELAY.saturating_mul(2_u32.saturating_pow(doubled)).min(self.longest),
         }
     }
 }
 
 /// Delays the close of a refused socket, until the client disconnects or the server stops.
-pub(super) async fn hold(sockets: &Sockets, wire: &mut Wire, address: IpAddr, close: &Close) {
+pub(super) async fn hold(sockets: &SocketServer, wire: &mut Transport, address: IpAddr, close: &Close) {
     if !close.is_refusal() {
         return;
     }
@@ -61,7 +61,7 @@ pub(super) async fn hold(sockets: &Sockets, wire: &mut Wire, address: IpAddr, cl
     if delay.is_zero() {
         return;
     }
-    let gone = async { while wire.turn(true).await.is_ok() {} };
+    let gone = async { while wire.next_event(true).await.is_ok() {} };
     tokio::select! {
         () = tokio::time::sleep(delay) => {}
         () = sockets.requests.stopping() => {}
@@ -86,9 +86,9 @@ mod tests {
         let refusals = RefusalDelays::new(Duration::from_secs(8));
         assert_eq!(delays(&refusals, 9), [0, 0, 0, 1, 2, 4, 8, 8, 8]);
         assert_eq!(refusals.delay(Ipv4Addr::LOCALHOST.into()), Duration::ZERO, "of another address");
-        tokio::time::advance(FORGOTTEN_AFTER - Duration::from_secs(1)).await;
+        tokio::time::advance(RESET_AFTER - Duration::from_secs(1)).await;
         assert_eq!(delays(&refusals, 1), [8]);
-        tokio::time::advance(FORGOTTEN_AFTER).await;
+        tokio::time::advance(RESET_AFTER).await;
         assert_eq!(delays(&refusals, 5), [0, 0, 0, 1, 2], "after a minute without one");
     }
 
@@ -101,11 +101,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn only_so_many_addresses_are_remembered() {
         let refusals = RefusalDelays::new(Duration::from_secs(8));
-        for number in 0..2 * REMEMBERED as u32 {
+        for number in 0..2 * MAX_ADDRESSES as u32 {
             refusals.delay(Ipv4Addr::from_bits(number).into());
         }
-        assert_eq!(refusals.recent.lock().len(), REMEMBERED);
-        tokio::time::advance(FORGOTTEN_AFTER).await;
+        assert_eq!(refusals.recent.lock().len(), MAX_ADDRESSES);
+        tokio::time::advance(RESET_AFTER).await;
         refusals.delay(ONE);
         assert_eq!(refusals.recent.lock().len(), 1);
     }

@@ -8,12 +8,12 @@ use storage::Position;
 use tokio::time::{Instant, sleep_until};
 
 use super::{
-    Close, Frame, Said, Sockets, Speaking, Voice,
-    wire::{Read, Turn, Wire},
+    Close, Frame, FramesOrClose, SocketHandler, SocketServer, SocketSession,
+    wire::{IncomingFrame, Transport, TransportEvent},
 };
 use crate::{
     auth::Caller,
-    chat::{Batch, Feed},
+    chat::{Feed, FeedBatch},
     clock,
     metrics::Metrics,
     shares::Party,
@@ -29,21 +29,21 @@ const BYTE_ORDER_MARK: char = '\u{feff}';
 const FEED_PAUSE: Duration = Duration::from_secs(1);
 
 /// State of the loop of one socket.
-pub(super) struct Talk<'a, V> {
-    sockets: &'a Sockets,
-    wire: &'a mut Wire,
+pub(super) struct SocketConnection<'a, V> {
+    sockets: &'a SocketServer,
+    wire: &'a mut Transport,
     voice: &'a mut V,
     feed: &'a mut Feed,
     caller: &'a Caller,
     /// Token bucket for the frame rate. Pings and pongs count as well, since each costs an answer.
     frames: TokenBucket,
     /// Answer to the last frame, held until the preceding events are sent.
-    answer: Option<Answer>,
+    answer: Option<PendingAnswer>,
     /// False before the greeting, and after an event that could not be delivered: no events are sent.
-    tells: bool,
+    delivers: bool,
 }
 
-struct Answer {
+struct PendingAnswer {
     frames: Vec<Frame>,
     /// Position of the event log at the time of the answer. All events up to it are sent first, above all those caused by this
     /// frame and those before it: clients match answers to their frames by order alone.
@@ -52,239 +52,241 @@ struct Answer {
 
 enum Never {}
 
-impl<'a, V: Voice> Talk<'a, V> {
-    pub(super) fn new(sockets: &'a Sockets, wire: &'a mut Wire, speaking: &'a mut Speaking<V>) -> Self {
-        let Speaking { voice, feed, caller } = speaking;
+impl<'a, V: SocketHandler> SocketConnection<'a, V> {
+    pub(super) fn new(sockets: &'a SocketServer, wire: &'a mut Transport, speaking: &'a mut SocketSession<V>) -> Self {
+        let SocketSession { handler: voice, feed, caller } = speaking;
         let frames = TokenBucket::full(sockets.frame_rate(), Instant::now());
-        Self { sockets, wire, voice, feed, caller, frames, answer: None, tells: false }
+        Self { sockets, wire, voice, feed, caller, frames, answer: None, delivers: false }
     }
 
     pub(super) async fn run(mut self) -> Close {
-        match self.go_on().await {
+        match self.run_loop().await {
             Ok(never) => match never {},
-            Err(close) => self.last_words(close).await,
+            Err(close) => self.final_frames(close).await,
         }
     }
 
-    async fn go_on(&mut self) -> Result<Never, Close> {
+    async fn run_loop(&mut self) -> Result<Never, Close> {
         let caller = self.caller;
-        let greeting = in_turn(self.sockets, caller, Box::pin(self.voice.greet())).await?;
-        self.say(greeting);
-        self.tells = true;
-        let mut times = Times::begin(caller, self.sockets.limits.ping_seconds).await;
-        times.held_until = self.holds_back();
+        let greeting = in_turn(self.sockets, caller, Box::pin(self.voice.on_open())).await?;
+        self.send(greeting);
+        self.delivers = true;
+        let mut times = Deadlines::begin(caller, self.sockets.limits.ping_seconds).await;
+        times.reads_paused_until = self.pause_reads();
         let mut ended = pin!(caller.ended.cancelled());
         let mut stopping = pin!(self.sockets.requests.stopping());
         // A single timer for all deadlines saves memory, since every socket holds one.
         let mut alarm = pin!(sleep_until(times.next()));
         loop {
-            self.settle().await?;
-            if self.feed.is_over() && times.leaves.is_none() {
-                times.leaves = Some(self.sockets.drained_at());
+            self.flush_answer().await?;
+            if self.feed.is_restarted() && times.drains_at.is_none() {
+                times.drains_at = Some(self.sockets.drain_deadline());
             }
             let has_room = self.wire.has_room();
-            let is_answered = self.answer.is_none() && !self.voice.goes_on();
-            let reads = has_room && is_answered && times.held_until.is_none();
+            let is_answered = self.answer.is_none() && !self.voice.has_more();
+            let reads = has_room && is_answered && times.reads_paused_until.is_none();
             if alarm.deadline() != times.next() {
                 alarm.as_mut().reset(times.next());
             }
             tokio::select! {
-                turn = self.wire.turn(reads) => if let Turn::Read(read) = turn? {
-                    times.heard = Instant::now();
+                turn = self.wire.next_event(reads) => if let TransportEvent::Read(read) = turn? {
+                    times.last_read = Instant::now();
                     self.read(read).await?;
-                    times.held_until = self.holds_back();
+                    times.reads_paused_until = self.pause_reads();
                 },
-                batch = self.feed.next(), if has_room && times.feed_rests_until.is_none() && !self.feed.is_over() => match batch {
+                batch = self.feed.next(), if has_room && times.feed_paused_until.is_none() && !self.feed.is_restarted() => match batch {
                     Ok(batch) => {
-                        let said = self.tell(&batch).await?;
-                        self.say(said);
+                        let said = self.deliver(&batch).await?;
+                        self.send(said);
                     }
-                    Err(_) if self.feed.is_over() => {}
+                    Err(_) if self.feed.is_restarted() => {}
                     Err(error) => {
                         // The feed keeps its position and resumes once the database can be read.
                         tracing::debug!(error = %telemetry::chain(&error), "a socket waits for the store");
-                        times.feed_rests_until = Some(Instant::now() + FEED_PAUSE);
+                        times.feed_paused_until = Some(Instant::now() + FEED_PAUSE);
                     }
                 },
                 // Next part of a long answer. Other work proceeds in between.
-                () = std::future::ready(()), if has_room && self.voice.goes_on() => {}
-                () = &mut alarm => self.look_at(&mut times).await?,
+                () = std::future::ready(()), if has_room && self.voice.has_more() => {}
+                () = &mut alarm => self.on_deadline(&mut times).await?,
                 () = &mut ended => return Err(Close::NOT_LOGGED_IN),
-                () = &mut stopping, if times.leaves.is_none() => {
-                    times.leaves = Some(self.sockets.drained_at());
+                () = &mut stopping, if times.drains_at.is_none() => {
+                    times.drains_at = Some(self.sockets.drain_deadline());
                 }
             }
         }
     }
 
     /// Handles the deadlines that have passed.
-    async fn look_at(&mut self, times: &mut Times) -> Result<(), Close> {
+    async fn on_deadline(&mut self, times: &mut Deadlines) -> Result<(), Close> {
         let now = Instant::now();
-        if times.leaves.is_some_and(|leaves| now >= leaves) {
-            return Err(if self.feed.is_over() { Close::LOG_RESTARTED } else { Close::GOING_AWAY });
+        if times.drains_at.is_some_and(|leaves| now >= leaves) {
+            return Err(if self.feed.is_restarted() { Close::LOG_RESTARTED } else { Close::GOING_AWAY });
         }
-        times.feed_rests_until = times.feed_rests_until.filter(|until| now < *until);
-        if times.held_until.is_some_and(|until| now >= until) {
-            times.heard = now;
-            times.held_until = self.holds_back();
+        times.feed_paused_until = times.feed_paused_until.filter(|until| now < *until);
+        if times.reads_paused_until.is_some_and(|until| now >= until) {
+            times.last_read = now;
+            times.reads_paused_until = self.pause_reads();
         }
         if now >= times.expires {
             times.expires = Box::pin(expiry(self.caller)).await;
             if times.expires <= Instant::now() {
-                return Err(Close::RUN_OUT);
+                return Err(Close::EXPIRED);
             }
         }
-        if now >= times.pinged + times.ping {
+        if now >= times.last_ping + times.ping {
             // Silence counts only while the socket is read and its queue is flushed. The write time-out closes a connection whose
             // peer accepts no bytes.
-            if times.held_until.is_some() || !self.wire.is_flushed() {
-                times.heard = now;
+            if times.reads_paused_until.is_some() || !self.wire.is_flushed() {
+                times.last_read = now;
             }
-            if now - times.heard > times.ping * SILENT_PINGS {
+            if now - times.last_read > times.ping * SILENT_PINGS {
                 return Err(Close::SILENT);
             }
-            times.pinged = now;
-            let said = contained(&self.sockets.metrics, Box::pin(self.voice.beat())).await?;
-            self.say(said);
+            times.last_ping = now;
+            let said = catch_panic(&self.sockets.metrics, Box::pin(self.voice.on_ping())).await?;
+            self.send(said);
             self.wire.ping();
         }
         Ok(())
     }
 
     /// Back-pressure: the time until which nothing more is read, because the peer has exceeded its rate limit.
-    fn holds_back(&mut self) -> Option<Instant> {
+    fn pause_reads(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        let owed = self.frames.debt(self.sockets.frame_rate(), now).max(self.sockets.chat.owes(self.caller));
+        let owed = self.frames.debt(self.sockets.frame_rate(), now).max(self.sockets.chat.debt(self.caller));
         (!owed.is_zero()).then(|| {
             self.sockets.metrics.held_back(V::DIALECT, owed);
             now + owed
         })
     }
 
-    async fn read(&mut self, read: Read) -> Result<(), Close> {
+    async fn read(&mut self, read: IncomingFrame) -> Result<(), Close> {
         let read = match read {
-            Read::Binary(bytes) if V::HEARS_BINARY => Frame::try_from(bytes.clone()).map_or(Read::Binary(bytes), Read::Text),
+            IncomingFrame::Binary(bytes) if V::ACCEPTS_BINARY => {
+                Frame::try_from(bytes.clone()).map_or(IncomingFrame::Binary(bytes), IncomingFrame::Text)
+            }
             other => other,
         };
         self.frames.charge(self.sockets.frame_rate(), 1.0, Instant::now());
         match read {
-            Read::Text(text) => {
-                self.caller.goes_on();
+            IncomingFrame::Text(text) => {
+                self.caller.record_activity();
                 let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
-                let heard = in_turn(self.sockets, self.caller, Box::pin(self.voice.hear(text)));
-                let frames = self.wire.beside(heard).await?;
-                self.answer = Some(Answer { frames, after: self.sockets.chat.position() });
+                let heard = in_turn(self.sockets, self.caller, Box::pin(self.voice.on_message(text)));
+                let frames = self.wire.write_while(heard).await?;
+                self.answer = Some(PendingAnswer { frames, after: self.sockets.chat.position() });
             }
-            Read::Binary(_) => self.say(vec![self.voice.not_text()]),
-            Read::Sign => {}
+            IncomingFrame::Binary(_) => self.send(vec![self.voice.on_binary()]),
+            IncomingFrame::PingOrPong => {}
         }
         Ok(())
     }
 
     /// Sends the answer to the last frame, and one more part of it, if the queue has room.
-    async fn settle(&mut self) -> Result<(), Close> {
-        self.say_answer().await?;
-        if self.voice.goes_on() && self.answer.is_none() && self.wire.has_room() {
-            let next = in_turn(self.sockets, self.caller, Box::pin(self.voice.go_on()));
-            let frames = self.wire.beside(next).await?;
-            self.answer = Some(Answer { frames, after: self.sockets.chat.position() });
-            self.say_answer().await?;
+    async fn flush_answer(&mut self) -> Result<(), Close> {
+        self.send_answer().await?;
+        if self.voice.has_more() && self.answer.is_none() && self.wire.has_room() {
+            let next = in_turn(self.sockets, self.caller, Box::pin(self.voice.next_part()));
+            let frames = self.wire.write_while(next).await?;
+            self.answer = Some(PendingAnswer { frames, after: self.sockets.chat.position() });
+            self.send_answer().await?;
         }
         Ok(())
     }
 
     /// Sends the answer to the last frame after the events that precede it, if the queue has room for them.
-    async fn say_answer(&mut self) -> Result<(), Close> {
-        while let Some(Answer { frames, after }) = self.answer.take() {
+    async fn send_answer(&mut self) -> Result<(), Close> {
+        while let Some(PendingAnswer { frames, after }) = self.answer.take() {
             let is_next = self.feed.has_reached(after);
             if !is_next && !self.wire.has_room() {
-                self.answer = Some(Answer { frames, after });
+                self.answer = Some(PendingAnswer { frames, after });
                 return Ok(());
             }
-            let batch = if is_next { None } else { self.feed.by_now().await.ok().flatten() };
+            let batch = if is_next { None } else { self.feed.try_next().await.ok().flatten() };
             let Some(batch) = batch else {
                 // The feed returns the error again on its next read.
-                self.say(frames);
+                self.send(frames);
                 return Ok(());
             };
-            self.answer = Some(Answer { frames, after });
-            let said = self.tell(&batch).await?;
-            self.say(said);
+            self.answer = Some(PendingAnswer { frames, after });
+            let said = self.deliver(&batch).await?;
+            self.send(said);
         }
         Ok(())
     }
 
-    async fn tell(&mut self, batch: &Batch) -> Said {
-        let said = contained(&self.sockets.metrics, Box::pin(self.voice.tell(batch))).await;
-        self.tells = said.is_ok();
+    async fn deliver(&mut self, batch: &FeedBatch) -> FramesOrClose {
+        let said = catch_panic(&self.sockets.metrics, Box::pin(self.voice.on_events(batch))).await;
+        self.delivers = said.is_ok();
         said
     }
 
     /// Sends the remaining events before the close, above all the answers to the peer's own messages. Skips them for a peer that
     /// reads nothing more, and after the end of its session.
-    async fn last_words(&mut self, close: Close) -> Close {
-        if close.is_to_the_deaf() || close == Close::NOT_LOGGED_IN {
+    async fn final_frames(&mut self, close: Close) -> Close {
+        if close.is_unreadable() || close == Close::NOT_LOGGED_IN {
             return close;
         }
         let answer = self.answer.take().map_or_else(Vec::new, |answer| answer.frames);
-        if !self.tells {
-            return Close { last: close.last.into_iter().chain(answer).collect(), ..close };
+        if !self.delivers {
+            return Close { last_frames: close.last_frames.into_iter().chain(answer).collect(), ..close };
         }
         // Does not wait: the events of the peer's own messages are in the feed already.
         while self.wire.has_room()
             && let Some(Ok(batch)) = self.feed.next().now_or_never()
         {
-            match self.tell(&batch).await {
-                Ok(said) => self.say(said),
+            match self.deliver(&batch).await {
+                Ok(said) => self.send(said),
                 Err(broken) => {
-                    self.say(broken.last);
+                    self.send(broken.last_frames);
                     break;
                 }
             }
         }
-        Close { last: answer.into_iter().chain(close.last).collect(), ..close }
+        Close { last_frames: answer.into_iter().chain(close.last_frames).collect(), ..close }
     }
 
-    fn say(&mut self, frames: Vec<Frame>) {
-        self.sockets.metrics.frames_told(V::DIALECT, frames.len());
-        frames.into_iter().for_each(|frame| self.wire.say(frame));
+    fn send(&mut self, frames: Vec<Frame>) {
+        self.sockets.metrics.frames_sent(V::DIALECT, frames.len());
+        frames.into_iter().for_each(|frame| self.wire.queue_frame(frame));
     }
 }
 
 /// Deadlines of a socket.
-struct Times {
+struct Deadlines {
     ping: Duration,
-    pinged: Instant,
-    heard: Instant,
+    last_ping: Instant,
+    last_read: Instant,
     /// Expiry of the caller's token or session.
     expires: Instant,
     /// Set once the server stops, or the event log was restarted.
-    leaves: Option<Instant>,
-    held_until: Option<Instant>,
-    feed_rests_until: Option<Instant>,
+    drains_at: Option<Instant>,
+    reads_paused_until: Option<Instant>,
+    feed_paused_until: Option<Instant>,
 }
 
-impl Times {
+impl Deadlines {
     async fn begin(caller: &Caller, ping_seconds: u64) -> Self {
         let (now, expires) = (Instant::now(), Box::pin(expiry(caller)).await);
         let ping = Duration::from_secs(ping_seconds);
-        Self { ping, pinged: now, heard: now, expires, leaves: None, held_until: None, feed_rests_until: None }
+        Self { ping, last_ping: now, last_read: now, expires, drains_at: None, reads_paused_until: None, feed_paused_until: None }
     }
 
     fn next(&self) -> Instant {
-        let some = [self.leaves, self.held_until, self.feed_rests_until].into_iter().flatten();
-        some.fold(self.expires.min(self.pinged + self.ping), Instant::min)
+        let some = [self.drains_at, self.reads_paused_until, self.feed_paused_until].into_iter().flatten();
+        some.fold(self.expires.min(self.last_ping + self.ping), Instant::min)
     }
 }
 
 /// Runs a handler under one of the user's turns, which its sockets share with its requests.
-async fn in_turn(sockets: &Sockets, caller: &Caller, said: impl Future<Output = Said>) -> Said {
+async fn in_turn(sockets: &SocketServer, caller: &Caller, said: impl Future<Output = FramesOrClose>) -> FramesOrClose {
     let _turn = sockets.turns.wait(Party::User(caller.user)).await;
-    contained(&sockets.metrics, said).await
+    catch_panic(&sockets.metrics, said).await
 }
 
 /// Catches a panic, so that it closes only its own socket.
-async fn contained(metrics: &Metrics, said: impl Future<Output = Said>) -> Said {
+async fn catch_panic(metrics: &Metrics, said: impl Future<Output = FramesOrClose>) -> FramesOrClose {
     match AssertUnwindSafe(said).catch_unwind().await {
         Ok(said) => said,
         Err(panic) => {
@@ -299,7 +301,7 @@ async fn contained(metrics: &Metrics, said: impl Future<Output = Said>) -> Said 
 /// Expiry of the caller's token or session. Activity extends a session, so this is checked again when it is reached.
 async fn expiry(caller: &Caller) -> Instant {
     const FAR: Duration = Duration::from_secs(365 * 86_400);
-    let left = match caller.may_stay_until().await {
+    let left = match caller.session_end().await {
         Ok(until) => until.map_or(FAR, |at| (at - clock::now()).to_std().unwrap_or_default().min(FAR)),
         Err(error) => {
             tracing::debug!(error = %telemetry::chain(&error), "whether a socket's session lives cannot be said");

@@ -11,32 +11,32 @@ use poem::{
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{Close, Held, Sockets, Speaking, Voice, refusals, serve, wire::Wire};
-use crate::{dialects::session::From, shares::share_of};
+use super::{Close, ConnectionGuard, SocketHandler, SocketServer, SocketSession, refusals, serve, wire::Transport};
+use crate::{dialects::session::ClientAddress, shares::share_of};
 
 /// Time-out for the upgrade of an accepted connection.
-const CHANGING: Duration = Duration::from_secs(10);
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Answers a WebSocket handshake and starts the socket's task. `begin` runs after the upgrade, because browsers hide a failed
 /// handshake's reason from pages: its error closes the socket.
-pub fn open<V: Voice>(
+pub fn open<V: SocketHandler>(
     request: &Request,
     subprotocol: Option<&'static str>,
-    sockets: &Sockets,
-    begin: impl Future<Output = Result<Speaking<V>, Close>> + Send + 'static,
+    sockets: &SocketServer,
+    begin: impl Future<Output = Result<SocketSession<V>, Close>> + Send + 'static,
 ) -> Response {
-    let Some(key) = key(request) else { return no_socket(request) };
-    let Ok(upgrade) = request.take_upgrade() else { return no_socket(request) };
-    let held = request.data::<Held>().cloned();
-    let address = share_of(From::of(request));
+    let Some(key) = key(request) else { return upgrade_required(request) };
+    let Ok(upgrade) = request.take_upgrade() else { return upgrade_required(request) };
+    let held = request.data::<ConnectionGuard>().cloned();
+    let address = share_of(ClientAddress::of(request));
     let own = sockets.clone();
     // Boxed, because it does not last as long as the socket: its memory is released early.
     let begin = Box::pin(begin);
     sockets.requests.spawn(async move {
-        let Ok(Ok(upgraded)) = tokio::time::timeout(CHANGING, upgrade).await else { return };
+        let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE_TIMEOUT, upgrade).await else { return };
         let begun = Instant::now();
         let counted = own.metrics.socket(V::DIALECT);
-        let mut wire = Wire::new(upgraded, &own.limits).await;
+        let mut wire = Transport::new(upgraded, &own.limits).await;
         let (close, is_served) = match begin.await {
             Ok(ref mut speaking) => (serve(&own, &mut wire, speaking).await, true),
             Err(close) => (close, false),
@@ -62,7 +62,7 @@ pub fn open<V: Voice>(
 }
 
 /// True for a valid WebSocket handshake.
-pub fn is_asked_for(request: &Request) -> bool {
+pub fn is_handshake(request: &Request) -> bool {
     key(request).is_some()
 }
 
@@ -82,7 +82,7 @@ fn has(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
 }
 
 /// Response for other requests to a WebSocket address (426, or 405).
-pub fn no_socket(request: &Request) -> Response {
+pub fn upgrade_required(request: &Request) -> Response {
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         return Response::builder().status(StatusCode::METHOD_NOT_ALLOWED).header(header::ALLOW, "GET, HEAD").finish();
     }

@@ -21,15 +21,15 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{CLOSING, Close, Frame, metered::Metered};
+use super::{CLOSE_TIMEOUT, Close, Frame, metered::RateLimited};
 use crate::config;
 
 /// Size of the write buffer, in bytes. Memory is allocated as needed.
-const GATHERED_BYTES: usize = 16 * 1024;
+const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 
 /// One WebSocket with its send queue.
-pub(super) struct Wire {
-    stream: WebSocketStream<Metered<Upgraded>>,
+pub(super) struct Transport {
+    stream: WebSocketStream<RateLimited<Upgraded>>,
     queue: VecDeque<Message>,
     queued_bytes: usize,
     /// True if the stream has data that is not flushed.
@@ -40,30 +40,30 @@ pub(super) struct Wire {
 
 /// A frame received from the peer.
 #[derive(Debug)]
-pub(super) enum Read {
+pub(super) enum IncomingFrame {
     Text(Utf8Bytes),
     Binary(Bytes),
     /// A ping or a pong.
-    Sign,
+    PingOrPong,
 }
 
-/// Result of [`Wire::turn`].
+/// Result of [`Transport::next_event`].
 #[derive(Debug)]
-pub(super) enum Turn {
-    Read(Read),
+pub(super) enum TransportEvent {
+    Read(IncomingFrame),
     /// The queue was full and has room again.
-    Room,
+    Writable,
 }
 
-impl Wire {
-    pub(super) async fn new(stream: Upgraded, limits: &config::Sockets) -> Self {
+impl Transport {
+    pub(super) async fn new(stream: Upgraded, limits: &config::SocketSettings) -> Self {
         let config = WebSocketConfig::default()
             // The default is 32 times as large, and zeroed before every read.
             .read_buffer_size(limits.read_buffer_bytes)
-            .write_buffer_size(GATHERED_BYTES)
+            .write_buffer_size(WRITE_BUFFER_BYTES)
             .max_message_size(Some(limits.message_bytes))
             .max_frame_size(Some(limits.message_bytes));
-        let stream = Metered::new(stream, limits.message_bytes);
+        let stream = RateLimited::new(stream, limits.message_bytes);
         Self {
             stream: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
             queue: VecDeque::new(),
@@ -75,7 +75,7 @@ impl Wire {
     }
 
     /// Queues a frame. The caller checks [`Self::has_room`] first.
-    pub(super) fn say(&mut self, frame: Frame) {
+    pub(super) fn queue_frame(&mut self, frame: Frame) {
         self.queued_bytes += frame.len();
         self.queue.push_back(Message::Text(frame));
     }
@@ -111,22 +111,22 @@ impl Wire {
     /// # Cancel safety
     ///
     /// Safe: unwritten frames stay queued, and no frame is lost.
-    pub(super) async fn turn(&mut self, reads: bool) -> Result<Turn, Close> {
+    pub(super) async fn next_event(&mut self, reads: bool) -> Result<TransportEvent, Close> {
         let was_full = self.is_full();
         std::future::poll_fn(|context| {
             if let Poll::Ready(Err(error)) = self.poll_write(context) {
-                return Poll::Ready(Err(end(&error)));
+                return Poll::Ready(Err(close_for(&error)));
             }
             if was_full && !self.is_full() {
-                return Poll::Ready(Ok(Turn::Room));
+                return Poll::Ready(Ok(TransportEvent::Writable));
             }
-            if reads { self.poll_read(context).map_ok(Turn::Read) } else { Poll::Pending }
+            if reads { self.poll_read(context).map_ok(TransportEvent::Read) } else { Poll::Pending }
         })
         .await
     }
 
     /// Writes the queue while another future runs.
-    pub(super) async fn beside<T>(&mut self, done: impl Future<Output = T>) -> T {
+    pub(super) async fn write_while<T>(&mut self, done: impl Future<Output = T>) -> T {
         let mut done = pin!(done);
         std::future::poll_fn(|context| {
             // The next turn reports the error.
@@ -136,18 +136,18 @@ impl Wire {
         .await
     }
 
-    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<Read, Close>> {
+    fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<IncomingFrame, Close>> {
         Poll::Ready(match ready!(Pin::new(&mut self.stream).poll_next(context)) {
-            Some(Ok(Message::Text(text))) => Ok(Read::Text(text)),
-            Some(Ok(Message::Binary(bytes))) => Ok(Read::Binary(bytes)),
+            Some(Ok(Message::Text(text))) => Ok(IncomingFrame::Text(text)),
+            Some(Ok(Message::Binary(bytes))) => Ok(IncomingFrame::Binary(bytes)),
             Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
                 // The stream has queued the pong.
                 self.unflushed = true;
-                Ok(Read::Sign)
+                Ok(IncomingFrame::PingOrPong)
             }
             // The stream answers the close frame itself, with the next read.
             Some(Ok(Message::Close(_))) => Err(Close::new(1000, "")),
-            Some(Err(error)) => Err(end(&error)),
+            Some(Err(error)) => Err(close_for(&error)),
             None => Err(Close::new(1006, "")),
         })
     }
@@ -176,8 +176,8 @@ impl Wire {
             self.queue.clear();
             self.queued_bytes = 0;
         }
-        for frame in close.last {
-            self.say(frame);
+        for frame in close.last_frames {
+            self.queue_frame(frame);
         }
         if close.code != 1000 && close.code != 1006 {
             let frame = CloseFrame { code: CloseCode::from(close.code), reason: close.reason.into() };
@@ -195,18 +195,18 @@ impl Wire {
             let _ = rest.shutdown().await;
             let _ = tokio::io::copy(rest, &mut tokio::io::sink()).await;
         };
-        let _ = tokio::time::timeout(CLOSING, end).await;
+        let _ = tokio::time::timeout(CLOSE_TIMEOUT, end).await;
     }
 }
 
 /// Close code for an error of the stream.
-fn end(error: &Error) -> Close {
+fn close_for(error: &Error) -> Close {
     match error {
         Error::Capacity(_) => Close::TOO_LARGE,
         Error::Utf8(_) => Close::NO_TEXT,
         // The peer has closed the connection without a close frame.
         Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Close::new(1006, ""),
-        Error::Protocol(_) => Close::BROKEN,
+        Error::Protocol(_) => Close::PROTOCOL_ERROR,
         // The write time-out has expired.
         Error::Io(error) if error.kind() == ErrorKind::TimedOut => Close::TOO_SLOW,
         _ => Close::new(1006, ""),

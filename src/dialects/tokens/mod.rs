@@ -10,19 +10,19 @@ use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json};
 use uuid::Uuid;
 
 use super::{
-    House,
-    bearer::{BearerOrSession, CHALLENGE, may_use_session, told},
-    json::{Posted, PostedIfAny, Said},
-    session::{From as Origin, OptionalSession},
+    AppContext,
+    bearer::{BearerOrSession, CHALLENGE, may_use_session, status_and_message},
+    json::{ErrorMessage, JsonBody, OptionalJsonBody},
+    session::{ClientAddress as Origin, OptionalSession},
 };
-use crate::auth::{self, Caller, Issued};
+use crate::auth::{self, Caller, IssuedTokens};
 
 /// All routes of the dialect.
-pub fn api(house: &House) -> impl OpenApi + use<> {
+pub fn api(house: &AppContext) -> impl OpenApi + use<> {
     (
         TokenApi(house.clone()),
         revocation::RevocationApi(house.clone()),
-        session::SessionApi(house.clone()),
+        session::TokenSessionApi(house.clone()),
         simplejwt::SimpleJwtApi(house.clone()),
     )
 }
@@ -34,22 +34,22 @@ enum Tag {
     Tokens,
 }
 
-struct TokenApi(House);
+struct TokenApi(AppContext);
 
 /// Renews tokens by a refresh token, at the expense of the user's rate limit.
-async fn renewed(house: &House, request: &Request, refresh: &str) -> auth::Result<Issued> {
-    house.auth.renew(refresh, Origin::of(request), |user| house.chat.charge_issuing(user)).await
+async fn renew_tokens(house: &AppContext, request: &Request, refresh: &str) -> auth::Result<IssuedTokens> {
+    house.auth.renew_tokens(refresh, Origin::of(request), |user| house.chat.charge_issuing(user)).await
 }
 
 /// Login and password; empty with a session cookie.
 #[derive(Object)]
 #[oai(example, rename = "TokenCredentials")]
-struct Credentials {
+struct TokenCredentials {
     login: Option<String>,
     password: Option<String>,
 }
 
-impl poem_openapi::types::Example for Credentials {
+impl poem_openapi::types::Example for TokenCredentials {
     fn example() -> Self {
         Self { login: Some("admin@gmail.com".into()), password: Some("123456".into()) }
     }
@@ -58,7 +58,7 @@ impl poem_openapi::types::Example for Credentials {
 /// A request to renew tokens.
 #[derive(Object)]
 #[oai(rename = "TokenRenewal")]
-struct Renewal {
+struct RenewalRequest {
     /// The refresh token of the latest token pair.
     refresh: String,
 }
@@ -66,7 +66,7 @@ struct Renewal {
 /// An access token and a refresh token.
 #[derive(Object)]
 #[oai(rename = "TokenPair")]
-struct Pair {
+struct TokenPair {
     /// For `Authorization: Bearer`, for a dialect's own query parameter, or, after `bearer`, among a WebSocket's subprotocols.
     access: String,
     /// Can be used once, and yields a new pair. Within `tokens.refresh_grace_seconds` a retry yields new pairs again, at most 3
@@ -81,7 +81,7 @@ struct Pair {
 /// The user of a token or session.
 #[derive(Object)]
 #[oai(rename = "TokenHolder")]
-struct Holder {
+struct TokenHolder {
     uid: i64,
     uuid: Uuid,
     login: String,
@@ -93,7 +93,7 @@ struct Holder {
     expires_at: Option<DateTime<Utc>>,
 }
 
-impl From<&Caller> for Holder {
+impl From<&Caller> for TokenHolder {
     fn from(caller: &Caller) -> Self {
         let Caller { user, uuid, login, name, role, expires_at, .. } = caller.clone();
         Self { uid: user.0, uuid, login, name, role: role.as_str().into(), expires_at }
@@ -101,52 +101,52 @@ impl From<&Caller> for Holder {
 }
 
 #[derive(ApiResponse)]
-enum HolderAnswer {
+enum TokenHolderResponse {
     /// The user of the token or session.
     #[oai(status = 200)]
-    Holder(Json<Holder>),
+    Holder(Json<TokenHolder>),
     /// No valid token or session.
     #[oai(status = 401)]
-    Unauthorized(Json<Said>, #[oai(header = "WWW-Authenticate")] String),
+    Unauthorized(Json<ErrorMessage>, #[oai(header = "WWW-Authenticate")] String),
     /// Internal error; the server's log has the cause.
     #[oai(status = 500)]
-    Internal(Json<Said>),
+    Internal(Json<ErrorMessage>),
     /// The server cannot reach its store, or has no keys to verify tokens.
     #[oai(status = 503)]
-    Unavailable(Json<Said>),
+    Unavailable(Json<ErrorMessage>),
 }
 
 #[derive(ApiResponse)]
-enum Answer {
+enum TokenResponse {
     /// The tokens.
     #[oai(status = 200)]
-    Pair(Json<Pair>, #[oai(header = "Cache-Control")] String),
+    Pair(Json<TokenPair>, #[oai(header = "Cache-Control")] String),
     /// The request body is invalid; `message` says how.
     #[oai(status = 400)]
-    BadRequest(Json<Said>),
+    BadRequest(Json<ErrorMessage>),
     /// Wrong login or password, no session, or an invalid refresh token.
     #[oai(status = 401)]
-    Unauthorized(Json<Said>, #[oai(header = "WWW-Authenticate")] String),
+    Unauthorized(Json<ErrorMessage>, #[oai(header = "WWW-Authenticate")] String),
     /// The session cookie was sent by a page of an origin that may not use it.
     #[oai(status = 403)]
-    Forbidden(Json<Said>),
+    Forbidden(Json<ErrorMessage>),
     /// Too many failed logins, or the user's rate limit for tokens is exceeded.
     #[oai(status = 429)]
-    TooMany(Json<Said>, #[oai(header = "Retry-After")] u64),
+    TooMany(Json<ErrorMessage>, #[oai(header = "Retry-After")] u64),
     /// Internal error; the server's log has the cause.
     #[oai(status = 500)]
-    Internal(Json<Said>),
+    Internal(Json<ErrorMessage>),
     /// Too many log-ins wait for the check of their password (with `Retry-After`), the server cannot reach its store, or it has
     /// no secret to sign tokens.
     #[oai(status = 503)]
-    Unavailable(Json<Said>, #[oai(header = "Retry-After")] Option<u64>),
+    Unavailable(Json<ErrorMessage>, #[oai(header = "Retry-After")] Option<u64>),
 }
 
-impl Answer {
-    fn of(outcome: auth::Result<Issued>) -> Self {
+impl TokenResponse {
+    fn of(outcome: auth::Result<IssuedTokens>) -> Self {
         let error = match outcome {
-            Ok(Issued { access, refresh, lifetime }) => {
-                let pair = Pair {
+            Ok(IssuedTokens { access, refresh, lifetime }) => {
+                let pair = TokenPair {
                     access: access.expose().to_owned(),
                     refresh: refresh.expose().to_owned(),
                     token_type: "Bearer".into(),
@@ -156,8 +156,8 @@ impl Answer {
             }
             Err(error) => error,
         };
-        let (status, message) = told(&error);
-        let said = Json(Said::new(message));
+        let (status, message) = status_and_message(&error);
+        let said = Json(ErrorMessage::new(message));
         match (status, &error) {
             (_, auth::Error::TooManyAttempts { retry_after } | auth::Error::TooFast { retry_after }) => {
                 Self::TooMany(said, retry_after.as_secs().max(1))
@@ -178,16 +178,21 @@ impl TokenApi {
     /// server's own or one of `cors.origins`. The tokens outlive that session. They are revoked when the user is deactivated or
     /// gets a new password.
     #[oai(path = "/token", method = "post", operation_id = "token")]
-    async fn token(&self, request: &Request, credentials: PostedIfAny<Credentials>, session: OptionalSession) -> Answer {
+    async fn token(
+        &self,
+        request: &Request,
+        credentials: OptionalJsonBody<TokenCredentials>,
+        session: OptionalSession,
+    ) -> TokenResponse {
         let auth = &self.0.auth;
-        let outcome = match credentials.0.unwrap_or(Credentials { login: None, password: None }) {
-            Credentials { login: Some(login), password: Some(password) } => {
+        let outcome = match credentials.0.unwrap_or(TokenCredentials { login: None, password: None }) {
+            TokenCredentials { login: Some(login), password: Some(password) } => {
                 auth.tokens_by_password(&login, &password, Origin::of(request)).await
             }
-            Credentials { login: None, password: None } => match session.0.outcome() {
+            TokenCredentials { login: None, password: None } => match session.0.login_result() {
                 Ok(_) if !may_use_session(request, &self.0.config) => {
                     let message = "The Content-Type must be application/json, or the Origin this server's own.";
-                    return Answer::Forbidden(Json(Said::new(message)));
+                    return TokenResponse::Forbidden(Json(ErrorMessage::new(message)));
                 }
                 Ok(login) => match self.0.chat.charge_issuing(login.user) {
                     Ok(()) => auth.tokens_by_session(login, Origin::of(request)).await,
@@ -195,25 +200,27 @@ impl TokenApi {
                 },
                 Err(error) => Err(error.clone()),
             },
-            Credentials { .. } => return Answer::BadRequest(Json(Said::new("login and password belong together."))),
+            TokenCredentials { .. } => {
+                return TokenResponse::BadRequest(Json(ErrorMessage::new("login and password belong together.")));
+            }
         };
-        Answer::of(outcome)
+        TokenResponse::of(outcome)
     }
 
     /// Get the user of a token
     ///
     /// Checks whether this server accepts the tokens of an authentication service. Accepts a session cookie, too.
     #[oai(path = "/token", method = "get", operation_id = "token_holder")]
-    async fn holder(&self, caller: BearerOrSession) -> HolderAnswer {
+    async fn holder(&self, caller: BearerOrSession) -> TokenHolderResponse {
         match caller.0 {
-            Ok(caller) => HolderAnswer::Holder(Json((&caller).into())),
+            Ok(caller) => TokenHolderResponse::Holder(Json((&caller).into())),
             Err(error) => {
-                let (status, message) = told(&error);
-                let said = Json(Said::new(message));
+                let (status, message) = status_and_message(&error);
+                let said = Json(ErrorMessage::new(message));
                 match status {
-                    StatusCode::SERVICE_UNAVAILABLE => HolderAnswer::Unavailable(said),
-                    StatusCode::INTERNAL_SERVER_ERROR => HolderAnswer::Internal(said),
-                    _ => HolderAnswer::Unauthorized(said, CHALLENGE.into()),
+                    StatusCode::SERVICE_UNAVAILABLE => TokenHolderResponse::Unavailable(said),
+                    StatusCode::INTERNAL_SERVER_ERROR => TokenHolderResponse::Internal(said),
+                    _ => TokenHolderResponse::Unauthorized(said, CHALLENGE.into()),
                 }
             }
         }
@@ -221,7 +228,7 @@ impl TokenApi {
 
     /// Renew tokens
     #[oai(path = "/token/refresh", method = "post", operation_id = "token_refresh")]
-    async fn refresh(&self, request: &Request, renewal: Posted<Renewal>) -> Answer {
-        Answer::of(renewed(&self.0, request, &renewal.0.refresh).await)
+    async fn refresh(&self, request: &Request, renewal: JsonBody<RenewalRequest>) -> TokenResponse {
+        TokenResponse::of(renew_tokens(&self.0, request, &renewal.0.refresh).await)
     }
 }

@@ -7,20 +7,20 @@ use super::Tag;
 use crate::{
     auth::{self, Revocation},
     dialects::{
-        House,
-        bearer::told,
-        form::{PostedOrForm, Words},
-        json::Unusable,
-        session::From as Origin,
+        AppContext,
+        bearer::status_and_message,
+        form::{BodyErrorResponse, JsonOrForm},
+        json::UnusableBody,
+        session::ClientAddress as Origin,
     },
 };
 
-pub(super) struct RevocationApi(pub(super) House);
+pub(super) struct RevocationApi(pub(super) AppContext);
 
 /// The token to revoke. No other credentials are needed.
 #[derive(Object)]
 #[oai(rename = "TokenRevocation")]
-struct Given {
+struct RevocationRequest {
     /// A refresh token or an access token.
     token: Option<String>,
     /// Ignored: the server recognises the type of a token.
@@ -32,7 +32,7 @@ struct Given {
 /// The reason of a failed revocation.
 #[derive(Object)]
 #[oai(rename = "TokenRevocationFailure")]
-struct Failure {
+struct RevocationFailure {
     /// `invalid_request`, `unsupported_token_type` or `server_error`.
     error: String,
     /// One sentence for people.
@@ -40,39 +40,39 @@ struct Failure {
 }
 
 #[derive(ApiResponse)]
-enum Answer {
+enum RevocationResponse {
     /// The token and all other tokens of the same login are revoked, or the token was not valid anyway.
     #[oai(status = 200)]
     Done(#[oai(header = "Cache-Control")] String),
     /// The request has no token, or the token was issued by another service, which alone can revoke it.
     #[oai(status = 400)]
-    BadRequest(Json<Failure>),
+    BadRequest(Json<RevocationFailure>),
     /// Internal error; the server's log has the cause.
     #[oai(status = 500)]
-    Internal(Json<Failure>),
+    Internal(Json<RevocationFailure>),
     /// The server cannot reach its store, or has no keys to verify tokens.
     #[oai(status = 503)]
-    Unavailable(Json<Failure>),
+    Unavailable(Json<RevocationFailure>),
 }
 
-fn failure(error: &str, description: &str) -> Json<Failure> {
-    Json(Failure { error: error.into(), error_description: description.into() })
+fn failure(error: &str, description: &str) -> Json<RevocationFailure> {
+    Json(RevocationFailure { error: error.into(), error_description: description.into() })
 }
 
 /// Error codes of RFC 7009, which uses those of RFC 6749, section 5.2.
 struct Rfc7009;
 
-impl Words for Rfc7009 {
-    fn unusable(Unusable { status, message }: Unusable) -> Response {
+impl BodyErrorResponse for Rfc7009 {
+    fn unusable(UnusableBody { status, message }: UnusableBody) -> Response {
         let error = if status == StatusCode::SERVICE_UNAVAILABLE { "server_error" } else { "invalid_request" };
         let status = if status == StatusCode::UNSUPPORTED_MEDIA_TYPE { StatusCode::BAD_REQUEST } else { status };
         failure(error, message).with_status(status).into_response()
     }
 }
 
-impl From<auth::Error> for Answer {
+impl From<auth::Error> for RevocationResponse {
     fn from(error: auth::Error) -> Self {
-        let (status, message) = told(&error);
+        let (status, message) = status_and_message(&error);
         let failure = failure("server_error", message);
         if status == StatusCode::SERVICE_UNAVAILABLE { Self::Unavailable(failure) } else { Self::Internal(failure) }
     }
@@ -85,14 +85,14 @@ impl RevocationApi {
     /// Revokes all tokens that descend from the same login, at once (RFC 7009). The request may be JSON or a form. WebSockets
     /// opened with one of these tokens are closed.
     #[oai(path = "/token/revoke", method = "post", operation_id = "token_revoke")]
-    async fn revoke(&self, request: &Request, given: PostedOrForm<Given, Rfc7009>) -> Answer {
-        let Given { token, refresh, .. } = given.0;
+    async fn revoke(&self, request: &Request, given: JsonOrForm<RevocationRequest, Rfc7009>) -> RevocationResponse {
+        let RevocationRequest { token, refresh, .. } = given.0;
         let Some(token) = token.or(refresh) else {
-            return Answer::BadRequest(failure("invalid_request", "token is missing."));
+            return RevocationResponse::BadRequest(failure("invalid_request", "token is missing."));
         };
         match self.0.auth.revoke(&token, Origin::of(request)).await {
-            Ok(Revocation::Done) => Answer::Done("no-store".into()),
-            Ok(Revocation::NotOurs) => Answer::BadRequest(failure("unsupported_token_type", Revocation::NOT_OURS)),
+            Ok(Revocation::Done) => RevocationResponse::Done("no-store".into()),
+            Ok(Revocation::Foreign) => RevocationResponse::BadRequest(failure("unsupported_token_type", Revocation::NOT_OURS)),
             Err(error) => error.into(),
         }
     }

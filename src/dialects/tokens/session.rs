@@ -3,42 +3,42 @@
 use poem::{Request, http::StatusCode};
 use poem_openapi::{ApiResponse, OpenApi, payload::Json};
 
-use super::{Holder, Tag};
+use super::{Tag, TokenHolder};
 use crate::{
     auth,
     dialects::{
-        House,
-        bearer::{BearerAlone, CHALLENGE, told},
-        json::Said,
-        session::{self, From as Origin, presented_ids},
+        AppContext,
+        bearer::{BearerAlone, CHALLENGE, status_and_message},
+        json::ErrorMessage,
+        session::{self, ClientAddress as Origin, presented_ids},
     },
 };
 
-pub(super) struct SessionApi(pub(super) House);
+pub(super) struct TokenSessionApi(pub(super) AppContext);
 
 #[derive(ApiResponse)]
-enum Answer {
+enum TokenSessionResponse {
     /// The session is created; the cookie holds its id.
     #[oai(status = 200)]
-    Begun(Json<Holder>, #[oai(header = "Set-Cookie")] String, #[oai(header = "Cache-Control")] String),
+    Begun(Json<TokenHolder>, #[oai(header = "Set-Cookie")] String, #[oai(header = "Cache-Control")] String),
     /// No valid token.
     #[oai(status = 401)]
-    Unauthorized(Json<Said>, #[oai(header = "WWW-Authenticate")] String),
+    Unauthorized(Json<ErrorMessage>, #[oai(header = "WWW-Authenticate")] String),
     /// The user's rate limit for sessions is exceeded.
     #[oai(status = 429)]
-    TooMany(Json<Said>, #[oai(header = "Retry-After")] u64),
+    TooMany(Json<ErrorMessage>, #[oai(header = "Retry-After")] u64),
     /// Internal error; the server's log has the cause.
     #[oai(status = 500)]
-    Internal(Json<Said>),
+    Internal(Json<ErrorMessage>),
     /// The server cannot reach its store, or has no keys to verify tokens.
     #[oai(status = 503)]
-    Unavailable(Json<Said>),
+    Unavailable(Json<ErrorMessage>),
 }
 
-impl From<auth::Error> for Answer {
+impl From<auth::Error> for TokenSessionResponse {
     fn from(error: auth::Error) -> Self {
-        let (status, message) = told(&error);
-        let said = Json(Said::new(message));
+        let (status, message) = status_and_message(&error);
+        let said = Json(ErrorMessage::new(message));
         if let auth::Error::TooFast { retry_after } = error {
             return Self::TooMany(said, retry_after.as_secs().max(1));
         }
@@ -51,14 +51,14 @@ impl From<auth::Error> for Answer {
 }
 
 #[OpenApi(prefix_path = "/auth", tag = "Tag::Tokens")]
-impl SessionApi {
+impl TokenSessionApi {
     /// Exchange a token for a session
     ///
     /// Send the token in `Authorization: Bearer`. The session ends when the token expires (`expires_at`) or is revoked, by
     /// `/web/session/destroy`, by a new password, or when the user is deactivated. Sessions presented with the request end. Such
     /// a session cannot obtain tokens at `/auth/token`.
     #[oai(path = "/session", method = "post", operation_id = "auth_session")]
-    async fn begin(&self, request: &Request, caller: BearerAlone) -> Answer {
+    async fn begin(&self, request: &Request, caller: BearerAlone) -> TokenSessionResponse {
         let auth = &self.0.auth;
         let begun = match &caller.0 {
             Ok(caller) => match self.0.chat.charge_issuing(caller.user) {
@@ -70,7 +70,7 @@ impl SessionApi {
         match begun {
             Ok((id, login)) => {
                 let cookie = session::cookie(&id, auth.cookie_life(&login), &self.0);
-                Answer::Begun(Json((&**login).into()), cookie, "no-store".into())
+                TokenSessionResponse::Begun(Json((&**login).into()), cookie, "no-store".into())
             }
             Err(error) => error.into(),
         }

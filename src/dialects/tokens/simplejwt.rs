@@ -5,24 +5,24 @@ use poem::{IntoResponse, Request, Response, http::StatusCode};
 use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 use serde_json::{Map, Value, json};
 
-use super::{Tag, renewed};
+use super::{Tag, renew_tokens};
 use crate::{
-    auth::{self, Issued},
+    auth::{self, IssuedTokens},
     dialects::{
-        House,
-        bearer::told,
-        form::{PostedOrForm, Words},
-        json::Unusable,
-        session::From as Origin,
+        AppContext,
+        bearer::status_and_message,
+        form::{BodyErrorResponse, JsonOrForm},
+        json::UnusableBody,
+        session::ClientAddress as Origin,
     },
 };
 
-pub(super) struct SimpleJwtApi(pub(super) House);
+pub(super) struct SimpleJwtApi(pub(super) AppContext);
 
 /// A login, as `username` or as `email`, and a password.
 #[derive(Object)]
 #[oai(example, rename = "SimpleJwtCredentials")]
-struct Credentials {
+struct SimpleJwtCredentials {
     /// The login.
     username: Option<String>,
     /// The login, for clients that log in by e-mail address.
@@ -30,7 +30,7 @@ struct Credentials {
     password: Option<String>,
 }
 
-impl poem_openapi::types::Example for Credentials {
+impl poem_openapi::types::Example for SimpleJwtCredentials {
     fn example() -> Self {
         Self { username: Some("admin@gmail.com".into()), email: None, password: Some("123456".into()) }
     }
@@ -39,13 +39,13 @@ impl poem_openapi::types::Example for Credentials {
 /// A request to renew tokens.
 #[derive(Object)]
 #[oai(rename = "SimpleJwtRefresh")]
-struct Refresh {
+struct SimpleJwtRefresh {
     refresh: Option<String>,
 }
 
 #[derive(Object)]
 #[oai(rename = "SimpleJwtPair")]
-struct Pair {
+struct SimpleJwtPair {
     /// Renews both tokens, once.
     refresh: String,
     /// For `Authorization: Bearer`.
@@ -54,7 +54,7 @@ struct Pair {
 
 #[derive(Object)]
 #[oai(rename = "SimpleJwtFailure")]
-struct Failure {
+struct SimpleJwtFailure {
     /// One sentence for people.
     detail: String,
     /// `token_not_valid` for an invalid token.
@@ -63,48 +63,48 @@ struct Failure {
 }
 
 #[derive(ApiResponse)]
-enum Answer {
+enum SimpleJwtResponse {
     /// The tokens.
     #[oai(status = 200)]
-    Pair(Json<Pair>, #[oai(header = "Cache-Control")] String),
+    Pair(Json<SimpleJwtPair>, #[oai(header = "Cache-Control")] String),
     /// Missing or empty fields: a list of sentences for each.
     #[oai(status = 400)]
     BadRequest(Json<Value>),
     /// Wrong login or password, or an invalid refresh token.
     #[oai(status = 401)]
-    Unauthorized(Json<Failure>, #[oai(header = "WWW-Authenticate")] String),
+    Unauthorized(Json<SimpleJwtFailure>, #[oai(header = "WWW-Authenticate")] String),
     /// Too many failed logins, or the user's rate limit for tokens is exceeded.
     #[oai(status = 429)]
-    TooMany(Json<Failure>, #[oai(header = "Retry-After")] u64),
+    TooMany(Json<SimpleJwtFailure>, #[oai(header = "Retry-After")] u64),
     /// Internal error; the server's log has the cause.
     #[oai(status = 500)]
-    Internal(Json<Failure>),
+    Internal(Json<SimpleJwtFailure>),
     /// Too many log-ins wait for the check of their password (with `Retry-After`), the server cannot reach its store, or it has
     /// no secret to sign tokens.
     #[oai(status = 503)]
-    Unavailable(Json<Failure>, #[oai(header = "Retry-After")] Option<u64>),
+    Unavailable(Json<SimpleJwtFailure>, #[oai(header = "Retry-After")] Option<u64>),
 }
 
 const CHALLENGE: &str = r#"Bearer realm="api""#;
 
-fn failure(detail: impl Into<String>, code: Option<&str>) -> Json<Failure> {
-    Json(Failure { detail: detail.into(), code: code.map(str::to_owned) })
+fn failure(detail: impl Into<String>, code: Option<&str>) -> Json<SimpleJwtFailure> {
+    Json(SimpleJwtFailure { detail: detail.into(), code: code.map(str::to_owned) })
 }
 
-impl From<auth::Result<Issued>> for Answer {
-    fn from(outcome: auth::Result<Issued>) -> Self {
-        use auth::Error::{Denied, Expired, Refused, TooFast, TooManyAttempts, TooManyWaiting};
+impl From<auth::Result<IssuedTokens>> for SimpleJwtResponse {
+    fn from(outcome: auth::Result<IssuedTokens>) -> Self {
+        use auth::Error::{Denied, Expired, InvalidToken, TooFast, TooManyAttempts, TooManyWaiting};
         let error = match outcome {
-            Ok(Issued { access, refresh, .. }) => {
-                let pair = Pair { refresh: refresh.expose().to_owned(), access: access.expose().to_owned() };
+            Ok(IssuedTokens { access, refresh, .. }) => {
+                let pair = SimpleJwtPair { refresh: refresh.expose().to_owned(), access: access.expose().to_owned() };
                 return Self::Pair(Json(pair), "no-store".into());
             }
             Err(error) => error,
         };
-        let (status, message) = told(&error);
+        let (status, message) = status_and_message(&error);
         match error {
             Denied => Self::Unauthorized(failure("No active account found with the given credentials", None), CHALLENGE.into()),
-            Expired | Refused(_) => {
+            Expired | InvalidToken(_) => {
                 Self::Unauthorized(failure("Token is invalid or expired", Some("token_not_valid")), CHALLENGE.into())
             }
             TooManyAttempts { retry_after } | TooFast { retry_after } => {
@@ -122,8 +122,8 @@ impl From<auth::Result<Issued>> for Answer {
 /// Error texts of Django REST framework.
 struct Drf;
 
-impl Words for Drf {
-    fn unusable(Unusable { status, message }: Unusable) -> Response {
+impl BodyErrorResponse for Drf {
+    fn unusable(UnusableBody { status, message }: UnusableBody) -> Response {
         let detail = match status {
             StatusCode::UNSUPPORTED_MEDIA_TYPE => "Unsupported media type in request.".to_owned(),
             StatusCode::BAD_REQUEST => format!("JSON parse error - {message}"),
@@ -134,7 +134,7 @@ impl Words for Drf {
 }
 
 /// Returns the values of required fields, or an error for each missing or empty one.
-fn complete<const N: usize>(fields: [(&str, Option<String>); N]) -> Result<[String; N], Answer> {
+fn complete<const N: usize>(fields: [(&str, Option<String>); N]) -> Result<[String; N], SimpleJwtResponse> {
     let sentence = |value: &Option<String>| match value.as_deref() {
         None => Some("This field is required."),
         Some("") => Some("This field may not be blank."),
@@ -145,7 +145,7 @@ fn complete<const N: usize>(fields: [(&str, Option<String>); N]) -> Result<[Stri
     if wrong.is_empty() {
         return Ok(fields.map(|(_, value)| value.unwrap_or_default()));
     }
-    Err(Answer::BadRequest(Json(Value::Object(wrong))))
+    Err(SimpleJwtResponse::BadRequest(Json(Value::Object(wrong))))
 }
 
 #[OpenApi(prefix_path = "/api", tag = "Tag::Tokens")]
@@ -154,8 +154,8 @@ impl SimpleJwtApi {
     ///
     /// Returns the same tokens as `/auth/token`.
     #[oai(path = "/token", method = "post", operation_id = "simplejwt_token")]
-    async fn token(&self, request: &Request, credentials: PostedOrForm<Credentials, Drf>) -> Answer {
-        let Credentials { username, email, password } = credentials.0;
+    async fn token(&self, request: &Request, credentials: JsonOrForm<SimpleJwtCredentials, Drf>) -> SimpleJwtResponse {
+        let SimpleJwtCredentials { username, email, password } = credentials.0;
         let login = if username.is_none() && email.is_some() { ("email", email) } else { ("username", username) };
         match complete([login, ("password", password)]) {
             Ok([login, password]) => self.0.auth.tokens_by_password(&login, &password, Origin::of(request)).await.into(),
@@ -167,9 +167,9 @@ impl SimpleJwtApi {
     ///
     /// Does the same as `/auth/token/refresh`.
     #[oai(path = "/token/refresh", method = "post", operation_id = "simplejwt_refresh")]
-    async fn refresh(&self, request: &Request, refresh: PostedOrForm<Refresh, Drf>) -> Answer {
+    async fn refresh(&self, request: &Request, refresh: JsonOrForm<SimpleJwtRefresh, Drf>) -> SimpleJwtResponse {
         match complete([("refresh", refresh.0.refresh)]) {
-            Ok([refresh]) => renewed(&self.0, request, &refresh).await.into(),
+            Ok([refresh]) => renew_tokens(&self.0, request, &refresh).await.into(),
             Err(answer) => answer,
         }
     }

@@ -6,8 +6,8 @@ use poem_openapi::{ApiResponse, Object, payload::Json};
 
 use crate::{
     auth,
-    chat::{Error, Thing},
-    dialects::{bearer, download::Beyond},
+    chat::{Error, ResourceKind},
+    dialects::{bearer, download::RangeNotSatisfiable},
     shares::NoShare,
     telemetry,
 };
@@ -15,52 +15,52 @@ use crate::{
 /// The reason of a refusal.
 #[derive(Debug, Object)]
 #[oai(rename = "UploadRefusal")]
-pub(super) struct Refusal {
+pub(super) struct UploadRefusal {
     /// One sentence for people.
     message: String,
 }
 
 #[derive(Debug, ApiResponse)]
-pub(super) enum Failure {
+pub(super) enum UploadFailure {
     /// The request is invalid; `message` says how.
     #[oai(status = 400, content_type = "application/json")]
-    BadRequest(Json<Refusal>),
+    BadRequest(Json<UploadRefusal>),
     /// No valid credentials.
     #[oai(status = 401, content_type = "application/json")]
-    Unauthorized(Json<Refusal>, #[oai(header = "WWW-Authenticate")] String),
+    Unauthorized(Json<UploadRefusal>, #[oai(header = "WWW-Authenticate")] String),
     /// The signature of the address is invalid, or the address has expired.
     #[oai(status = 403, content_type = "application/json")]
-    Forbidden(Json<Refusal>),
+    Forbidden(Json<UploadRefusal>),
     /// The file does not exist.
     #[oai(status = 404, content_type = "application/json")]
-    NotFound(Json<Refusal>),
+    NotFound(Json<UploadRefusal>),
     /// The request body did not arrive in time.
     #[oai(status = 408, content_type = "application/json")]
-    TimedOut(Json<Refusal>),
+    TimedOut(Json<UploadRefusal>),
     /// A file was already uploaded to this address.
     #[oai(status = 409, content_type = "application/json")]
-    Conflict(Json<Refusal>),
+    Conflict(Json<UploadRefusal>),
     /// The file exceeds the size limit.
     #[oai(status = 413, content_type = "application/json")]
-    TooLarge(Json<Refusal>),
+    TooLarge(Json<UploadRefusal>),
     /// The media type is not the announced one.
     #[oai(status = 415, content_type = "application/json")]
-    WrongType(Json<Refusal>),
+    WrongType(Json<UploadRefusal>),
     /// The file does not have the requested range; `Content-Range` gives its size.
     #[oai(status = 416, content_type = "application/json")]
-    Beyond(Json<Refusal>, #[oai(header = "Content-Range")] String),
+    Beyond(Json<UploadRefusal>, #[oai(header = "Content-Range")] String),
     /// Too many concurrent requests of the caller, or its rate limit is exceeded; then `Retry-After` gives the seconds to wait.
     #[oai(status = 429, content_type = "application/json")]
-    TooMany(Json<Refusal>, #[oai(header = "Retry-After")] Option<u64>),
+    TooMany(Json<UploadRefusal>, #[oai(header = "Retry-After")] Option<u64>),
     /// Internal error; `message` ends with an id that is also in the server's log.
     #[oai(status = 500, content_type = "application/json")]
-    Internal(Json<Refusal>),
+    Internal(Json<UploadRefusal>),
     /// The server cannot reach its store, has no memory to spare, is shutting down, or is not configured for tokens.
     #[oai(status = 503, content_type = "application/json")]
-    Unavailable(Json<Refusal>),
+    Unavailable(Json<UploadRefusal>),
 }
 
-impl Failure {
+impl UploadFailure {
     pub(super) fn bad_request(text: impl Into<String>) -> Self {
         Self::BadRequest(refusal(text))
     }
@@ -86,10 +86,12 @@ impl Failure {
     }
 }
 
-fn words(error: &Error) -> Cow<'static, str> {
+fn error_text(error: &Error) -> Cow<'static, str> {
     match error {
-        Error::NotFound(Thing::Attachment) => "File not found".into(),
-        Error::NotFound(Thing::Conversation | Thing::Partner | Thing::Group | Thing::Message) => "Not found".into(),
+        Error::NotFound(ResourceKind::Attachment) => "File not found".into(),
+        Error::NotFound(ResourceKind::Conversation | ResourceKind::Partner | ResourceKind::Group | ResourceKind::Message) => {
+            "Not found".into()
+        }
         Error::Ended => "Unauthorized".into(),
         Error::Forbidden => "This upload URL is not valid".into(),
         Error::Invalid { field, reason } => format!("{field} {reason}").into(),
@@ -105,15 +107,15 @@ fn words(error: &Error) -> Cow<'static, str> {
     }
 }
 
-impl From<Beyond> for Failure {
-    fn from(beyond: Beyond) -> Self {
+impl From<RangeNotSatisfiable> for UploadFailure {
+    fn from(beyond: RangeNotSatisfiable) -> Self {
         Self::Beyond(refusal(format!("The file has {} bytes", beyond.size_bytes)), beyond.content_range())
     }
 }
 
-impl From<Error> for Failure {
+impl From<Error> for UploadFailure {
     fn from(error: Error) -> Self {
-        let text = words(&error);
+        let text = error_text(&error);
         let traced = |correlation: String| refusal(format!("{text} ({correlation})"));
         match &error {
             Error::NotFound(_) => Self::NotFound(refusal(text)),
@@ -130,22 +132,22 @@ impl From<Error> for Failure {
     }
 }
 
-impl From<&auth::Error> for Failure {
+impl From<&auth::Error> for UploadFailure {
     fn from(error: &auth::Error) -> Self {
         match error {
             auth::Error::Expired
             | auth::Error::Denied
-            | auth::Error::Refused(_)
+            | auth::Error::InvalidToken(_)
             | auth::Error::TooManyAttempts { .. }
             | auth::Error::TooFast { .. }
             | auth::Error::TooManyWaiting { .. } => Self::unauthorized(),
-            auth::Error::NotConfigured(_) => Self::Unavailable(refusal(bearer::told(error).1)),
+            auth::Error::NotConfigured(_) => Self::Unavailable(refusal(bearer::status_and_message(error).1)),
             auth::Error::Unavailable(cause) => Error::Unavailable(cause.clone()).into(),
             auth::Error::Internal(cause) => Error::Internal(cause.clone()).into(),
         }
     }
 }
 
-fn refusal(text: impl Into<String>) -> Json<Refusal> {
-    Json(Refusal { message: text.into() })
+fn refusal(text: impl Into<String>) -> Json<UploadRefusal> {
+    Json(UploadRefusal { message: text.into() })
 }

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// An incoming file of which nothing is read yet.
-pub(super) struct Arriving {
+pub(super) struct UploadBody {
     body: Body,
     limit: BodyLimit,
     /// Memory charge for the buffered part.
@@ -26,7 +26,7 @@ pub(super) struct Arriving {
     pub(super) size_bytes: Option<u64>,
 }
 
-impl Arriving {
+impl UploadBody {
     /// Streams the file piece by piece, with the memory charge of its buffered part. Fails with `TimedOut` if the next piece is
     /// late.
     pub(super) fn pieces(self) -> (impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin, Charge) {
@@ -42,7 +42,7 @@ impl Arriving {
     }
 }
 
-impl<'a> ApiExtractor<'a> for Arriving {
+impl<'a> ApiExtractor<'a> for UploadBody {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamRawType = ();

@@ -8,22 +8,22 @@ mod wire;
 use poem::{IntoResponse, Response};
 use poem_openapi::{OpenApi, Tags};
 
-use super::House;
+use super::AppContext;
 use crate::shares::NoShare;
 
 /// Response to a request refused for lack of its share of the server (concurrency quota or memory).
 pub fn refused(why: NoShare) -> Response {
-    error::Failure::refused(why).into_response()
+    error::UploadFailure::refused(why).into_response()
 }
 
 /// Response to an invalid request.
 pub fn bad_request(text: &'static str) -> Response {
-    error::Failure::bad_request(text).into_response()
+    error::UploadFailure::bad_request(text).into_response()
 }
 
 /// All routes of the dialect.
-pub fn api(house: &House) -> impl OpenApi + use<> {
-    routes::Uploads(house.clone())
+pub fn api(house: &AppContext) -> impl OpenApi + use<> {
+    routes::UploadsApi(house.clone())
 }
 
 #[derive(Tags)]

@@ -9,24 +9,24 @@ use poem_openapi::{
 use serde_json::Value;
 use url::form_urlencoded;
 
-use super::error::Failure;
+use super::error::UploadFailure;
 use crate::{
-    chat::{Announced, Door, Leave, Permit},
+    chat::{SignedUpload, UploadAnnouncement, UploadGrant, UploadTarget},
     dialects::{
-        House,
-        body::{self, BodyLimit, NoTree, Unread, Whole},
+        AppContext,
+        body::{self, BodyError, BodyLimit, FullBody, JsonError},
         jsonrpc,
     },
 };
 
 /// An announced upload. Errors in it are reported only after the caller's credentials are checked.
-pub(super) struct UploadWish(pub(super) Result<Announced, Failure>);
+pub(super) struct UploadRequest(pub(super) Result<UploadAnnouncement, UploadFailure>);
 
 /// A file to upload.
 #[derive(Object)]
 #[oai(rename = "UploadWish", example)]
 #[allow(dead_code, non_snake_case, reason = "only its schema is used; wishes are read by `UploadWish`")]
-struct Schema {
+struct UploadRequestSchema {
     /// Returned in the answer, without characters that change the text direction. The stored file gets a generated name.
     filename: String,
     /// The `Content-Type` of the later `PUT`. An empty one and `unknown` mean `application/octet-stream`. Sets the extension of
@@ -36,24 +36,24 @@ struct Schema {
     r#type: String,
 }
 
-impl Example for Schema {
+impl Example for UploadRequestSchema {
     fn example() -> Self {
         Self { filename: "512x512.png".into(), mimeType: "image/png".into(), r#type: "chat-images".into() }
     }
 }
 
-impl<'a> ApiExtractor<'a> for UploadWish {
+impl<'a> ApiExtractor<'a> for UploadRequest {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
 
     type ParamRawType = ();
     type ParamType = ();
 
     fn register(registry: &mut Registry) {
-        Schema::register(registry);
+        UploadRequestSchema::register(registry);
     }
 
     fn request_meta() -> Option<MetaRequest> {
-        let content = vec![MetaMediaType { content_type: "application/json", schema: Schema::schema_ref() }];
+        let content = vec![MetaMediaType { content_type: "application/json", schema: UploadRequestSchema::schema_ref() }];
         Some(MetaRequest { description: None, content, required: true })
     }
 
@@ -62,31 +62,31 @@ impl<'a> ApiExtractor<'a> for UploadWish {
     }
 }
 
-async fn read(request: &Request, body: &mut RequestBody) -> Result<Announced, Failure> {
-    let no_json = || Failure::bad_request("The body must be a JSON object, and Content-Type must say application/json");
+async fn read(request: &Request, body: &mut RequestBody) -> Result<UploadAnnouncement, UploadFailure> {
+    let no_json = || UploadFailure::bad_request("The body must be a JSON object, and Content-Type must say application/json");
     if !jsonrpc::is_json(request) {
         return Err(no_json());
     }
-    let Whole { bytes, mut charge } = body::whole(request, body).await.map_err(|why| match why {
-        Unread::TooLarge => Failure::too_large(BodyLimit::of(request).bytes as u64),
-        Unread::Broken => no_json(),
-        Unread::Late => Failure::timed_out(),
-        Unread::NoShare(why) => Failure::refused(why),
+    let FullBody { bytes, mut charge } = body::read_body(request, body).await.map_err(|why| match why {
+        BodyError::TooLarge => UploadFailure::too_large(BodyLimit::of(request).bytes as u64),
+        BodyError::Truncated => no_json(),
+        BodyError::TimedOut => UploadFailure::timed_out(),
+        BodyError::NoShare(why) => UploadFailure::refused(why),
     })?;
-    body::account(request).take_turn().await.map_err(Failure::refused)?;
+    body::account(request).take_turn().await.map_err(UploadFailure::refused)?;
     let body = String::from_utf8(bytes).map_err(|_| no_json())?;
-    let members = body::tree(&body, &mut charge).map_err(|why| match why {
-        NoTree::NotJson | NoTree::TooLarge => no_json(),
-        NoTree::NoShare(why) => Failure::refused(why),
+    let members = body::parse_json(&body, &mut charge).map_err(|why| match why {
+        JsonError::NotJson | JsonError::TooLarge => no_json(),
+        JsonError::NoShare(why) => UploadFailure::refused(why),
     })?;
     if !members.is_object() {
         return Err(no_json());
     }
     let text = |name: &str| match members.get(name) {
         Some(Value::String(text)) => Ok(text.clone()),
-        _ => Err(Failure::bad_request(format!("{name} must be a text"))),
+        _ => Err(UploadFailure::bad_request(format!("{name} must be a text"))),
     };
-    Ok(Announced { filename: text("filename")?, mimetype: text("mimeType")?, kind: text("type")? })
+    Ok(UploadAnnouncement { filename: text("filename")?, mimetype: text("mimeType")?, kind: text("type")? })
 }
 
 /// The address for the upload and the file's later address.
@@ -119,13 +119,13 @@ struct Urls {
 }
 
 impl Answer {
-    pub(super) fn new(filename: String, leave: Leave, house: &House) -> Self {
-        let (put, get) = match leave.door {
-            Door::Ours(permit) => {
+    pub(super) fn new(filename: String, leave: UploadGrant, house: &AppContext) -> Self {
+        let (put, get) = match leave.target {
+            UploadTarget::Server(permit) => {
                 let address = format!("{}/files/{}", house.base_url, leave.name);
                 (format!("{address}?{}", query(&permit)), address)
             }
-            Door::Theirs(addresses) => (addresses.put, addresses.get),
+            UploadTarget::Bucket(addresses) => (addresses.put, addresses.get),
         };
         let get = match house.config.uploads.public_url.trim_end_matches('/') {
             "" => get,
@@ -137,7 +137,7 @@ impl Answer {
     }
 }
 
-fn query(permit: &Permit) -> String {
+fn query(permit: &SignedUpload) -> String {
     form_urlencoded::Serializer::new(String::new())
         .append_pair("Content-Type", &permit.mimetype)
         .append_pair("Expires", &permit.expires.to_string())

@@ -7,9 +7,9 @@ use serde_json::Value;
 const STYLE: &str = include_str!("page.css");
 
 /// Text with HTML escaping.
-struct Plain<'a>(&'a str);
+struct HtmlEscaped<'a>(&'a str);
 
-impl std::fmt::Display for Plain<'_> {
+impl std::fmt::Display for HtmlEscaped<'_> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.chars().try_for_each(|letter| match letter {
             '&' => f.write_str("&amp;"),
@@ -22,13 +22,13 @@ impl std::fmt::Display for Plain<'_> {
 }
 
 /// Page builder.
-struct Page<'a> {
+struct AsyncapiPage<'a> {
     document: &'a Value,
     html: String,
 }
 
 pub(super) fn of(dialect: &str, document: &Value) -> String {
-    let mut page = Page { document, html: String::new() };
+    let mut page = AsyncapiPage { document, html: String::new() };
     page.head(dialect);
     page.connecting(&document["channels"][dialect]);
     page.section("What clients say", "receive");
@@ -37,14 +37,14 @@ pub(super) fn of(dialect: &str, document: &Value) -> String {
     page.html
 }
 
-impl<'a> Page<'a> {
+impl<'a> AsyncapiPage<'a> {
     fn add(&mut self, html: std::fmt::Arguments<'_>) {
         self.html.write_fmt(html).expect("a text can be extended");
     }
 
     fn head(&mut self, dialect: &str) {
         let info = &self.document["info"];
-        let (title, description) = (Plain(text(&info["title"])), Plain(text(&info["description"])));
+        let (title, description) = (HtmlEscaped(text(&info["title"])), HtmlEscaped(text(&info["description"])));
         self.add(format_args!(
             "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
              <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>\
@@ -55,7 +55,7 @@ impl<'a> Page<'a> {
     }
 
     fn connecting(&mut self, channel: &Value) {
-        self.add(format_args!("<h2>Connecting</h2><p><code>{}</code></p><table>", Plain(text(&channel["address"]))));
+        self.add(format_args!("<h2>Connecting</h2><p><code>{}</code></p><table>", HtmlEscaped(text(&channel["address"]))));
         for (name, parameter) in members(&channel["parameters"]) {
             self.row(&format!("{{{name}}}"), "", text(&parameter["description"]));
         }
@@ -67,7 +67,7 @@ impl<'a> Page<'a> {
             let name = scheme["name"].as_str().unwrap_or("Authorization: Bearer");
             self.row(name, scheme["in"].as_str().unwrap_or("header"), text(&scheme["description"]));
         }
-        self.add(format_args!("</table><h3>How it ends</h3><p>{}</p>", Plain(text(&channel["description"]))));
+        self.add(format_args!("</table><h3>How it ends</h3><p>{}</p>", HtmlEscaped(text(&channel["description"]))));
     }
 
     fn section(&mut self, title: &str, action: &str) {
@@ -77,8 +77,8 @@ impl<'a> Page<'a> {
                 self.message(message, operation["reply"].is_object());
             }
             for answer in messages(&operation["reply"]["messages"]) {
-                let title = Plain(text(&self.described(answer)["title"])).to_string();
-                self.add(format_args!("<p>Answered with <a href=\"#{}\">{title}</a></p>", Plain(answer)));
+                let title = HtmlEscaped(text(&self.described(answer)["title"])).to_string();
+                self.add(format_args!("<p>Answered with <a href=\"#{}\">{title}</a></p>", HtmlEscaped(answer)));
             }
         }
         if action == "receive" {
@@ -103,20 +103,21 @@ impl<'a> Page<'a> {
     fn message(&mut self, key: &str, answered: bool) {
         let message = self.described(key);
         let kind = if answered { " <small>is answered</small>" } else { "" };
-        let (title, summary) = (Plain(text(&message["title"])), Plain(message["summary"].as_str().unwrap_or_default()));
-        self.add(format_args!("<h3 id=\"{}\">{title}{kind}</h3><p>{summary}</p>", Plain(key)));
+        let (title, summary) =
+            (HtmlEscaped(text(&message["title"])), HtmlEscaped(message["summary"].as_str().unwrap_or_default()));
+        self.add(format_args!("<h3 id=\"{}\">{title}{kind}</h3><p>{summary}</p>", HtmlEscaped(key)));
         self.shape(&message["payload"]);
         for example in message["examples"].as_array().into_iter().flatten() {
             let written = serde_json::to_string_pretty(&example["payload"]).expect("it was JSON before");
-            self.add(format_args!("<pre>{}</pre>", Plain(&written)));
+            self.add(format_args!("<pre>{}</pre>", HtmlEscaped(&written)));
         }
     }
 
     fn schemas(&mut self) {
         self.add(format_args!("<h2>Things</h2>"));
         for (name, schema) in members(&self.document["components"]["schemas"]) {
-            self.add(format_args!("<h3 id=\"{0}\">{0}</h3>", Plain(name)));
-            self.add(format_args!("<p>{}</p>", Plain(schema["description"].as_str().unwrap_or_default())));
+            self.add(format_args!("<h3 id=\"{0}\">{0}</h3>", HtmlEscaped(name)));
+            self.add(format_args!("<p>{}</p>", HtmlEscaped(schema["description"].as_str().unwrap_or_default())));
             self.shape(schema);
         }
         self.add(format_args!("</body></html>"));
@@ -142,14 +143,19 @@ impl<'a> Page<'a> {
         }
         for (name, member) in members(&schema["properties"]) {
             if member["properties"].is_object() {
-                self.add(format_args!("<p><code>{}</code> has</p>", Plain(name)));
+                self.add(format_args!("<p><code>{}</code> has</p>", HtmlEscaped(name)));
                 self.shape(member);
             }
         }
     }
 
     fn row(&mut self, name: &str, kind: &str, says: &str) {
-        self.add(format_args!("<tr><td><code>{}</code><td>{}<td>{}</tr>", Plain(name), Plain(kind), Plain(says)));
+        self.add(format_args!(
+            "<tr><td><code>{}</code><td>{}<td>{}</tr>",
+            HtmlEscaped(name),
+            HtmlEscaped(kind),
+            HtmlEscaped(says)
+        ));
     }
 
     fn described(&self, key: &str) -> &'a Value {

@@ -7,8 +7,8 @@ use imbl::{OrdMap, OrdSet};
 
 use super::{Memory, MemoryTx, Sequence, missing};
 use crate::{
-    Attachment, AttachmentId, Attachments, ConversationId, DeletedAttachment, Message, NewAttachment, PartnerId, Reach, Result,
-    Timestamp, WriteAttachments,
+    Attachment, AttachmentAccess, AttachmentId, Attachments, ConversationId, DeletedAttachment, Message, NewAttachment,
+    PartnerId, Result, Timestamp, WriteAttachments,
 };
 
 #[derive(Clone, Default)]
@@ -66,7 +66,7 @@ impl Attachments for Memory {
         Ok(self.snapshot()?.attachments.get(id))
     }
 
-    async fn attachment_reach(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<Reach>> {
+    async fn attachment_access(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<AttachmentAccess>> {
         let state = self.snapshot()?;
         let Some(row) = state.attachments.rows.get(&id) else { return Ok(None) };
         let reaches = |(conversation, seqs): (&ConversationId, &OrdSet<i64>)| {
@@ -74,10 +74,10 @@ impl Attachments for Memory {
             standing.is_some_and(|standing| seqs.get_max().is_some_and(|newest| *newest > standing.visible_from_seq))
         };
         Ok(Some(match () {
-            () if !row.sent => Reach::Unsent,
-            () if row.messages.iter().any(reaches) => Reach::Reader,
-            () if row.messages.keys().any(|conversation| state.support.contains_key(conversation)) => Reach::Support,
-            () => Reach::NoReader,
+            () if !row.sent => AttachmentAccess::Unsent,
+            () if row.messages.iter().any(reaches) => AttachmentAccess::Reader,
+            () if row.messages.keys().any(|conversation| state.support.contains_key(conversation)) => AttachmentAccess::Support,
+            () => AttachmentAccess::NoAccess,
         }))
     }
 

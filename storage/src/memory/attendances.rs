@@ -5,7 +5,7 @@ use imbl::OrdSet;
 use uuid::Uuid;
 
 use super::{Memory, State};
-use crate::{Attendances, Message, MessageId, PartnerId, Result, Timestamp};
+use crate::{HeldMessages, Message, MessageId, PartnerId, Result, Timestamp};
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
@@ -21,7 +21,7 @@ impl Table {
     }
 
     /// Updates the index of held messages after a message was stored or changed.
-    pub(super) fn follow(&mut self, message: &Message) {
+    pub(super) fn update(&mut self, message: &Message) {
         let held = (message.author.partner, message.id);
         if message.held && message.deleted_at.is_none() {
             self.held.insert(held);
@@ -39,8 +39,8 @@ impl State {
 }
 
 #[async_trait]
-impl Attendances for Memory {
-    async fn attend(&self, node: Uuid, until: Timestamp, partners: &[PartnerId]) -> Result<bool> {
+impl HeldMessages for Memory {
+    async fn renew_held_lease(&self, node: Uuid, until: Timestamp, partners: &[PartnerId]) -> Result<bool> {
         let mut tx = self.draft().await?;
         for partner in partners {
             tx.draft.users.person(*partner)?;
@@ -53,7 +53,7 @@ impl Attendances for Memory {
         Ok(knows_somebody)
     }
 
-    async fn depart(&self, node: Uuid, partners: &[PartnerId]) -> Result<()> {
+    async fn end_held_lease(&self, node: Uuid, partners: &[PartnerId]) -> Result<()> {
         let mut tx = self.draft().await?;
         for partner in partners {
             tx.draft.attendances.there.remove(&(*partner, node));
@@ -62,17 +62,17 @@ impl Attendances for Memory {
         Ok(())
     }
 
-    async fn is_attending(&self, partner: PartnerId, at: Timestamp) -> Result<bool> {
+    async fn has_held_lease(&self, partner: PartnerId, at: Timestamp) -> Result<bool> {
         Ok(self.snapshot()?.is_attending(partner, at))
     }
 
-    async fn held_by(&self, partner: PartnerId, limit: usize) -> Result<Vec<MessageId>> {
+    async fn held_messages_of(&self, partner: PartnerId, limit: usize) -> Result<Vec<MessageId>> {
         let state = self.snapshot()?;
         let held = state.attendances.held.range((partner, MessageId(i64::MIN))..);
         Ok(held.take_while(|(whose, _)| *whose == partner).take(limit).map(|(_, message)| *message).collect())
     }
 
-    async fn held_by_nobody(&self, at: Timestamp, limit: usize) -> Result<Vec<MessageId>> {
+    async fn held_without_lease(&self, at: Timestamp, limit: usize) -> Result<Vec<MessageId>> {
         let state = self.snapshot()?;
         let held = state.attendances.held.iter().filter(|(partner, _)| !state.is_attending(*partner, at));
         Ok(held.take(limit).map(|(_, message)| *message).collect())

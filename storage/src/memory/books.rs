@@ -6,17 +6,17 @@ use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
 use super::{Memory, MemoryTx};
-use crate::{Books, PartnerId, Result, UserId, WriteBooks};
+use crate::{AddressBooks, PartnerId, Result, UserId, WriteAddressBooks};
 
 pub(super) type Table = OrdMap<UserId, OrdSet<UserId>>;
 
 #[async_trait]
-impl Books for Memory {
-    async fn book(&self, owner: UserId) -> Result<Vec<UserId>> {
+impl AddressBooks for Memory {
+    async fn address_book(&self, owner: UserId) -> Result<Vec<UserId>> {
         Ok(self.snapshot()?.books.get(&owner).into_iter().flatten().copied().collect())
     }
 
-    async fn known_by(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>> {
+    async fn address_book_owners(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>> {
         let state = self.snapshot()?;
         let known_by = |partner: PartnerId| {
             let user = state.users.person(partner).ok()?.user?;
@@ -31,8 +31,8 @@ impl Books for Memory {
 }
 
 #[async_trait]
-impl WriteBooks for MemoryTx {
-    async fn insert_into_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
+impl WriteAddressBooks for MemoryTx {
+    async fn insert_into_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
         self.draft.users.expect_user(owner)?;
         let book = self.draft.books.entry(owner).or_default();
         for user in users {
@@ -42,7 +42,7 @@ impl WriteBooks for MemoryTx {
         Ok(())
     }
 
-    async fn delete_from_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
+    async fn delete_from_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
         if let Some(book) = self.draft.books.get_mut(&owner) {
             for user in users {
                 book.remove(user);

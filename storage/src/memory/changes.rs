@@ -5,7 +5,7 @@ use std::ops::Bound::{Excluded, Unbounded};
 use async_trait::async_trait;
 
 use super::{Memory, conversations::Row};
-use crate::{Change, ChangePlace, Changes, ConversationId, Message, MessageId, Result, Timestamp};
+use crate::{ChangeKey, Changes, ConversationId, Message, MessageChange, MessageId, Result, Timestamp};
 
 /// Time of a message's last change; `None` if it was not changed.
 fn changed_at(message: &Message) -> Option<Timestamp> {
@@ -23,7 +23,7 @@ impl Row {
             self.changes.remove(&known);
         }
         let after = self.conversation.last_message.unwrap_or(MessageId(0));
-        let place = ChangePlace { after, at, message: now.id };
+        let place = ChangeKey { after, at, message: now.id };
         self.changed.insert(now.id, place);
         self.changes.insert(place, now.seq);
     }
@@ -31,11 +31,11 @@ impl Row {
 
 #[async_trait]
 impl Changes for Memory {
-    async fn changes(&self, of: ConversationId, after: ChangePlace, limit: usize) -> Result<Vec<Change>> {
+    async fn changes(&self, of: ConversationId, after: ChangeKey, limit: usize) -> Result<Vec<MessageChange>> {
         let state = self.snapshot()?;
         let Some(row) = state.conversations.get(of) else { return Ok(Vec::new()) };
         let bytes = |seq| row.message(seq).map_or(0, Message::bytes);
-        let change = |(place, seq): (&ChangePlace, &i64)| Change { place: *place, bytes: bytes(*seq) };
+        let change = |(place, seq): (&ChangeKey, &i64)| MessageChange { key: *place, bytes: bytes(*seq) };
         Ok(row.changes.range((Excluded(after), Unbounded)).take(limit).map(change).collect())
     }
 }

@@ -12,9 +12,9 @@ use uuid::Uuid;
 
 use super::{Memory, MemoryTx, Sequence, State, messages::last_message, ranking::Ranking, taken};
 use crate::{
-    Advanced, AttachmentId, ChangePlace, Conversation, ConversationId, ConversationKind, Conversations, Error, GroupId,
-    InboxEntry, InboxFilter, Locked, Message, MessageId, NewConversation, Participant, ParticipantRole, PartnerId, Person,
-    Result, Shelf, Standing, ThreadType, Timestamp, UnreadTotals, Window, WriteConversations,
+    AttachmentId, ChangeKey, Conversation, ConversationId, ConversationKind, Conversations, Error, Folder, GroupId, InboxEntry,
+    InboxFilter, Locked, Message, MessageId, NewConversation, Participant, ParticipantRole, ParticipantStatus, PartnerId, Person,
+    ReadAdvance, Result, ThreadType, Timestamp, UnreadTotals, WindowState, WriteConversations,
 };
 
 #[derive(Clone, Default)]
@@ -35,23 +35,23 @@ pub(super) struct Row {
     pub(super) key: Option<String>,
     /// Messages in the order of `seq`: number n is at index n - 1.
     pub(super) messages: Vector<Arc<Message>>,
-    places: OrdMap<PartnerId, Place>,
+    participations: OrdMap<PartnerId, Participation>,
     /// Greatest read `seq` of each reader, former participants included: a read message stays read.
     pub(super) reads: Ranking<i64>,
     /// The same of newcomers, by the `seq` up to which messages are hidden from them.
     pub(super) reads_of_newcomers: OrdMap<(PartnerId, i64), i64>,
     /// The `seq` of each changed message, sorted by its last change.
-    pub(super) changes: OrdMap<ChangePlace, i64>,
-    pub(super) changed: OrdMap<MessageId, ChangePlace>,
+    pub(super) changes: OrdMap<ChangeKey, i64>,
+    pub(super) changed: OrdMap<MessageId, ChangeKey>,
     /// Time of each author's latest message.
     pub(super) posts: Ranking<Timestamp>,
 }
 
 /// Participation: one participant's state in a conversation.
 #[derive(Clone)]
-struct Place {
-    window: Window,
-    shelf: Shelf,
+struct Participation {
+    window: WindowState,
+    shelf: Folder,
     read_seq: i64,
     /// Like `read_seq`, but 0 until the participant has read something itself.
     seen_seq: i64,
@@ -60,7 +60,7 @@ struct Place {
     /// The `seq` of its newest message since it joined, if there is one.
     last_own: Option<i64>,
     joined_at: Timestamp,
-    standing: Standing,
+    standing: ParticipantStatus,
 }
 
 impl Table {
@@ -74,11 +74,11 @@ impl Table {
 
     /// True if the partner is a participant.
     pub(super) fn has(&self, id: ConversationId, partner: PartnerId) -> bool {
-        self.get(id).is_some_and(|row| row.places.contains_key(&partner))
+        self.get(id).is_some_and(|row| row.participations.contains_key(&partner))
     }
 
     /// Role, visibility and mute of the participant; `None` if the partner is none.
-    pub(super) fn standing(&self, id: ConversationId, partner: PartnerId) -> Option<Standing> {
+    pub(super) fn standing(&self, id: ConversationId, partner: PartnerId) -> Option<ParticipantStatus> {
         self.get(id).and_then(|row| row.standing(partner))
     }
 
@@ -104,17 +104,23 @@ impl Table {
     }
 
     /// Adds partners to an existing conversation, with all earlier messages read. Returns those that were no participants.
-    fn join(&mut self, id: ConversationId, partners: &[PartnerId], standing: Standing, joined_at: Timestamp) -> Vec<PartnerId> {
+    fn join(
+        &mut self,
+        id: ConversationId,
+        partners: &[PartnerId],
+        standing: ParticipantStatus,
+        joined_at: Timestamp,
+    ) -> Vec<PartnerId> {
         let row = self.rows.get_mut(&id).map(Arc::make_mut).expect("what is joined exists");
         let read_seq = row.conversation.last_seq;
         let mut joined = Vec::new();
         for partner in partners {
-            if row.places.contains_key(partner) {
+            if row.participations.contains_key(partner) {
                 continue;
             }
-            let (window, shelf) = (Window::default(), Shelf::default());
-            let place = Place { window, shelf, read_seq, seen_seq: 0, own_after: 0, last_own: None, joined_at, standing };
-            row.places.insert(*partner, place);
+            let (window, shelf) = (WindowState::default(), Folder::default());
+            let place = Participation { window, shelf, read_seq, seen_seq: 0, own_after: 0, last_own: None, joined_at, standing };
+            row.participations.insert(*partner, place);
             self.of_partner.entry(*partner).or_default().insert(id);
             joined.push(*partner);
         }
@@ -137,19 +143,19 @@ impl Row {
     }
 
     pub(super) fn has(&self, partner: PartnerId) -> bool {
-        self.places.contains_key(&partner)
+        self.participations.contains_key(&partner)
     }
 
-    pub(super) fn standing(&self, partner: PartnerId) -> Option<Standing> {
-        self.places.get(&partner).map(|place| place.standing)
+    pub(super) fn standing(&self, partner: PartnerId) -> Option<ParticipantStatus> {
+        self.participations.get(&partner).map(|place| place.standing)
     }
 
     pub(super) fn participant_count(&self) -> usize {
-        self.places.len()
+        self.participations.len()
     }
 
     pub(super) fn read_seq(&self, partner: PartnerId) -> Option<i64> {
-        self.places.get(&partner).map(|place| place.read_seq)
+        self.participations.get(&partner).map(|place| place.read_seq)
     }
 
     /// Appends a message, whose `seq` must be the next.
@@ -158,7 +164,7 @@ impl Row {
         self.conversation.last_message = Some(message.id);
         self.conversation.last_message_at = Some(message.created_at);
         self.posts.raise(message.author.partner, message.created_at);
-        if let Some(place) = self.places.get_mut(&message.author.partner) {
+        if let Some(place) = self.participations.get_mut(&message.author.partner) {
             place.own_after += 1;
             place.last_own = Some(message.seq);
         }
@@ -167,41 +173,42 @@ impl Row {
 
     /// Removes a message from the unread counts before its deletion.
     pub(super) fn uncount(&mut self, seq: i64, author: PartnerId) {
-        let behind: Vec<_> = self.places.iter().filter(|(_, place)| place.read_seq < seq).map(|(partner, _)| *partner).collect();
+        let behind: Vec<_> =
+            self.participations.iter().filter(|(_, place)| place.read_seq < seq).map(|(partner, _)| *partner).collect();
         for partner in behind.into_iter().filter(|partner| *partner != author) {
-            self.places.get_mut(&partner).expect("it was just there").own_after += 1;
+            self.participations.get_mut(&partner).expect("it was just there").own_after += 1;
         }
     }
 
     /// Newest message of each participant.
     pub(super) fn last_of_each(&self) -> impl Iterator<Item = &Message> {
-        self.places.values().filter_map(|place| self.message(place.last_own?))
+        self.participations.values().filter_map(|place| self.message(place.last_own?))
     }
 
     /// Newest message of a participant.
     pub(super) fn last_own(&self, partner: PartnerId) -> Option<&Message> {
-        self.message(self.places.get(&partner)?.last_own?)
+        self.message(self.participations.get(&partner)?.last_own?)
     }
 
     /// Newest message, unless it is hidden from this participant.
-    fn last_visible(&self, place: &Place) -> Option<Message> {
+    fn last_visible(&self, place: &Participation) -> Option<Message> {
         let last = self.messages.back().filter(|last| last.seq > place.standing.visible_from_seq);
         last.map(|message| last_message(message))
     }
 
-    fn unread(&self, place: &Place) -> i64 {
+    fn unread(&self, place: &Participation) -> i64 {
         self.conversation.last_seq - place.read_seq - place.own_after
     }
 
     pub(super) fn unread_of(&self, partner: PartnerId) -> i64 {
-        self.places.get(&partner).map_or(0, |place| self.unread(place))
+        self.participations.get(&partner).map_or(0, |place| self.unread(place))
     }
 
     /// Moves the read position of a participant; `None` if nothing changed.
-    fn advance(&mut self, partner: PartnerId, seq: i64) -> Option<Advanced> {
+    fn advance(&mut self, partner: PartnerId, seq: i64) -> Option<ReadAdvance> {
         let last_seq = self.conversation.last_seq;
         let seq = seq.min(last_seq);
-        let place = self.places.get_mut(&partner)?;
+        let place = self.participations.get_mut(&partner)?;
         if seq <= place.seen_seq.max(place.standing.visible_from_seq) {
             return None;
         }
@@ -222,27 +229,28 @@ impl Row {
             0 => self.reads.raise(partner, seq),
             hidden => drop(self.reads_of_newcomers.insert((partner, hidden), seq)),
         }
-        Some(Advanced { unread, has_seen: saw || unread > 0 })
+        Some(ReadAdvance { newly_read: unread, has_seen: saw || unread > 0 })
     }
 }
 
 impl State {
-    fn participant(&self, row: &Row, partner: PartnerId, place: &Place) -> Participant {
+    fn participant(&self, row: &Row, partner: PartnerId, place: &Participation) -> Participant {
         Participant {
             conversation: row.conversation.id,
             person: self.users.person(partner).expect("partners are never deleted").clone(),
             window: place.window,
-            shelf: place.shelf,
+            folder: place.shelf,
             read_seq: place.read_seq,
             unread: row.unread(place),
             joined_at: place.joined_at,
-            standing: place.standing,
+            status: place.standing,
         }
     }
 
     fn participants(&self, id: ConversationId) -> Vec<Participant> {
         let Some(row) = self.conversations.get(id) else { return Vec::new() };
-        let mut found: Vec<_> = row.places.iter().map(|(partner, place)| self.participant(row, *partner, place)).collect();
+        let mut found: Vec<_> =
+            row.participations.iter().map(|(partner, place)| self.participant(row, *partner, place)).collect();
         found.sort_unstable_by_key(|participant| (participant.joined_at, participant.person.partner.id));
         found
     }
@@ -261,7 +269,7 @@ impl Conversations for Memory {
     ) -> Result<Option<(Conversation, Option<Participant>)>> {
         let state = self.snapshot()?;
         let Some(row) = state.conversations.get(id) else { return Ok(None) };
-        let participant = row.places.get(&partner).map(|place| state.participant(row, partner, place));
+        let participant = row.participations.get(&partner).map(|place| state.participant(row, partner, place));
         Ok(Some((row.conversation.clone(), participant)))
     }
 
@@ -283,13 +291,13 @@ impl Conversations for Memory {
 
     async fn participant_ids(&self, id: ConversationId) -> Result<Vec<PartnerId>> {
         let state = self.snapshot()?;
-        Ok(state.conversations.get(id).map(|row| row.places.keys().copied().collect()).unwrap_or_default())
+        Ok(state.conversations.get(id).map(|row| row.participations.keys().copied().collect()).unwrap_or_default())
     }
 
     async fn contacts(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>> {
         let state = self.snapshot()?;
         let contacts = |partner: PartnerId| {
-            let others = state.conversations.rows_of(partner).flat_map(|row| row.places.keys().copied());
+            let others = state.conversations.rows_of(partner).flat_map(|row| row.participations.keys().copied());
             let others: BTreeSet<_> = others.filter(|other| *other != partner).collect();
             (!others.is_empty()).then(|| (partner, others.into_iter().collect()))
         };
@@ -311,7 +319,7 @@ impl Conversations for Memory {
             .into_iter()
             .filter(|row| filter.thread_type.is_none_or(|wanted| row.conversation.thread_type == wanted))
             .filter_map(|row| {
-                let place = row.places.get(&partner)?;
+                let place = row.participations.get(&partner)?;
                 Some(InboxEntry {
                     conversation: row.conversation.clone(),
                     window: place.window,
@@ -388,7 +396,7 @@ impl WriteConversations for MemoryTx {
             conversation: conversation.clone(),
             key: None,
             messages: Vector::new(),
-            places: OrdMap::new(),
+            participations: OrdMap::new(),
             reads: Ranking::new(),
             reads_of_newcomers: OrdMap::new(),
             changes: OrdMap::new(),
@@ -400,9 +408,9 @@ impl WriteConversations for MemoryTx {
         if let Some(group) = group {
             table.of_group.entry(group).or_default().insert(conversation.id);
         }
-        let joined = table.join(conversation.id, &participants, Standing::default(), created_at);
+        let joined = table.join(conversation.id, &participants, ParticipantStatus::default(), created_at);
         let row = table.get_mut(conversation.id).expect("inserted above");
-        if let Some(place) = owner.and_then(|owner| row.places.get_mut(&owner)) {
+        if let Some(place) = owner.and_then(|owner| row.participations.get_mut(&owner)) {
             place.standing.role = ParticipantRole::Owner;
         }
         self.founders.insert(conversation.id, joined);
@@ -424,10 +432,10 @@ impl WriteConversations for MemoryTx {
         Ok((self.lock_conversations(ids).await?, Vec::new()))
     }
 
-    async fn participating(
+    async fn participant_statuses(
         &mut self,
         pairs: &[(ConversationId, PartnerId)],
-    ) -> Result<HashMap<(ConversationId, PartnerId), Standing>> {
+    ) -> Result<HashMap<(ConversationId, PartnerId), ParticipantStatus>> {
         let standing = |(id, partner)| Some(((id, partner), self.draft.conversations.standing(id, partner)?));
         Ok(pairs.iter().copied().filter_map(standing).collect())
     }
@@ -442,13 +450,13 @@ impl WriteConversations for MemoryTx {
         for partner in partners {
             self.draft.users.person(*partner)?;
         }
-        let standing = Standing { visible_from_seq, ..Standing::default() };
+        let standing = ParticipantStatus { visible_from_seq, ..ParticipantStatus::default() };
         Ok(self.draft.conversations.join(to.id, partners, standing, joined_at))
     }
 
     async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64> {
         let row = self.draft.conversations.get(of.id).expect("what is locked exists");
-        Ok(i64::try_from(row.places.len()).expect("a count fits"))
+        Ok(i64::try_from(row.participations.len()).expect("a count fits"))
     }
 
     async fn set_closed(&mut self, of: &Locked<Conversation>, at: Timestamp) -> Result<()> {
@@ -463,14 +471,14 @@ impl WriteConversations for MemoryTx {
         Ok(())
     }
 
-    async fn set_place(
+    async fn set_conversation_settings(
         &mut self,
         of: ConversationId,
         partner: PartnerId,
-        window: Option<Window>,
-        shelf: Option<Shelf>,
+        window: Option<WindowState>,
+        shelf: Option<Folder>,
     ) -> Result<bool> {
-        let Some(place) = self.draft.conversations.get_mut(of).and_then(|row| row.places.get_mut(&partner)) else {
+        let Some(place) = self.draft.conversations.get_mut(of).and_then(|row| row.participations.get_mut(&partner)) else {
             return Ok(false);
         };
         let before = (place.window, place.shelf);
@@ -482,14 +490,14 @@ impl WriteConversations for MemoryTx {
     async fn delete_participant(&mut self, of: &Locked<Conversation>, partner: PartnerId) -> Result<bool> {
         let table = &mut self.draft.conversations;
         let row = table.get_mut(of.id).expect("what is locked exists");
-        let was_in = row.places.remove(&partner).is_some();
+        let was_in = row.participations.remove(&partner).is_some();
         if let Some(conversations) = table.of_partner.get_mut(&partner) {
             conversations.remove(&of.id);
         }
         Ok(was_in)
     }
 
-    async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<Advanced>>> {
+    async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<ReadAdvance>>> {
         let advance = |(of, partner, seq): &_| self.draft.conversations.get_mut(*of)?.advance(*partner, *seq);
         Ok(to.iter().map(advance).collect())
     }
@@ -501,7 +509,7 @@ impl WriteConversations for MemoryTx {
             .filter(|row| row.read_seq(partner).is_some_and(|read_seq| read_seq < row.conversation.last_seq))
             .map(|row| (row.conversation.id, row.conversation.last_seq))
             .collect();
-        let advance = |(id, seq)| Some((id, table.get_mut(id)?.advance(partner, seq)?.unread, seq));
+        let advance = |(id, seq)| Some((id, table.get_mut(id)?.advance(partner, seq)?.newly_read, seq));
         Ok(behind.into_iter().filter_map(advance).collect())
     }
 }

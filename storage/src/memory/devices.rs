@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use imbl::OrdMap;
 
 use super::{Memory, MemoryTx, Sequence};
-use crate::{Connecting, Device, Devices, Result, Timestamp, UserId, WriteDevices};
+use crate::{Device, DeviceConnection, Devices, Result, Timestamp, UserId, WriteDevices};
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
@@ -16,7 +16,7 @@ pub(super) struct Table {
 
 #[async_trait]
 impl Devices for Memory {
-    async fn touch_device(&self, used: Connecting<'_>) -> Result<()> {
+    async fn touch_device(&self, used: DeviceConnection<'_>) -> Result<()> {
         let mut tx = self.draft().await?;
         let device = tx.draft.devices.rows.get_mut(&(used.user, used.device.to_owned()));
         if let Some(device) = device.filter(|device| device.connection == used.connection) {
@@ -42,9 +42,9 @@ impl Devices for Memory {
 
 #[async_trait]
 impl WriteDevices for MemoryTx {
-    async fn connect_device(&mut self, new: Connecting<'_>) -> Result<Device> {
+    async fn connect_device(&mut self, new: DeviceConnection<'_>) -> Result<Device> {
         self.draft.users.expect_user(new.user)?;
-        let Connecting { user, device: name, connection, at, expires_at } = new;
+        let DeviceConnection { user, device: name, connection, at, expires_at } = new;
         let table = &mut self.draft.devices;
         let known = table.rows.get(&(user, name.to_owned())).map(|device| (device.id, device.created_at));
         let (id, created_at) = known.unwrap_or_else(|| (table.ids.draw(None), at));

@@ -15,7 +15,7 @@ use super::{Memory, State, memberships::Memberships};
 use crate::{
     ConversationId, Event, EventLog, Fact, LogPage, LogState, Member, Message, MessageId, Position, Result, Scope, Timestamp,
     Topic,
-    memberships::{Founders, stays},
+    memberships::{InitialParticipants, membership_intervals},
 };
 
 #[derive(Clone, Default)]
@@ -29,10 +29,10 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn append(&mut self, facts: Vec<(Topic, Fact, Timestamp)>, founders: &Founders) -> Vec<Event> {
+    pub(super) fn append(&mut self, facts: Vec<(Topic, Fact, Timestamp)>, founders: &InitialParticipants) -> Vec<Event> {
         let first = self.head.0 + 1;
-        for stay in stays(&facts, founders) {
-            self.memberships.change(&stay, |place| Position(first + place as i64));
+        for stay in membership_intervals(&facts, founders) {
+            self.memberships.apply(&stay, |place| Position(first + place as i64));
         }
         let event = |(topic, fact, at)| {
             self.head = Position(self.head.0 + 1);

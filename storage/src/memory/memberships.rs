@@ -2,7 +2,7 @@
 
 use imbl::{OrdMap, OrdSet};
 
-use crate::{ConversationId, Member, PartnerId, Position, memberships::Stay};
+use crate::{ConversationId, Member, PartnerId, Position, memberships::MembershipInterval};
 
 /// Membership intervals as half-open ranges of event log positions: the start is included, the end is not.
 #[derive(Clone, Default)]
@@ -34,8 +34,8 @@ const LAST: Position = Position(i64::MAX);
 
 impl Memberships {
     /// Applies a membership change of a transaction; `at` maps the index of a fact to its position.
-    pub(super) fn change(&mut self, stay: &Stay, at: impl Fn(usize) -> Position) {
-        let Stay { conversation, partner, from, until, visible_from_seq } = *stay;
+    pub(super) fn apply(&mut self, stay: &MembershipInterval, at: impl Fn(usize) -> Position) {
+        let MembershipInterval { conversation, partner, from, until, visible_from_seq } = *stay;
         let mut begun = from.map(&at);
         if let Some(from) = begun {
             self.spans.insert((conversation, partner, from), Span { until: None, visible_from_seq });

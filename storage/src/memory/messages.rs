@@ -8,9 +8,10 @@ use imbl::{HashMap, HashSet, OrdMap};
 use super::{Memory, MemoryTx, Sequence, State, conversations::Row, reads::read_by_others};
 use crate::{
     Attachment, AttachmentId, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, EXCERPT_BYTES, Error,
-    KeyedMessage, Located, Locked, Message, MessageId, Messages, NewClientKey, NewMessage, Page, PartnerId, Result, Seen,
-    Timestamp, WriteMessages, fitting,
-    messages::{excerpt, listed},
+    KeyedMessage, Locked, Message, MessageForReader, MessageId, MessageLocation, Messages, NewClientKey, NewMessage, Page,
+    PartnerId, Result, Timestamp, WriteMessages,
+    messages::{excerpt, listed_files},
+    page_length,
 };
 
 /// Locations of messages by id and by client key, external ids in use, and the id sequence.
@@ -32,22 +33,22 @@ impl State {
     }
 
     /// Resolves the locations that exist.
-    fn located(&self, mut places: Vec<Location>) -> Vec<Located> {
+    fn located(&self, mut places: Vec<Location>) -> Vec<MessageLocation> {
         places.sort_unstable();
         places.dedup();
         let located = |(conversation, seq)| {
             let message = self.conversations.get(conversation)?.message(seq)?;
-            Some(Located { conversation, seq, id: message.id, author: message.author.partner })
+            Some(MessageLocation { conversation, seq, id: message.id, author: message.author.partner })
         };
         places.into_iter().filter_map(located).collect()
     }
 
-    pub(super) fn seen(&self, row: &Row, message: &Message, reader: PartnerId) -> Seen {
+    pub(super) fn seen(&self, row: &Row, message: &Message, reader: PartnerId) -> MessageForReader {
         let is_read = match message.author.partner == reader {
             true => read_by_others(row, reader).iter().any(|range| range.contains(message.seq)),
             false => message.seq <= row.read_seq(reader).unwrap_or(0),
         };
-        Seen { message: message.clone(), is_read, reactions: self.reactions.counts(message.id, reader) }
+        MessageForReader { message: message.clone(), is_read, reactions: self.reactions.counts(message.id, reader) }
     }
 
     /// Changes a message of a conversation. Returns the changed message; `None` if there is none.
@@ -62,7 +63,7 @@ impl State {
         change(message);
         let changed = message.clone();
         row.note_change(&before, &changed);
-        self.attendances.follow(&changed);
+        self.attendances.update(&changed);
         self.log.rewrite(&changed);
         Some(changed)
     }
@@ -109,7 +110,7 @@ impl State {
             }
         }
         self.messages.locations.insert(message.id, location);
-        self.attendances.follow(&message);
+        self.attendances.update(&message);
         row.push(message.clone());
         Ok(message)
     }
@@ -135,7 +136,7 @@ pub(super) fn last_message(message: &Message) -> Message {
         message_type,
         body: excerpt(&message.body).to_owned(),
         metadata,
-        attachments: listed(&message.attachments).to_vec(),
+        attachments: listed_files(&message.attachments).to_vec(),
         client_key: message.client_key.clone(),
         external_id: message.external_id.clone(),
         reply_to,
@@ -161,7 +162,7 @@ fn range(row: &Row, hidden: usize, page: Page) -> Range<usize> {
             let (Ok(end) | Err(end)) = row.messages.binary_search_by_key(&id, |message| message.id);
             let range = up_to(end, limit);
             let sizes = range.clone().rev().map(|index| row.messages[index].bytes());
-            end.max(range.start) - fitting(sizes)..range.end
+            end.max(range.start) - page_length(sizes)..range.end
         }
         Page::After { id, limit } => {
             let start = match row.messages.binary_search_by_key(&id, |message| message.id) {
@@ -171,7 +172,7 @@ fn range(row: &Row, hidden: usize, page: Page) -> Range<usize> {
             let start = start.max(hidden);
             let range = start..start.saturating_add(limit).min(row.messages.len());
             let sizes = range.clone().map(|index| row.messages[index].bytes());
-            start..start + fitting(sizes)
+            start..start + page_length(sizes)
         }
     }
 }
@@ -186,13 +187,13 @@ impl Messages for Memory {
         Ok(locations.into_iter().map(|location| state.message_at(location)).collect())
     }
 
-    async fn locate_messages(&self, ids: &[MessageId]) -> Result<Vec<Located>> {
+    async fn locate_messages(&self, ids: &[MessageId]) -> Result<Vec<MessageLocation>> {
         let state = self.snapshot()?;
         let places: Vec<_> = ids.iter().filter_map(|id| state.messages.locations.get(id).copied()).collect();
         Ok(state.located(places))
     }
 
-    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Located>> {
+    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<MessageLocation>> {
         Ok(self.snapshot()?.located(places.iter().filter(|(_, seq)| *seq > 0).copied().collect()))
     }
 
@@ -214,7 +215,7 @@ impl Messages for Memory {
         Ok(id)
     }
 
-    async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>> {
+    async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<MessageForReader>> {
         let state = self.snapshot()?;
         let Some(row) = state.conversations.get(of) else { return Ok(Vec::new()) };
         let see = |index| state.seen(row, &row.messages[index], reader);
@@ -239,11 +240,11 @@ impl Messages for Memory {
         let messages = row.messages.iter().rev().take_while(|message| message.seq > visible_from);
         let wanted = |message: &&Arc<Message>| !message.attachments.is_empty() && before.is_none_or(|before| message.id < before);
         let page: Vec<_> = messages.filter(wanted).take(limit).collect();
-        let fitting = fitting(page.iter().map(|message| message.bytes()));
+        let fitting = page_length(page.iter().map(|message| message.bytes()));
         Ok(page[..fitting].iter().map(|message| Message::clone(message)).collect())
     }
 
-    async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>> {
+    async fn conversations_with_new_messages(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>> {
         let state = self.snapshot()?;
         let has_news = |row: &Row| match visible_from(row, partner) {
             0 => row.posts.greatest_but(partner).is_some_and(|latest| latest > since),
@@ -274,7 +275,7 @@ impl WriteMessages for MemoryTx {
         Ok(found.into_iter().map(keyed).collect())
     }
 
-    async fn keep_content_hash(&mut self, _: MessageId, _: &ContentHash) -> Result<()> {
+    async fn set_content_hash(&mut self, _: MessageId, _: &ContentHash) -> Result<()> {
         // No message lacks a hash: this backend has no rows of the first release.
         Ok(())
     }

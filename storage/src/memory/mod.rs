@@ -38,7 +38,8 @@ use parking_lot::RwLock;
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
-    Error, Event, Fact, Lane, Position, Result, Storage, Timestamp, Topic, Tx, Workspace, Writability, memberships::Founders,
+    Error, Event, Fact, Lane, Position, Result, Storage, Timestamp, Topic, Tx, Workspace, Writability,
+    memberships::InitialParticipants,
 };
 
 /// Committed state; `None` once the store is closed.
@@ -82,7 +83,7 @@ struct State {
 struct MemoryTx {
     draft: State,
     recorded: Vec<(Topic, Fact, Timestamp)>,
-    founders: Founders,
+    founders: InitialParticipants,
     current: Current,
     _writer: OwnedMutexGuard<()>,
 }
@@ -101,7 +102,7 @@ impl Memory {
         let writer = Arc::clone(&self.writer).lock_owned().await;
         let draft = State::clone(&*self.snapshot()?);
         let current = Arc::clone(&self.current);
-        Ok(MemoryTx { draft, recorded: Vec::new(), founders: Founders::new(), current, _writer: writer })
+        Ok(MemoryTx { draft, recorded: Vec::new(), founders: InitialParticipants::new(), current, _writer: writer })
     }
 }
 
@@ -169,7 +170,7 @@ impl Tx for MemoryTx {
         Ok(self.draft.secrets.entry(name.to_owned()).or_insert_with(|| fresh.to_owned()).clone())
     }
 
-    async fn leave_gap(&mut self, known: Position, by: i64) -> Result<(Position, Position)> {
+    async fn skip_positions(&mut self, known: Position, by: i64) -> Result<(Position, Position)> {
         let State { users, groups, conversations, messages, attachments, audit, devices, log, .. } = &mut self.draft;
         let sequences = [
             &mut users.ids,

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use imbl::OrdMap;
 
 use super::Memory;
-use crate::{PartnerId, Presence, Presences, Result, SetStatus, Shortened, Sign, Timestamp};
+use crate::{ChosenStatus, Heartbeat, PartnerId, Presence, Presences, Result, ShortenedLease, Timestamp};
 
 pub(super) type Table = OrdMap<PartnerId, Presence>;
 
@@ -18,51 +18,51 @@ impl Presences for Memory {
         Ok(found)
     }
 
-    async fn ended_presences(
+    async fn expired_leases(
         &self,
         after: (Timestamp, PartnerId),
         until: Timestamp,
         most: usize,
     ) -> Result<Vec<(PartnerId, Timestamp)>> {
         let state = self.snapshot()?;
-        let unset = state.presences.values().filter(|presence| presence.set.is_none());
-        let ends = unset.filter_map(|presence| Some((presence.there_until?, presence.partner)));
+        let unset = state.presences.values().filter(|presence| presence.chosen.is_none());
+        let ends = unset.filter_map(|presence| Some((presence.lease_expires_at?, presence.partner)));
         let mut ended: Vec<_> = ends.filter(|end| *end > after && end.0 <= until).collect();
         ended.sort_unstable();
         Ok(ended.into_iter().take(most).map(|(end, partner)| (partner, end)).collect())
     }
 
-    async fn touch_presences(&self, signs: &[Sign]) -> Result<()> {
+    async fn record_heartbeats(&self, signs: &[Heartbeat]) -> Result<()> {
         let mut tx = self.draft().await?;
         for sign in signs {
             tx.draft.users.person(sign.partner)?;
             let presence = tx.draft.presences.entry(sign.partner).or_insert_with(|| never_seen(sign.partner, sign.last_seen));
             presence.last_seen = presence.last_seen.max(sign.last_seen);
-            presence.there_until = presence.there_until.max(Some(sign.there_until));
-            presence.idle_from = presence.idle_from.max(sign.idle_from);
+            presence.lease_expires_at = presence.lease_expires_at.max(Some(sign.there_until));
+            presence.idle_since = presence.idle_since.max(sign.idle_from);
         }
         tx.publish();
         Ok(())
     }
 
-    async fn shorten_presences(&self, ends: &[Shortened]) -> Result<()> {
+    async fn shorten_leases(&self, ends: &[ShortenedLease]) -> Result<()> {
         let mut tx = self.draft().await?;
         for end in ends {
             let Some(presence) = tx.draft.presences.get_mut(&end.partner) else { continue };
-            let is_known = end.known.is_none() || presence.there_until == end.known;
-            if is_known && presence.there_until > Some(end.there_until) {
-                presence.there_until = Some(end.there_until);
+            let is_known = end.expected.is_none() || presence.lease_expires_at == end.expected;
+            if is_known && presence.lease_expires_at > Some(end.there_until) {
+                presence.lease_expires_at = Some(end.there_until);
             }
         }
         tx.publish();
         Ok(())
     }
 
-    async fn set_presence(&self, partner: PartnerId, set: Option<SetStatus>, seen: Timestamp) -> Result<()> {
+    async fn set_presence(&self, partner: PartnerId, set: Option<ChosenStatus>, seen: Timestamp) -> Result<()> {
         let mut tx = self.draft().await?;
         tx.draft.users.person(partner)?;
         let presence = tx.draft.presences.entry(partner).or_insert_with(|| never_seen(partner, seen));
-        presence.set = set;
+        presence.chosen = set;
         presence.last_seen = presence.last_seen.max(seen);
         tx.publish();
         Ok(())
@@ -70,5 +70,5 @@ impl Presences for Memory {
 }
 
 fn never_seen(partner: PartnerId, before: Timestamp) -> Presence {
-    Presence { partner, set: None, last_seen: before, there_until: None, idle_from: None }
+    Presence { partner, chosen: None, last_seen: before, lease_expires_at: None, idle_since: None }
 }

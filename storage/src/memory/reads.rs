@@ -5,14 +5,14 @@ use std::cmp::Reverse;
 use async_trait::async_trait;
 
 use super::{Memory, conversations::Row};
-use crate::{ConversationId, PartnerId, ReadRange, Reads, Result, UnreadByOthers, reads::joined};
+use crate::{ConversationId, PartnerId, ReadRange, Reads, Result, UnreadByOthers, reads::merged};
 
 /// Ranges that any partner but `reader` has read.
 pub(super) fn read_by_others(row: &Row, reader: PartnerId) -> Vec<ReadRange> {
     let first = ReadRange { after: 0, upto: row.reads.greatest_but(reader).unwrap_or(0) };
     let newcomers = row.reads_of_newcomers.iter().filter(|((partner, _), _)| *partner != reader);
     let newcomers = newcomers.map(|((_, after), upto)| ReadRange { after: *after, upto: *upto });
-    joined([first].into_iter().chain(newcomers).collect())
+    merged([first].into_iter().chain(newcomers).collect())
 }
 
 #[async_trait]

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Memory, conversations::Row};
-use crate::{ConversationId, MessageId, PartnerId, Result, Search, SearchPoint, Walk, Walked};
+use crate::{ConversationId, MessageId, PartnerId, Result, Search, SearchScan, SearchScanResult, SearchStart};
 
 /// Number of a conversation's messages that are hidden from a participant; `None` if the reader is none.
 fn hidden(row: &Row, reader: PartnerId) -> Option<usize> {
@@ -11,9 +11,9 @@ fn hidden(row: &Row, reader: PartnerId) -> Option<usize> {
 }
 
 /// Search cursor at the message with this index.
-fn point(row: &Row, index: usize) -> SearchPoint {
+fn point(row: &Row, index: usize) -> SearchStart {
     let message = &row.messages[index];
-    SearchPoint { message: message.id, conversation: message.conversation, seq: message.seq }
+    SearchStart { message: message.id, conversation: message.conversation, seq: message.seq }
 }
 
 /// Lower-cases each character by itself, as PostgreSQL does.
@@ -28,7 +28,7 @@ impl Search for Memory {
         partner: PartnerId,
         only: Option<ConversationId>,
         before: Option<MessageId>,
-    ) -> Result<Vec<SearchPoint>> {
+    ) -> Result<Vec<SearchStart>> {
         let state = self.snapshot()?;
         let newest = |row: &Row| {
             let (Ok(end) | Err(end)) = match before {
@@ -43,10 +43,10 @@ impl Search for Memory {
         })
     }
 
-    async fn search_messages(&self, from: SearchPoint, reader: PartnerId, walk: Walk<'_>) -> Result<Walked> {
+    async fn search_messages(&self, from: SearchStart, reader: PartnerId, walk: SearchScan<'_>) -> Result<SearchScanResult> {
         let state = self.snapshot()?;
-        let Some(row) = state.conversations.get(from.conversation) else { return Ok(Walked::default()) };
-        let Some(hidden) = hidden(row, reader) else { return Ok(Walked::default()) };
+        let Some(row) = state.conversations.get(from.conversation) else { return Ok(SearchScanResult::default()) };
+        let Some(hidden) = hidden(row, reader) else { return Ok(SearchScanResult::default()) };
         let end = usize::try_from(from.seq).expect("a seq is not negative").max(hidden);
         let begin = end.saturating_sub(walk.messages).max(hidden);
         let query = lower(walk.query);
@@ -62,6 +62,6 @@ impl Search for Memory {
         }
         let next = (begin > hidden).then(|| point(row, begin - 1));
         let bytes = (begin..end).map(|index| row.messages[index].body.len()).sum();
-        Ok(Walked { matches, messages: end - begin, bytes, next })
+        Ok(SearchScanResult { matches, messages: end - begin, bytes, next })
     }
 }

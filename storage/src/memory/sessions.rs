@@ -32,7 +32,7 @@ impl Table {
         let Some(session) = self.rows.get_mut(&touch.key) else { return };
         self.by_use.remove(&(session.last_used_at, session.key));
         session.last_used_at = session.last_used_at.max(touch.last_used_at);
-        session.told = session.told.max(touch.told);
+        session.delivered = session.delivered.max(touch.told);
         self.by_use.insert((session.last_used_at, session.key));
     }
 
@@ -89,7 +89,15 @@ impl WriteSessions for MemoryTx {
         if self.draft.sessions.rows.contains_key(&key) {
             return Err(Error::Conflict("sessions_pkey"));
         }
-        self.draft.sessions.insert(Session { key, user, created_at, last_used_at: created_at, told: None, token, is_cursor });
+        self.draft.sessions.insert(Session {
+            key,
+            user,
+            created_at,
+            last_used_at: created_at,
+            delivered: None,
+            token,
+            is_cursor,
+        });
         Ok(())
     }
 
@@ -110,9 +118,9 @@ impl WriteSessions for MemoryTx {
         Ok(oldest)
     }
 
-    async fn least_told(&mut self, user: UserId, since: Timestamp) -> Result<Option<Position>> {
+    async fn least_delivered(&mut self, user: UserId, since: Timestamp) -> Result<Option<Position>> {
         let used = self.draft.sessions.of(user).filter(|session| session.is_cursor && session.last_used_at >= since);
-        Ok(used.filter_map(|session| session.told).min())
+        Ok(used.filter_map(|session| session.delivered).min())
     }
 
     async fn delete_sessions_of(&mut self, user: UserId) -> Result<Vec<SessionKey>> {

@@ -7,8 +7,8 @@ use imbl::OrdMap;
 
 use super::{Memory, MemoryTx, State, missing};
 use crate::{
-    BegunSupport, Conversation, ConversationId, Error, Locked, MessageSide, PartnerId, Result, Role, Support, SupportSession,
-    SupportSide, SupportStatus, Timestamp, WriteConversations, WriteSupport,
+    Conversation, ConversationId, Error, Locked, MessageSide, OpenSupportSession, PartnerId, Result, Role, Support,
+    SupportSession, SupportSide, SupportStatus, Timestamp, WriteConversations, WriteSupport,
 };
 
 pub(super) type Table = OrdMap<ConversationId, Row>;
@@ -137,11 +137,11 @@ impl WriteSupport for MemoryTx {
         Ok(of.iter().filter_map(|of| self.draft.support(of.id)).collect())
     }
 
-    async fn open_support(&mut self, initiator: PartnerId, limit: usize) -> Result<Vec<BegunSupport>> {
+    async fn open_support_sessions(&mut self, initiator: PartnerId, limit: usize) -> Result<Vec<OpenSupportSession>> {
         let open = self.draft.conversations.rows_of(initiator).filter_map(|row| {
             let Conversation { id, created_at: begun_at, last_seq: messages, .. } = row.conversation;
             let session = self.draft.support(id).filter(|session| session.closed_at.is_none())?;
-            (session.initiator.partner == initiator).then_some(BegunSupport { session, begun_at, messages })
+            (session.initiator.partner == initiator).then_some(OpenSupportSession { session, begun_at, messages })
         });
         let mut open: Vec<_> = open.collect();
         open.sort_unstable_by_key(|open| Reverse(open.session.conversation));

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
 use super::{Memory, MemoryTx, taken};
-use crate::{Mention, MessageId, NewUpload, PartnerId, Result, Timestamp, Upload, UploadedFile, Uploads, WriteUploads};
+use crate::{MessageId, NewUpload, PartnerId, Result, Timestamp, Upload, UploadReference, UploadedFile, Uploads, WriteUploads};
 
 #[derive(Clone, Default)]
 pub(super) struct Table {
@@ -24,7 +24,7 @@ impl Table {
         self.rows.keys().map(String::as_str).chain(put)
     }
 
-    fn keep(&mut self, message: MessageId, author: PartnerId, name: &str) {
+    fn add_reference(&mut self, message: MessageId, author: PartnerId, name: &str) {
         let Some(upload) = self.rows.get(name).filter(|upload| upload.owner == author) else { return };
         self.expiring.remove(&(upload.expires_at, name.to_owned()));
         self.named_by.entry(name.to_owned()).or_default().insert(message);
@@ -32,7 +32,7 @@ impl Table {
     }
 
     /// Removes a reference. Returns the upload if no message references it any longer.
-    fn let_go(&mut self, message: MessageId, name: &str) -> Option<Upload> {
+    fn remove_reference(&mut self, message: MessageId, name: &str) -> Option<Upload> {
         let messages = self.named_by.get_mut(name)?;
         messages.remove(&message);
         if !messages.is_empty() {
@@ -99,16 +99,16 @@ impl WriteUploads for MemoryTx {
         }
     }
 
-    async fn keep_uploads(&mut self, named: &[Mention]) -> Result<()> {
-        named.iter().for_each(|mention| self.draft.uploads.keep(mention.message, mention.author, &mention.name));
+    async fn reference_uploads(&mut self, named: &[UploadReference]) -> Result<()> {
+        named.iter().for_each(|mention| self.draft.uploads.add_reference(mention.message, mention.author, &mention.name));
         Ok(())
     }
 
-    async fn change_uploads(&mut self, of: MessageId, author: PartnerId, names: &[String]) -> Result<Vec<Upload>> {
+    async fn replace_upload_references(&mut self, of: MessageId, author: PartnerId, names: &[String]) -> Result<Vec<Upload>> {
         let table = &mut self.draft.uploads;
         let before = table.named_in.remove(&of).unwrap_or_default();
-        names.iter().for_each(|name| table.keep(of, author, name));
+        names.iter().for_each(|name| table.add_reference(of, author, name));
         let gone = before.iter().filter(|name| !names.contains(name));
-        Ok(gone.filter_map(|name| table.let_go(of, name)).collect())
+        Ok(gone.filter_map(|name| table.remove_reference(of, name)).collect())
     }
 }

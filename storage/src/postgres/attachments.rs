@@ -7,8 +7,8 @@ use sqlx::postgres::PgRow;
 
 use super::{Postgres, PostgresTx, alone, get, limit, word};
 use crate::{
-    Attachment, AttachmentId, Attachments, DeletedAttachment, Media, NewAttachment, PartnerId, Reach, Result, Timestamp,
-    WriteAttachments,
+    Attachment, AttachmentAccess, AttachmentId, Attachments, DeletedAttachment, Media, NewAttachment, PartnerId, Result,
+    Timestamp, WriteAttachments,
 };
 
 /// Columns that [`attachment`] reads, of `attachments AS f`.
@@ -90,14 +90,14 @@ impl Attachments for Postgres {
         self.row(sqlx::query(ATTACHMENT).bind(id.0)).await?.as_ref().map(attachment).transpose()
     }
 
-    async fn attachment_reach(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<Reach>> {
+    async fn attachment_access(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<AttachmentAccess>> {
         let row = self.row(sqlx::query(ATTACHMENT_REACH).bind(id.0).bind(partner.0)).await?;
         let Some(row) = row else { return Ok(None) };
         let reach = |reach: &str| match reach {
-            "unsent" => Some(Reach::Unsent),
-            "reader" => Some(Reach::Reader),
-            "support" => Some(Reach::Support),
-            "none" => Some(Reach::NoReader),
+            "unsent" => Some(AttachmentAccess::Unsent),
+            "reader" => Some(AttachmentAccess::Reader),
+            "support" => Some(AttachmentAccess::Support),
+            "none" => Some(AttachmentAccess::NoAccess),
             _ => None,
         };
         word(&row, "reach", reach).map(Some)

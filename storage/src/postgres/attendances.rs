@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
 use super::{Postgres, get, limit};
-use crate::{Attendances, MessageId, PartnerId, Result, Timestamp};
+use crate::{HeldMessages, MessageId, PartnerId, Result, Timestamp};
 
 /// Renews the node's lease and adds partners. The final `SELECT` sees the table as it was before the insert.
 const ATTEND: &str = "WITH node AS (
@@ -45,25 +45,25 @@ fn numbers(partners: &[PartnerId]) -> Vec<i64> {
 }
 
 #[async_trait]
-impl Attendances for Postgres {
-    async fn attend(&self, node: Uuid, until: Timestamp, partners: &[PartnerId]) -> Result<bool> {
+impl HeldMessages for Postgres {
+    async fn renew_held_lease(&self, node: Uuid, until: Timestamp, partners: &[PartnerId]) -> Result<bool> {
         let attend = sqlx::query(ATTEND).bind(node).bind(until).bind(numbers(partners));
         Ok(get(&self.only_row(attend).await?, "knows_somebody")?)
     }
 
-    async fn depart(&self, node: Uuid, partners: &[PartnerId]) -> Result<()> {
+    async fn end_held_lease(&self, node: Uuid, partners: &[PartnerId]) -> Result<()> {
         self.rows(sqlx::query(DEPART).bind(node).bind(numbers(partners))).await.map(drop)
     }
 
-    async fn is_attending(&self, partner: PartnerId, at: Timestamp) -> Result<bool> {
+    async fn has_held_lease(&self, partner: PartnerId, at: Timestamp) -> Result<bool> {
         Ok(get(&self.only_row(sqlx::query(IS_ATTENDING).bind(partner.0).bind(at)).await?, "attending")?)
     }
 
-    async fn held_by(&self, partner: PartnerId, most: usize) -> Result<Vec<MessageId>> {
+    async fn held_messages_of(&self, partner: PartnerId, most: usize) -> Result<Vec<MessageId>> {
         ids(&self.rows(sqlx::query(HELD_BY).bind(partner.0).bind(limit(most))).await?)
     }
 
-    async fn held_by_nobody(&self, at: Timestamp, most: usize) -> Result<Vec<MessageId>> {
+    async fn held_without_lease(&self, at: Timestamp, most: usize) -> Result<Vec<MessageId>> {
         ids(&self.rows(sqlx::query(HELD_BY_NOBODY).bind(at).bind(limit(most))).await?)
     }
 }

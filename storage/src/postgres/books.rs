@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Postgres, PostgresTx, get, partners_of};
-use crate::{Books, PartnerId, Result, UserId, WriteBooks};
+use crate::{AddressBooks, PartnerId, Result, UserId, WriteAddressBooks};
 
 const BOOK: &str = "SELECT user_id FROM book_entries WHERE owner_id = $1 ORDER BY user_id";
 const KNOWN_BY: &str = "SELECT account.partner_id, array_agg(owner.partner_id ORDER BY owner.partner_id) AS owners
@@ -20,13 +20,13 @@ fn numbers(users: &[UserId]) -> Vec<i64> {
 }
 
 #[async_trait]
-impl Books for Postgres {
-    async fn book(&self, owner: UserId) -> Result<Vec<UserId>> {
+impl AddressBooks for Postgres {
+    async fn address_book(&self, owner: UserId) -> Result<Vec<UserId>> {
         let rows = self.rows(sqlx::query(BOOK).bind(owner.0)).await?;
         rows.iter().map(|row| Ok(UserId(get(row, "user_id")?))).collect()
     }
 
-    async fn known_by(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>> {
+    async fn address_book_owners(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>> {
         if partners.is_empty() {
             return Ok(Vec::new());
         }
@@ -36,12 +36,12 @@ impl Books for Postgres {
 }
 
 #[async_trait]
-impl WriteBooks for PostgresTx {
-    async fn insert_into_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
+impl WriteAddressBooks for PostgresTx {
+    async fn insert_into_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
         self.rows(sqlx::query(INSERT_INTO_BOOK).bind(owner.0).bind(numbers(users))).await.map(drop)
     }
 
-    async fn delete_from_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
+    async fn delete_from_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
         self.rows(sqlx::query(DELETE_FROM_BOOK).bind(owner.0).bind(numbers(users))).await.map(drop)
     }
 }

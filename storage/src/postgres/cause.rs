@@ -11,9 +11,9 @@ use crate::Error;
 
 /// Server name for log lines: address, database and user, without the password.
 #[derive(Clone, Debug)]
-pub(super) struct Place(Arc<str>);
+pub(super) struct ServerName(Arc<str>);
 
-impl Place {
+impl ServerName {
     pub(super) fn of(server: &PgConnectOptions) -> Self {
         let database = server.get_database().unwrap_or(server.get_username());
         let user = server.get_username();
@@ -31,8 +31,8 @@ impl Place {
 
     /// Adds the server and a remedy to an error; an unknown error stays as it is.
     pub(super) fn explain(&self, error: sqlx::Error) -> Error {
-        let Some((what, remedy)) = explained(&error) else { return error.into() };
-        let cause = Cause { place: self.clone(), what, remedy };
+        let Some((what, remedy)) = describe(&error) else { return error.into() };
+        let cause = Cause { server: self.clone(), what, remedy };
         match Error::from(error) {
             Error::Unavailable(_) => Error::Unavailable(cause.into()),
             Error::Contention(_) => Error::Contention(cause.into()),
@@ -43,28 +43,28 @@ impl Place {
 
     /// Builds a cause that is no error of a statement.
     pub(super) fn cause(&self, what: impl Into<String>, remedy: &'static str) -> Cause {
-        Cause { place: self.clone(), what: what.into(), remedy }
+        Cause { server: self.clone(), what: what.into(), remedy }
     }
 }
 
 /// Cause of a failure: server, description and remedy.
 #[derive(Clone, Debug)]
 pub(super) struct Cause {
-    place: Place,
+    server: ServerName,
     what: String,
     remedy: &'static str,
 }
 
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "PostgreSQL at {}: {}; {}", self.place.0, self.what, self.remedy)
+        write!(f, "PostgreSQL at {}: {}; {}", self.server.0, self.what, self.remedy)
     }
 }
 
 impl std::error::Error for Cause {}
 
 /// Description and remedy of an error.
-fn explained(error: &sqlx::Error) -> Option<(String, &'static str)> {
+fn describe(error: &sqlx::Error) -> Option<(String, &'static str)> {
     match error {
         sqlx::Error::Io(error) => Some(of_network(error)),
         sqlx::Error::PoolTimedOut => Some((
@@ -139,8 +139,8 @@ mod tests {
 
     use super::*;
 
-    fn place(address: &str) -> Place {
-        Place::of(&PgConnectOptions::from_str(address).unwrap())
+    fn place(address: &str) -> ServerName {
+        ServerName::of(&PgConnectOptions::from_str(address).unwrap())
     }
 
     #[test]

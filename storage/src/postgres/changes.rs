@@ -5,7 +5,7 @@ use sqlx::postgres::PgRow;
 
 use super::message_rows::file_bytes;
 use super::{Postgres, get, limit};
-use crate::{Change, ChangePlace, Changes, ConversationId, MessageId, Result};
+use crate::{ChangeKey, Changes, ConversationId, MessageChange, MessageId, Result};
 
 /// Keyset page in the order of a partial index on changed messages. A trigger of the schema sets `changed_after`.
 const CHANGES: &str = concat!(
@@ -21,12 +21,12 @@ const CHANGES: &str = concat!(
 
 #[async_trait]
 impl Changes for Postgres {
-    async fn changes(&self, of: ConversationId, after: ChangePlace, most: usize) -> Result<Vec<Change>> {
+    async fn changes(&self, of: ConversationId, after: ChangeKey, most: usize) -> Result<Vec<MessageChange>> {
         let changes = sqlx::query(CHANGES).bind(of.0).bind(after.after.0).bind(after.at).bind(after.message.0).bind(limit(most));
         let change = |row: &PgRow| {
             let after = MessageId(get(row, "changed_after")?);
-            let place = ChangePlace { after, at: get(row, "at")?, message: MessageId(get(row, "id")?) };
-            Ok(Change { place, bytes: usize::try_from(get::<i64, _>(row, "bytes")?).unwrap_or_default() })
+            let key = ChangeKey { after, at: get(row, "at")?, message: MessageId(get(row, "id")?) };
+            Ok(MessageChange { key, bytes: usize::try_from(get::<i64, _>(row, "bytes")?).unwrap_or_default() })
         };
         self.rows(changes).await?.iter().map(change).collect()
     }

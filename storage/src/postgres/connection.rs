@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
 use super::error::code;
-use super::gate::Gate;
+use super::gate::CircuitBreaker;
 use super::statement::Statement;
 use crate::{Error, Result};
 
@@ -27,75 +27,83 @@ const ROLLBACK: &str = "ROLLBACK";
 pub(super) struct Connection {
     /// `None` once the connection was given up.
     pooled: Option<PoolConnection<sqlx::Postgres>>,
-    gate: Arc<Gate>,
+    gate: Arc<CircuitBreaker>,
     /// Deadline of an answer.
-    patience: Duration,
+    deadline: Duration,
     in_transaction: bool,
     /// True if the connection was given up because the server or the network has ended it.
     has_ended: bool,
     /// Permit of the lane for an open transaction.
-    leave: Option<OwnedSemaphorePermit>,
+    transaction_permit: Option<OwnedSemaphorePermit>,
     /// Permit of the lane for a connection.
-    place: Option<OwnedSemaphorePermit>,
+    connection_permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Connection {
     pub(super) fn new(
         pooled: PoolConnection<sqlx::Postgres>,
-        gate: Arc<Gate>,
-        patience: Duration,
+        gate: Arc<CircuitBreaker>,
+        deadline: Duration,
         place: OwnedSemaphorePermit,
     ) -> Self {
-        let place = Some(place);
-        Self { pooled: Some(pooled), gate, patience, in_transaction: false, has_ended: false, leave: None, place }
+        let connection_permit = Some(place);
+        Self {
+            pooled: Some(pooled),
+            gate,
+            deadline,
+            in_transaction: false,
+            has_ended: false,
+            transaction_permit: None,
+            connection_permit,
+        }
     }
 
     pub(super) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>> {
         let Statement { operation, query } = statement;
         let begun = Instant::now();
-        let pooled = living(&mut self.pooled, &self.gate)?;
+        let pooled = open_connection(&mut self.pooled, &self.gate)?;
         let rows = query.fetch_all(pooled);
         let answer = if operation.writes && !self.in_transaction {
-            self.gate.confirmation(self.patience, rows).await
+            self.gate.wait_for_commit(self.deadline, rows).await
         } else {
-            self.gate.answer(self.patience, rows).await
+            self.gate.wait_for_answer(self.deadline, rows).await
         };
-        self.judge(&operation.name, begun, answer)
+        self.check_answer(&operation.name, begun, answer)
     }
 
     /// Begins a transaction, and takes over the permit for it.
     pub(super) async fn begin(&mut self, leave: OwnedSemaphorePermit) -> Result<()> {
-        self.leave = Some(leave);
+        self.transaction_permit = Some(leave);
         self.in_transaction = true;
         let begun = Instant::now();
-        let pooled = living(&mut self.pooled, &self.gate)?;
+        let pooled = open_connection(&mut self.pooled, &self.gate)?;
         // `BEGIN` never waits for other transactions, so the shorter time limit applies.
-        let answer = self.gate.answer(self.gate.patience(), pooled.execute(BEGIN)).await;
-        self.judge("begin", begun, answer).map(drop)
+        let answer = self.gate.wait_for_answer(self.gate.patience(), pooled.execute(BEGIN)).await;
+        self.check_answer("begin", begun, answer).map(drop)
     }
 
     /// Returns the transaction permit of a connection that had ended before `BEGIN`, for a retry.
-    pub(super) fn leave_of_ended(&mut self) -> Option<OwnedSemaphorePermit> {
-        self.leave.take_if(|_| self.has_ended)
+    pub(super) fn take_permit_if_ended(&mut self) -> Option<OwnedSemaphorePermit> {
+        self.transaction_permit.take_if(|_| self.has_ended)
     }
 
     /// Commits and returns to the pool. A failure does not mean that the commit was not done.
     pub(super) async fn commit(mut self) -> Result<()> {
         let begun = Instant::now();
-        let pooled = living(&mut self.pooled, &self.gate)?;
-        let answer = self.gate.confirmation(self.patience, pooled.execute(COMMIT)).await;
-        self.judge("commit", begun, answer)?;
+        let pooled = open_connection(&mut self.pooled, &self.gate)?;
+        let answer = self.gate.wait_for_commit(self.deadline, pooled.execute(COMMIT)).await;
+        self.check_answer("commit", begun, answer)?;
         self.in_transaction = false;
-        self.gate.note_room(true);
+        self.gate.record_disk_room(true);
         Ok(())
     }
 
     /// Counts the answer. Gives the connection up if there is no answer, or if the error makes it useless.
-    fn judge<T>(&mut self, operation: &str, begun: Instant, answer: Option<sqlx::Result<T>>) -> Result<T> {
+    fn check_answer<T>(&mut self, operation: &str, begun: Instant, answer: Option<sqlx::Result<T>>) -> Result<T> {
         let answer = match answer {
             None => {
                 self.give_up();
-                Err(if self.gate.is_unconfirmed() { self.gate.not_confirmed() } else { self.gate.silent() })
+                Err(if self.gate.is_unconfirmed() { self.gate.unconfirmed_error() } else { self.gate.no_answer() })
             }
             Some(answer) => answer.map_err(|error| {
                 self.note(&error);
@@ -111,7 +119,7 @@ impl Connection {
         match code(error).as_deref() {
             // The server takes no more writes, for example a former primary after a failover.
             Some("25006") => self.give_up(),
-            Some("53100") => self.gate.note_room(false),
+            Some("53100") => self.gate.record_disk_room(false),
             // The server ends the connection after these errors.
             Some("25P03" | "57P01" | "57P02" | "57P05") => self.end(),
             Some(_) => {}
@@ -129,14 +137,15 @@ impl Connection {
         if let Some(pooled) = self.pooled.take() {
             drop(pooled.detach());
         }
-        self.place = None;
+        self.connection_permit = None;
     }
 }
 
 impl Drop for Connection {
     fn drop(&mut self) {
         let Some(mut pooled) = self.pooled.take() else { return };
-        let (patience, in_transaction, leave) = (self.patience, self.in_transaction, (self.leave.take(), self.place.take()));
+        let (patience, in_transaction, leave) =
+            (self.deadline, self.in_transaction, (self.transaction_permit.take(), self.connection_permit.take()));
         let Ok(runtime) = tokio::runtime::Handle::try_current() else {
             drop(pooled.detach());
             return;
@@ -159,9 +168,12 @@ async fn ends<T>(limit: Duration, work: impl Future<Output = sqlx::Result<T>>) -
     matches!(timeout(limit, work).await, Ok(Ok(_)))
 }
 
-fn living<'a>(pooled: &'a mut Option<PoolConnection<sqlx::Postgres>>, gate: &Gate) -> Result<&'a mut PgConnection> {
+fn open_connection<'a>(
+    pooled: &'a mut Option<PoolConnection<sqlx::Postgres>>,
+    gate: &CircuitBreaker,
+) -> Result<&'a mut PgConnection> {
     match pooled {
         Some(pooled) => Ok(pooled),
-        None => Err(gate.silent()),
+        None => Err(gate.no_answer()),
     }
 }

@@ -10,9 +10,9 @@ use super::message_rows::{last_message, last_message_columns, message_columns};
 use super::users::{person, person_columns};
 use super::{Postgres, PostgresTx, get, partners_of, word};
 use crate::{
-    Advanced, Conversation, ConversationId, ConversationKind, Conversations, GroupId, InboxEntry, InboxFilter, Locked, MessageId,
-    NewConversation, Participant, ParticipantRole, PartnerId, Person, Result, Shelf, Standing, ThreadType, Timestamp,
-    UnreadTotals, Window, WriteConversations,
+    Conversation, ConversationId, ConversationKind, Conversations, Folder, GroupId, InboxEntry, InboxFilter, Locked, MessageId,
+    NewConversation, Participant, ParticipantRole, ParticipantStatus, PartnerId, Person, ReadAdvance, Result, ThreadType,
+    Timestamp, UnreadTotals, WindowState, WriteConversations,
 };
 
 /// Columns that [`conversation`] reads, of `conversations AS c`.
@@ -235,8 +235,8 @@ pub(super) fn conversation(row: &PgRow) -> Result<Conversation> {
     })
 }
 
-fn standing(row: &PgRow) -> Result<Standing> {
-    Ok(Standing {
+fn standing(row: &PgRow) -> Result<ParticipantStatus> {
+    Ok(ParticipantStatus {
         role: word(row, "participant_role", ParticipantRole::parse)?,
         visible_from_seq: get(row, "visible_from_seq")?,
         muted_until: get(row, "muted_until")?,
@@ -247,12 +247,12 @@ fn participant(row: &PgRow, conversation: ConversationId) -> Result<Participant>
     Ok(Participant {
         conversation,
         person: person(row)?,
-        window: word(row, "window_state", Window::parse)?,
-        shelf: word(row, "shelf", Shelf::parse)?,
+        window: word(row, "window_state", WindowState::parse)?,
+        folder: word(row, "shelf", Folder::parse)?,
         read_seq: get(row, "read_seq")?,
         unread: get(row, "unread")?,
         joined_at: get(row, "joined_at")?,
-        standing: standing(row)?,
+        status: standing(row)?,
     })
 }
 
@@ -333,8 +333,8 @@ impl Conversations for Postgres {
             let last_message = get::<Option<i64>, _>(row, "message_id")?.map(|_| last_message(row)).transpose()?;
             Ok(InboxEntry {
                 conversation,
-                window: word(row, "window_state", Window::parse)?,
-                shelf: word(row, "shelf", Shelf::parse)?,
+                window: word(row, "window_state", WindowState::parse)?,
+                shelf: word(row, "shelf", Folder::parse)?,
                 unread: get(row, "unread")?,
                 last_message,
             })
@@ -422,10 +422,10 @@ impl WriteConversations for PostgresTx {
         Ok((free, busy))
     }
 
-    async fn participating(
+    async fn participant_statuses(
         &mut self,
         pairs: &[(ConversationId, PartnerId)],
-    ) -> Result<HashMap<(ConversationId, PartnerId), Standing>> {
+    ) -> Result<HashMap<(ConversationId, PartnerId), ParticipantStatus>> {
         if pairs.is_empty() {
             return Ok(HashMap::new());
         }
@@ -462,15 +462,18 @@ impl WriteConversations for PostgresTx {
         self.rows(sqlx::query(SET_KIND).bind(of.id.0).bind(kind.as_str())).await.map(drop)
     }
 
-    async fn set_place(
+    async fn set_conversation_settings(
         &mut self,
         of: ConversationId,
         partner: PartnerId,
-        window: Option<Window>,
-        shelf: Option<Shelf>,
+        window: Option<WindowState>,
+        shelf: Option<Folder>,
     ) -> Result<bool> {
-        let set =
-            sqlx::query(SET_PLACE).bind(of.0).bind(partner.0).bind(window.map(Window::as_str)).bind(shelf.map(Shelf::as_str));
+        let set = sqlx::query(SET_PLACE)
+            .bind(of.0)
+            .bind(partner.0)
+            .bind(window.map(WindowState::as_str))
+            .bind(shelf.map(Folder::as_str));
         Ok(self.row(set).await?.is_some())
     }
 
@@ -478,7 +481,7 @@ impl WriteConversations for PostgresTx {
         Ok(self.row(sqlx::query(DELETE_PARTICIPANT).bind(of.id.0).bind(partner.0)).await?.is_some())
     }
 
-    async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<Advanced>>> {
+    async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<ReadAdvance>>> {
         let (conversations, partners) = places(to);
         let locked = self.rows(sqlx::query(LOCK_READERS).bind(conversations).bind(partners)).await?;
         let seen = locked.iter().map(|row| Ok((place(row)?, get(row, "seen_seq")?)));
@@ -491,7 +494,7 @@ impl WriteConversations for PostgresTx {
         let (conversations, partners) = places(&further);
         let seqs: Vec<_> = further.iter().map(|(.., seq)| *seq).collect();
         let rows = self.rows(sqlx::query(ADVANCE_READS).bind(conversations).bind(partners).bind(seqs)).await?;
-        let advanced = |row| Ok((place(row)?, Advanced { unread: get(row, "unread")?, has_seen: get(row, "has_seen")? }));
+        let advanced = |row| Ok((place(row)?, ReadAdvance { newly_read: get(row, "unread")?, has_seen: get(row, "has_seen")? }));
         let advanced: HashMap<_, _> = rows.iter().map(advanced).collect::<Result<_>>()?;
         Ok(to.iter().map(|(of, partner, _)| advanced.get(&(*of, *partner)).copied()).collect())
     }

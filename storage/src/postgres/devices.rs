@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{Postgres, PostgresTx, alone, get, limit};
-use crate::{Connecting, Device, Devices, Result, Timestamp, UserId, WriteDevices};
+use crate::{Device, DeviceConnection, Devices, Result, Timestamp, UserId, WriteDevices};
 
 const TOUCH: &str = "UPDATE devices SET updated_at = greatest(updated_at, $4), expires_at = greatest(expires_at, $5)
     WHERE user_id = $1 AND name = $2 AND connection = $3";
@@ -27,8 +27,8 @@ const FORGET: &str = concat!(
 
 #[async_trait]
 impl Devices for Postgres {
-    async fn touch_device(&self, used: Connecting<'_>) -> Result<()> {
-        let Connecting { user, device, connection, at, expires_at } = used;
+    async fn touch_device(&self, used: DeviceConnection<'_>) -> Result<()> {
+        let DeviceConnection { user, device, connection, at, expires_at } = used;
         let touch = sqlx::query(TOUCH).bind(user.0).bind(device).bind(connection).bind(at).bind(expires_at);
         self.rows(touch).await.map(drop)
     }
@@ -40,8 +40,8 @@ impl Devices for Postgres {
 
 #[async_trait]
 impl WriteDevices for PostgresTx {
-    async fn connect_device(&mut self, new: Connecting<'_>) -> Result<Device> {
-        let Connecting { user, device, connection, at, expires_at } = new;
+    async fn connect_device(&mut self, new: DeviceConnection<'_>) -> Result<Device> {
+        let DeviceConnection { user, device, connection, at, expires_at } = new;
         let connect = sqlx::query(CONNECT).bind(user.0).bind(device).bind(connection).bind(at).bind(expires_at);
         let row = self.only_row(connect).await?;
         Ok(Device {

@@ -4,12 +4,12 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
-use super::outcome::Mark;
+use super::outcome::CommitMark;
 use super::timeline::timeline;
 use super::{Postgres, PostgresTx, alone, count, get, limit};
 use crate::{
-    ConversationId, Error, Event, EventLog, Fact, LogMark, LogPage, LogState, Member, PartnerId, Position, Result, Scope,
-    Timestamp, Topic, memberships::stays,
+    ConversationId, Error, Event, EventLog, EventMark, Fact, LogPage, LogState, Member, PartnerId, Position, Result, Scope,
+    Timestamp, Topic, memberships::membership_intervals,
 };
 
 const POSITION: &str = "SELECT position FROM log_head";
@@ -205,20 +205,20 @@ impl EventLog for Postgres {
     async fn log_state(&self, asked: Position) -> Result<LogState> {
         let statement = if self.timelines.are_known() { LOG_STATE } else { LOG_STATE_WITHOUT_TIMELINE };
         let row = self.only_row(sqlx::query(statement).bind(asked.0)).await?;
-        let mark = |position, mark| -> Result<Option<LogMark>> {
+        let mark = |position, mark| -> Result<Option<EventMark>> {
             let position: Option<i64> = get(&row, position)?;
             let mark = get(&row, mark)?;
-            Ok(position.map(|position| LogMark { position: Position(position), mark }))
+            Ok(position.map(|position| EventMark { position: Position(position), mark }))
         };
         if get(&row, "is_standby")? {
             // A standby may lag behind, which is no loss of events.
             return Err(self.gate.unavailable("the server is a standby", "see that the address leads to the primary"));
         }
         let head = Position(get(&row, "head")?);
-        self.timelines.know(head);
+        self.timelines.record_head(head);
         Ok(LogState {
             head,
-            asked: mark("asked", "asked_mark")?,
+            requested: mark("asked", "asked_mark")?,
             newest: mark("newest", "newest_mark")?,
             timeline: get(&row, "timeline")?,
         })
@@ -246,7 +246,7 @@ impl PostgresTx {
             return Ok(Vec::new());
         }
         let facts = std::mem::take(&mut self.facts);
-        let stays = stays(&facts, &self.founders);
+        let stays = membership_intervals(&facts, &self.founders);
         let conversations: Vec<Option<i64>> = facts
             .iter()
             .map(|(topic, ..)| match topic {
@@ -285,7 +285,7 @@ impl PostgresTx {
         }
         let mut places = rows.iter().map(|row| Ok((get(row, "position")?, row))).collect::<Result<Vec<(i64, _)>>>()?;
         places.sort_unstable_by_key(|(position, _)| *position);
-        self.mark = places.first().map(|(position, row)| Mark::of(row, Some(*position))).transpose()?;
+        self.mark = places.first().map(|(position, row)| CommitMark::of(row, Some(*position))).transpose()?;
         let positions = places.into_iter().map(|(position, _)| position);
         let events = facts.into_iter().zip(positions);
         Ok(events.map(|((topic, fact, at), position)| Event { position: Position(position), topic, fact, at }).collect())

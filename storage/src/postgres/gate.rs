@@ -12,10 +12,10 @@ use sqlx::{Connection, PgConnection};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::cause::{Cause, Place};
+use super::cause::{Cause, ServerName};
 use super::error::code;
 use super::get;
-use super::session::{Pins, TimeOuts};
+use super::session::{PinnedSettings, SessionTimeouts};
 use super::statement::Observer;
 use crate::{Error, Result};
 
@@ -25,20 +25,20 @@ const UNCONFIRMED: &str = "SELECT EXISTS (SELECT FROM pg_stat_activity
     WHERE usename = current_user AND wait_event = 'SyncRep' AND state_change < clock_timestamp() - make_interval(secs => $1))";
 
 /// Time for which the circuit breaker stays open after the server could not be reached.
-const PAUSE: Duration = Duration::from_millis(500);
-/// TTL of a probe's result. Shorter than [`PAUSE`], after which the next probe runs.
-const FRESH: Duration = Duration::from_millis(250);
+const OPEN_FOR: Duration = Duration::from_millis(500);
+/// TTL of a probe's result. Shorter than [`OPEN_FOR`], after which the next probe runs.
+const PROBE_TTL: Duration = Duration::from_millis(250);
 /// TTL of a probe's result while commits are not confirmed.
-const FRESH_UNCONFIRMED: Duration = Duration::from_millis(500);
+const UNCONFIRMED_PROBE_TTL: Duration = Duration::from_millis(500);
 /// Time without an answer after which the server is probed.
-const DOUBT: Duration = Duration::from_secs(1);
+const PROBE_AFTER: Duration = Duration::from_secs(1);
 /// Time for which the disk counts as full after it has refused a write.
-const FULL: Duration = Duration::from_secs(10);
+const DISK_FULL_FOR: Duration = Duration::from_secs(10);
 
 /// Circuit breaker: keeps requests from queueing for a server that is down.
 ///
 /// A caller that cannot get a connection, or waits long for an answer, probes whether the server accepts a new connection. If it
-/// does not, the circuit breaker opens for [`PAUSE`], and all callers fail at once meanwhile. Then one caller at a time may probe
+/// does not, the circuit breaker opens for [`OPEN_FOR`], and all callers fail at once meanwhile. Then one caller at a time may probe
 /// again (half-open); the first successful probe closes the circuit breaker for all.
 ///
 /// A lack of free connections says nothing of the server: other requests may hold them all, or the server may have room for no
@@ -46,12 +46,12 @@ const FULL: Duration = Duration::from_secs(10);
 ///
 /// While commits wait for a lost synchronous standby, no writes are begun: each commit that is given up leaves a backend that
 /// goes on waiting, and the number of backends is limited.
-pub(super) struct Gate {
+pub(super) struct CircuitBreaker {
     born: Instant,
     /// Options of the probe's connection, which is not part of the pool.
     server: PgConnectOptions,
-    pins: Pins,
-    place: Place,
+    pins: PinnedSettings,
+    place: ServerName,
     /// Time after which a commit that waits for a standby counts as unconfirmed.
     unconfirmed_after: Duration,
     /// True if the last probe found commits that wait for a standby.
@@ -60,47 +60,47 @@ pub(super) struct Gate {
     cause: Lock<Option<Cause>>,
     observer: OnceLock<Observer>,
     /// Time limit of a probe, and of a wait for a connection.
-    patience: Duration,
+    probe_timeout: Duration,
     /// End of the open state, in milliseconds since `born`; 0 while the circuit breaker is closed.
-    shut_until: AtomicU64,
+    open_until: AtomicU64,
     /// Result of the last probe. The holder of the lock is probing.
-    seen: Mutex<Option<(Instant, Server)>>,
-    /// End of the time for which the disk counts as full, as in `shut_until`.
-    full_until: AtomicU64,
+    last_probe: Mutex<Option<(Instant, ProbeResult)>>,
+    /// End of the time for which the disk counts as full, as in `open_until`.
+    disk_full_until: AtomicU64,
 }
 
 /// Result of a probe.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Server {
-    There,
+pub(super) enum ProbeResult {
+    Up,
     /// Reachable, but commits are not confirmed.
     Unconfirmed,
     /// Refused: by the server, or by a proxy in its place.
-    Away,
+    Down,
     /// No answer.
-    Silent,
+    NoAnswer,
 }
 
-impl Gate {
-    pub(super) fn new(server: PgConnectOptions, patience: Duration, unconfirmed_after: Duration) -> Self {
+impl CircuitBreaker {
+    pub(super) fn new(server: PgConnectOptions, probe_timeout: Duration, unconfirmed_after: Duration) -> Self {
         Self {
             born: Instant::now(),
-            place: Place::of(&server),
+            place: ServerName::of(&server),
             server,
-            pins: Pins::new(TimeOuts::default(), None),
+            pins: PinnedSettings::new(SessionTimeouts::default(), None),
             unconfirmed_after,
             unconfirmed: AtomicBool::new(false),
             cause: Lock::new(None),
             observer: OnceLock::new(),
-            patience,
-            shut_until: AtomicU64::new(0),
-            seen: Mutex::new(None),
-            full_until: AtomicU64::new(0),
+            probe_timeout,
+            open_until: AtomicU64::new(0),
+            last_probe: Mutex::new(None),
+            disk_full_until: AtomicU64::new(0),
         }
     }
 
     pub(super) fn patience(&self) -> Duration {
-        self.patience
+        self.probe_timeout
     }
 
     /// Reports every statement to the observer from now on.
@@ -132,22 +132,24 @@ impl Gate {
     }
 
     /// Error for a server that does not answer.
-    pub(super) fn silent(&self) -> Error {
+    pub(super) fn no_answer(&self) -> Error {
         self.unavailable("no answer in time", "look at its load, and at the network between here and there")
     }
 
     /// Waits for a connection, or fails at once if the circuit breaker is open.
-    pub(super) async fn pass<T>(&self, connection: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
-        self.knock().await?;
+    pub(super) async fn acquire_connection<T>(&self, connection: impl Future<Output = sqlx::Result<T>>) -> Result<T> {
+        self.check().await?;
         // The pool may exceed its own time-out if the server accepts connections but does not answer.
-        let got = self.answer(self.patience, connection).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
+        let got = self.wait_for_answer(self.probe_timeout, connection).await.unwrap_or(Err(sqlx::Error::PoolTimedOut));
         match got {
             Ok(connection) => Ok(connection),
             Err(error @ sqlx::Error::PoolClosed) => Err(error.into()),
             Err(error) => {
                 let error = self.explain(error);
-                if matches!(error, Error::Unavailable(_)) && !matches!(self.look().await, Server::There | Server::Unconfirmed) {
-                    return Err(self.away());
+                if matches!(error, Error::Unavailable(_))
+                    && !matches!(self.probe().await, ProbeResult::Up | ProbeResult::Unconfirmed)
+                {
+                    return Err(self.open_error());
                 }
                 Err(error)
             }
@@ -155,26 +157,30 @@ impl Gate {
     }
 
     /// Fails at once if the circuit breaker is open. After its pause, one caller probes.
-    pub(super) async fn knock(&self) -> Result<()> {
-        let shut_until = self.shut_until.load(Ordering::Relaxed);
+    pub(super) async fn check(&self) -> Result<()> {
+        let shut_until = self.open_until.load(Ordering::Relaxed);
         if shut_until == 0 {
             return Ok(());
         }
         // The probing caller keeps the circuit breaker open for the others.
         let may_try = shut_until <= self.in_millis(Duration::ZERO)
             && self
-                .shut_until
-                .compare_exchange(shut_until, self.in_millis(self.patience), Ordering::Relaxed, Ordering::Relaxed)
+                .open_until
+                .compare_exchange(shut_until, self.in_millis(self.probe_timeout), Ordering::Relaxed, Ordering::Relaxed)
                 .is_ok();
-        if may_try && matches!(self.look().await, Server::There | Server::Unconfirmed) {
+        if may_try && matches!(self.probe().await, ProbeResult::Up | ProbeResult::Unconfirmed) {
             return Ok(());
         }
-        Err(self.away())
+        Err(self.open_error())
     }
 
     /// Fails at once if commits are known to be unconfirmed and a new probe, unless the last is fresh, says so too.
-    pub(super) async fn knock_to_write(&self) -> Result<()> {
-        if self.is_unconfirmed() && self.look().await == Server::Unconfirmed { Err(self.not_confirmed()) } else { Ok(()) }
+    pub(super) async fn check_writes(&self) -> Result<()> {
+        if self.is_unconfirmed() && self.probe().await == ProbeResult::Unconfirmed {
+            Err(self.unconfirmed_error())
+        } else {
+            Ok(())
+        }
     }
 
     /// True if the last probe found commits that wait for a standby.
@@ -182,7 +188,7 @@ impl Gate {
         self.unconfirmed.load(Ordering::Relaxed)
     }
 
-    pub(super) fn not_confirmed(&self) -> Error {
+    pub(super) fn unconfirmed_error(&self) -> Error {
         self.unavailable(
             "commits are not confirmed: they wait for a synchronous standby (wait event SyncRep)",
             "start the standby again, or take it out of synchronous_standby_names and reload; cancel none of the commits",
@@ -190,27 +196,27 @@ impl Gate {
     }
 
     /// Error for an open circuit breaker, with the cause of the failed probe.
-    fn away(&self) -> Error {
-        self.cause.lock().clone().map_or_else(|| self.silent(), |cause| Error::Unavailable(cause.into()))
+    fn open_error(&self) -> Error {
+        self.cause.lock().clone().map_or_else(|| self.no_answer(), |cause| Error::Unavailable(cause.into()))
     }
 
     /// Waits for an answer until the limit. `None` after the limit, or as soon as a probe shows that the server answers no
     /// connection.
-    pub(super) async fn answer<T>(&self, limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
-        self.answer_unless(&[Server::Silent], limit, answer).await
+    pub(super) async fn wait_for_answer<T>(&self, limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
+        self.wait_unless(&[ProbeResult::NoAnswer], limit, answer).await
     }
 
-    /// Waits for a commit like [`Gate::answer`]; also `None` as soon as a probe shows that commits are not confirmed.
-    pub(super) async fn confirmation<T>(&self, limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
-        self.answer_unless(&[Server::Silent, Server::Unconfirmed], limit, answer).await
+    /// Waits for a commit like [`CircuitBreaker::wait_for_answer`]; also `None` as soon as a probe shows that commits are not confirmed.
+    pub(super) async fn wait_for_commit<T>(&self, limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
+        self.wait_unless(&[ProbeResult::NoAnswer, ProbeResult::Unconfirmed], limit, answer).await
     }
 
-    async fn answer_unless<T>(&self, hopeless: &[Server], limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
-        let doubt = DOUBT.min(limit / 2);
+    async fn wait_unless<T>(&self, hopeless: &[ProbeResult], limit: Duration, answer: impl Future<Output = T>) -> Option<T> {
+        let doubt = PROBE_AFTER.min(limit / 2);
         let silence = async {
             sleep(doubt).await;
-            while !hopeless.contains(&self.look().await) {
-                sleep(DOUBT).await;
+            while !hopeless.contains(&self.probe().await) {
+                sleep(PROBE_AFTER).await;
             }
         };
         tokio::select! {
@@ -223,57 +229,57 @@ impl Gate {
 
     /// Probes whether the server accepts a new connection and confirms commits, unless the last probe is fresh. Opens or closes
     /// the circuit breaker.
-    pub(super) async fn look(&self) -> Server {
-        let mut seen = self.seen.lock().await;
+    pub(super) async fn probe(&self) -> ProbeResult {
+        let mut seen = self.last_probe.lock().await;
         if let Some((when, server)) = *seen
-            && when.elapsed() < if server == Server::Unconfirmed { FRESH_UNCONFIRMED } else { FRESH }
+            && when.elapsed() < if server == ProbeResult::Unconfirmed { UNCONFIRMED_PROBE_TTL } else { PROBE_TTL }
         {
             return server;
         }
-        let (server, cause) = match timeout(self.patience, self.visit()).await {
-            Err(_) => (Server::Silent, None),
+        let (server, cause) = match timeout(self.probe_timeout, self.query()).await {
+            Err(_) => (ProbeResult::NoAnswer, None),
             // A server with no room for another connection is up.
-            Ok(Err(error)) if code(&error).is_some_and(|code| code.starts_with("53")) => (Server::There, None),
+            Ok(Err(error)) if code(&error).is_some_and(|code| code.starts_with("53")) => (ProbeResult::Up, None),
             Ok(Err(error)) => match self.explain(error) {
-                Error::Unavailable(cause) => (Server::Away, cause.downcast::<Cause>().ok()),
+                Error::Unavailable(cause) => (ProbeResult::Down, cause.downcast::<Cause>().ok()),
                 // The server has answered, so it is up, whatever the reason of its refusal.
-                _ => (Server::There, None),
+                _ => (ProbeResult::Up, None),
             },
             Ok(Ok(server)) => (server, None),
         };
-        let is_there = matches!(server, Server::There | Server::Unconfirmed);
+        let is_there = matches!(server, ProbeResult::Up | ProbeResult::Unconfirmed);
         *self.cause.lock() = cause.map(|cause| *cause);
-        self.shut_until.store(if is_there { 0 } else { self.in_millis(PAUSE) }, Ordering::Relaxed);
+        self.open_until.store(if is_there { 0 } else { self.in_millis(OPEN_FOR) }, Ordering::Relaxed);
         // A probe that has failed says nothing of commits.
         if is_there {
-            self.unconfirmed.store(server == Server::Unconfirmed, Ordering::Relaxed);
+            self.unconfirmed.store(server == ProbeResult::Unconfirmed, Ordering::Relaxed);
         }
         *seen = Some((Instant::now(), server));
         server
     }
 
-    async fn visit(&self) -> sqlx::Result<Server> {
+    async fn query(&self) -> sqlx::Result<ProbeResult> {
         let mut connection = PgConnection::connect_with(&self.server).await?;
         // A probe without the right to ask counts as confirmed.
-        let is_unconfirmed = self.asked(&mut connection).await.unwrap_or(false);
+        let is_unconfirmed = self.has_unconfirmed_commits(&mut connection).await.unwrap_or(false);
         connection.close().await?;
-        Ok(if is_unconfirmed { Server::Unconfirmed } else { Server::There })
+        Ok(if is_unconfirmed { ProbeResult::Unconfirmed } else { ProbeResult::Up })
     }
 
-    async fn asked(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
+    async fn has_unconfirmed_commits(&self, connection: &mut PgConnection) -> sqlx::Result<bool> {
         self.pins.set(connection).await?;
         let asked = sqlx::query(UNCONFIRMED).bind(self.unconfirmed_after.as_secs_f64()).fetch_one(connection).await?;
         get(&asked, 0)
     }
 
     /// Records whether a write found room on the disk.
-    pub(super) fn note_room(&self, is_room: bool) {
-        self.full_until.store(if is_room { 0 } else { self.in_millis(FULL) }, Ordering::Relaxed);
+    pub(super) fn record_disk_room(&self, is_room: bool) {
+        self.disk_full_until.store(if is_room { 0 } else { self.in_millis(DISK_FULL_FOR) }, Ordering::Relaxed);
     }
 
-    /// True if a recent write found no room on the disk, for at most [`FULL`].
-    pub(super) fn is_full(&self) -> bool {
-        self.full_until.load(Ordering::Relaxed) > self.in_millis(Duration::ZERO)
+    /// True if a recent write found no room on the disk, for at most [`DISK_FULL_FOR`].
+    pub(super) fn is_disk_full(&self) -> bool {
+        self.disk_full_until.load(Ordering::Relaxed) > self.in_millis(Duration::ZERO)
     }
 
     fn in_millis(&self, later: Duration) -> u64 {

@@ -4,8 +4,11 @@ use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
 use super::{get, word};
-use crate::messages::{excerpt, listed};
-use crate::{Author, ConversationId, Located, Message, MessageId, MessageSide, MessageType, PartnerId, Result, Seen, UserId};
+use crate::messages::{excerpt, listed_files};
+use crate::{
+    Author, ConversationId, Message, MessageForReader, MessageId, MessageLocation, MessageSide, MessageType, PartnerId, Result,
+    UserId,
+};
 
 /// Columns that [`message`] reads, of `messages AS m`. Other tables are read in subqueries, row by row: with a join the planner
 /// might scan them, since it cannot know how short a page is.
@@ -136,20 +139,20 @@ pub(super) fn message(row: &PgRow) -> Result<Message> {
     })
 }
 
-pub(super) fn seen(row: &PgRow) -> Result<Seen> {
+pub(super) fn seen(row: &PgRow) -> Result<MessageForReader> {
     let reactions = get::<Option<Json<_>>, _>(row, "reactions")?.map_or_else(Vec::new, |reactions| reactions.0);
-    Ok(Seen { message: message(row)?, is_read: get(row, "is_read")?, reactions })
+    Ok(MessageForReader { message: message(row)?, is_read: get(row, "is_read")?, reactions })
 }
 
 pub(super) fn last_message(row: &PgRow) -> Result<Message> {
     let mut message = message(row)?;
     message.body.truncate(excerpt(&message.body).len());
-    message.attachments.truncate(listed(&message.attachments).len());
+    message.attachments.truncate(listed_files(&message.attachments).len());
     Ok(message)
 }
 
-pub(super) fn located(row: &PgRow) -> Result<Located> {
-    Ok(Located {
+pub(super) fn located(row: &PgRow) -> Result<MessageLocation> {
+    Ok(MessageLocation {
         conversation: ConversationId(get(row, "conversation_id")?),
         seq: get(row, "seq")?,
         id: MessageId(get(row, "id")?),

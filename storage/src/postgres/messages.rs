@@ -14,9 +14,9 @@ use super::reactions::reaction_counts;
 use super::reads::{read_by_newcomers, read_by_others};
 use super::{Postgres, PostgresTx, get, limit};
 use crate::{
-    Attachment, AttachmentId, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, Error, KeyedMessage, Located,
-    Locked, Message, MessageId, MessageSide, Messages, Metadata, NewMessage, PAGE_BYTES, Page, PartnerId, Result, Seen,
-    Timestamp, WriteMessages,
+    Attachment, AttachmentId, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, Error, KeyedMessage, Locked,
+    Message, MessageForReader, MessageId, MessageLocation, MessageSide, Messages, Metadata, NewMessage, PAGE_BYTES, Page,
+    PartnerId, Result, Timestamp, WriteMessages,
 };
 
 /// Page with keyset pagination (by id). The message that reaches the size limit is the last.
@@ -225,7 +225,7 @@ impl Messages for Postgres {
         self.rows(sqlx::query(BY_ID).bind(ids)).await?.iter().map(message).collect()
     }
 
-    async fn locate_messages(&self, ids: &[MessageId]) -> Result<Vec<Located>> {
+    async fn locate_messages(&self, ids: &[MessageId]) -> Result<Vec<MessageLocation>> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -233,7 +233,7 @@ impl Messages for Postgres {
         self.rows(sqlx::query(LOCATE).bind(ids)).await?.iter().map(located).collect()
     }
 
-    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<Located>> {
+    async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<MessageLocation>> {
         if places.is_empty() {
             return Ok(Vec::new());
         }
@@ -253,7 +253,7 @@ impl Messages for Postgres {
         Ok(MessageId(get(&self.only_row(sqlx::query(DRAW_ID)).await?, "id")?))
     }
 
-    async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<Seen>> {
+    async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<MessageForReader>> {
         let (statement, edge, most) = match page {
             // `i64::MAX / 2` is beyond every conversation, and leaves room for the subtraction.
             Page::Newest { offset, limit } => (NEWEST, i64::try_from(offset).unwrap_or(i64::MAX / 2), limit),
@@ -280,7 +280,7 @@ impl Messages for Postgres {
         self.rows(page).await?.iter().map(message).collect()
     }
 
-    async fn conversations_with_news(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>> {
+    async fn conversations_with_new_messages(&self, partner: PartnerId, since: Timestamp) -> Result<Vec<ConversationId>> {
         let rows = self.rows(sqlx::query(WITH_NEWS).bind(partner.0).bind(since)).await?;
         rows.iter().map(|row| Ok(ConversationId(get(row, "conversation_id")?))).collect()
     }
@@ -342,7 +342,7 @@ impl WriteMessages for PostgresTx {
         self.rows(find).await?.iter().map(keyed).collect()
     }
 
-    async fn keep_content_hash(&mut self, of: MessageId, hash: &ContentHash) -> Result<()> {
+    async fn set_content_hash(&mut self, of: MessageId, hash: &ContentHash) -> Result<()> {
         self.rows(sqlx::query(KEEP_CONTENT_HASH).bind(of.0).bind(hash.as_slice())).await.map(drop)
     }
 

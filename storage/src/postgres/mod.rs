@@ -53,15 +53,17 @@ use sqlx::query::Query;
 use tokio::time::{Instant, timeout};
 
 use self::connection::Connection;
-use self::gate::Gate;
-use self::lanes::{Lane, Lanes};
-use self::outcome::Mark;
-pub use self::session::{Pins, TimeOuts, connecting};
+use self::gate::CircuitBreaker;
+use self::lanes::{ConnectionBudget, Lanes};
+use self::outcome::CommitMark;
+pub use self::session::{PinnedSettings, SessionTimeouts, connect_options};
 pub use self::statement::Observer;
 use self::statement::Statement;
 use self::timeline::Timelines;
 pub use self::upgrade::OtherNode;
-use crate::{Error, Event, Fact, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, Writability, memberships::Founders};
+use crate::{
+    Error, Event, Fact, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, Writability, memberships::InitialParticipants,
+};
 
 /// Condition of a transaction-level advisory lock: no other process cleans up the same `$kind` at this moment. Concurrent
 /// clean-ups would only block each other; the second finds nothing to do.
@@ -109,17 +111,17 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
 /// Maximum age of a connection: bounds its memory, and spreads connections again after a failover.
 const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// Idle time after which a connection is pinged before use.
-const TRUSTED_FOR: Duration = Duration::from_secs(1);
+const PING_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// Extra time to wait for an answer beyond the server's own time-out; after that the server cannot even refuse.
-const GRACE: Duration = Duration::from_millis(500);
+const ANSWER_GRACE: Duration = Duration::from_millis(500);
 /// Deadline for closing all connections.
-const CLOSING: Duration = Duration::from_secs(3);
+const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
 /// Deadline of a ping before use; a new connection replaces one that fails.
-const PINGING: Duration = Duration::from_millis(500);
+const PING_DEADLINE: Duration = Duration::from_millis(500);
 /// Polling interval for a connection that became free, while a new one is being made.
-const GLANCE: Duration = Duration::from_millis(20);
+const FREE_CONNECTION_POLL: Duration = Duration::from_millis(20);
 /// Pause between two queries for the outcome of a transaction.
-const BETWEEN_QUESTIONS: Duration = Duration::from_millis(200);
+const OUTCOME_POLL: Duration = Duration::from_millis(200);
 
 /// Address of the database, size of the pool, and time-outs.
 #[derive(Clone, Debug)]
@@ -137,10 +139,10 @@ pub struct Options {
 #[derive(Clone)]
 pub struct Postgres {
     pool: PgPool,
-    gate: Arc<Gate>,
+    gate: Arc<CircuitBreaker>,
     lanes: Lanes,
     /// Connection budget of this handle.
-    lane: Lane,
+    lane: ConnectionBudget,
     timelines: Arc<Timelines>,
     /// True for a handle that may use a timeline that is not accepted.
     any_timeline: bool,
@@ -160,10 +162,10 @@ impl Postgres {
     /// # Cancel safety
     /// A dropped call leaves nothing behind.
     pub async fn open(options: &Options) -> Result<Self> {
-        let server = connecting(&options.url)?;
-        let gate = Gate::new(server.clone(), options.acquire_timeout + GRACE, options.statement_timeout / 2);
+        let server = connect_options(&options.url)?;
+        let gate = CircuitBreaker::new(server.clone(), options.acquire_timeout + ANSWER_GRACE, options.statement_timeout / 2);
         let schema = start::schema(&gate, &server, options.acquire_timeout).await?;
-        let pins = Pins::new(TimeOuts::of_requests(options.statement_timeout), Some(&schema));
+        let pins = PinnedSettings::new(SessionTimeouts::of_requests(options.statement_timeout), Some(&schema));
         let timelines = Arc::<Timelines>::default();
         let (noting, trusting) = (Arc::clone(&timelines), Arc::clone(&timelines));
         let pool = PgPoolOptions::new()
@@ -173,13 +175,13 @@ impl Postgres {
             // Pings only after a pause: a ping before every use would cost a fifth of the reads.
             .test_before_acquire(false)
             .before_acquire(move |connection, state| {
-                let is_trusted = trusting.trust(state.age);
+                let is_trusted = trusting.may_reuse(state.age);
                 Box::pin(async move {
                     if !is_trusted {
                         return Ok(false);
                     }
-                    if state.idle_for > TRUSTED_FOR {
-                        timeout(PINGING, connection.ping()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
+                    if state.idle_for > PING_AFTER_IDLE {
+                        timeout(PING_DEADLINE, connection.ping()).await.map_err(|_| sqlx::Error::PoolTimedOut)??;
                     }
                     Ok(true)
                 })
@@ -188,7 +190,7 @@ impl Postgres {
                 let (pins, noting) = (pins.clone(), Arc::clone(&noting));
                 Box::pin(async move {
                     pins.set(connection).await?;
-                    noting.note(connection).await
+                    noting.record_timeline(connection).await
                 })
             })
             .connect_lazy_with(server.clone());
@@ -202,7 +204,7 @@ impl Postgres {
             any_timeline: false,
             server,
             schema: schema.into(),
-            patience: options.statement_timeout + GRACE,
+            patience: options.statement_timeout + ANSWER_GRACE,
         })
     }
 
@@ -244,10 +246,10 @@ impl Postgres {
     }
 
     async fn connect(&self) -> Result<Connection> {
-        self.gate.knock().await?;
+        self.gate.check().await?;
         loop {
             // Waits without a permit, so that this wait takes no connection from the lane that checks the server.
-            if !self.any_timeline && !self.timelines.accepted(self.gate.patience()).await {
+            if !self.any_timeline && !self.timelines.wait_until_accepted(self.gate.patience()).await {
                 return Err(self.gate.unavailable(
                     "another timeline, or a standby: it was failed over, restored, or the address leads elsewhere",
                     "see that the address leads to the primary",
@@ -255,7 +257,7 @@ impl Postgres {
             }
             let leave = self.lane.connection(&self.gate).await?;
             // Boxed: making a connection takes 14 KB, for which each enclosing future would reserve room several times.
-            let pooled = self.gate.pass(Box::pin(self.acquire())).await?;
+            let pooled = self.gate.acquire_connection(Box::pin(self.acquire())).await?;
             if self.any_timeline || self.timelines.are_accepted() {
                 return Ok(Connection::new(pooled, Arc::clone(&self.gate), self.patience, leave));
             }
@@ -266,7 +268,7 @@ impl Postgres {
     async fn acquire(&self) -> sqlx::Result<PoolConnection<sqlx::Postgres>> {
         let mut acquiring = std::pin::pin!(self.pool.acquire());
         loop {
-            match timeout(GLANCE, &mut acquiring).await {
+            match timeout(FREE_CONNECTION_POLL, &mut acquiring).await {
                 Ok(acquired) => return acquired,
                 // The pool tries to make a connection for the whole time-out, also when the server has no room for one more, and
                 // does not look for a free one meanwhile. This loop does.
@@ -283,7 +285,7 @@ impl Postgres {
     async fn rows(&self, query: Query<'_, sqlx::Postgres, PgArguments>) -> Result<Vec<PgRow>> {
         let statement = Statement::of(query)?;
         if statement.operation.writes {
-            self.counted(&statement.operation.name, self.gate.knock_to_write()).await?;
+            self.counted(&statement.operation.name, self.gate.check_writes()).await?;
         }
         self.connection().await?.rows(statement).await
     }
@@ -302,8 +304,8 @@ impl Postgres {
 impl Storage for Postgres {
     async fn begin(&self) -> Result<Box<dyn Tx>> {
         let allowed = async {
-            self.gate.knock().await?;
-            self.gate.knock_to_write().await?;
+            self.gate.check().await?;
+            self.gate.check_writes().await?;
             self.lane.transaction(&self.gate).await
         };
         let leave = self.counted("begin", allowed).await?;
@@ -312,7 +314,7 @@ impl Storage for Postgres {
         // Retry on another connection: this one may have ended since its last use, which says nothing of the others. A failed
         // `BEGIN` did nothing, so the retry is safe.
         for _ in 0..self.pool.options().get_max_connections() {
-            let Some(leave) = connection.leave_of_ended() else { break };
+            let Some(leave) = connection.take_permit_if_ended() else { break };
             connection = self.connection().await?;
             begun = connection.begin(leave).await;
         }
@@ -321,7 +323,7 @@ impl Storage for Postgres {
             connection,
             storage: self.clone(),
             facts: Vec::new(),
-            founders: Founders::new(),
+            founders: InitialParticipants::new(),
             mark: None,
             failed: false,
         }))
@@ -330,9 +332,9 @@ impl Storage for Postgres {
     async fn writability(&self) -> Result<Writability> {
         let anywhere = Self { any_timeline: true, ..self.clone() };
         let is_writable: bool = get(&anywhere.only_row(sqlx::query(IS_WRITABLE)).await?, 0)?;
-        Ok(match self.gate.knock_to_write().await {
+        Ok(match self.gate.check_writes().await {
             Err(_) => Writability::Unconfirmed,
-            Ok(()) if is_writable && !self.gate.is_full() => Writability::Writable,
+            Ok(()) if is_writable && !self.gate.is_disk_full() => Writability::Writable,
             Ok(()) => Writability::Refused,
         })
     }
@@ -365,7 +367,7 @@ impl Storage for Postgres {
 
     async fn close(&self) {
         // The pool would wait for a server that does not answer.
-        if timeout(CLOSING, self.pool.close()).await.is_err() {
+        if timeout(CLOSE_DEADLINE, self.pool.close()).await.is_err() {
             tracing::warn!("the connections to the database could not be closed in time");
         }
     }
@@ -375,9 +377,9 @@ struct PostgresTx {
     connection: Connection,
     storage: Postgres,
     facts: Vec<(Topic, Fact, Timestamp)>,
-    founders: Founders,
+    founders: InitialParticipants,
     /// Commit mark, set when the facts are appended, or before a commit without facts.
-    mark: Option<Mark>,
+    mark: Option<CommitMark>,
     /// True after a failed statement. PostgreSQL has aborted the transaction then, and answers `COMMIT` with a rollback instead
     /// of an error.
     failed: bool,
@@ -414,7 +416,7 @@ impl Tx for PostgresTx {
         Ok(get(&self.only_row(sqlx::query(SECRET).bind(name).bind(fresh)).await?, 0)?)
     }
 
-    async fn leave_gap(&mut self, known: Position, by: i64) -> Result<(Position, Position)> {
+    async fn skip_positions(&mut self, known: Position, by: i64) -> Result<(Position, Position)> {
         self.rows(sqlx::query(RAISE_SEQUENCES).bind(by)).await?;
         let gap = self.only_row(sqlx::query(RAISE_HEAD).bind(known.0).bind(by)).await?;
         Ok((Position(get(&gap, "first")?), Position(get(&gap, "last")?)))
@@ -427,25 +429,25 @@ impl Tx for PostgresTx {
         let events = self.append_facts().await?;
         let mark = match self.mark.take() {
             Some(mark) => mark,
-            None => Mark::of(&self.only_row(sqlx::query(MARK)).await?, None)?,
+            None => CommitMark::of(&self.only_row(sqlx::query(MARK)).await?, None)?,
         };
         let Self { connection, storage, .. } = *self;
         // A commit that is not sent is certainly not done.
-        storage.gate.knock_to_write().await?;
+        storage.gate.check_writes().await?;
         match connection.commit().await {
             Ok(()) => {}
             // Any other failure leaves the outcome unknown: ask for it.
             Err(error) => match storage.has_committed(&mark).await {
                 Some(true) => {}
                 Some(false) => return Err(error),
-                None if storage.gate.is_unconfirmed() => return Err(storage.gate.not_confirmed()),
+                None if storage.gate.is_unconfirmed() => return Err(storage.gate.unconfirmed_error()),
                 None => {
                     let gate = &storage.gate;
                     return Err(gate.unavailable("the server has not decided on a commit for long", "look at its disk and load"));
                 }
             },
         }
-        events.last().into_iter().for_each(|newest| storage.timelines.know(newest.position));
+        events.last().into_iter().for_each(|newest| storage.timelines.record_head(newest.position));
         Ok(events)
     }
 }

@@ -22,14 +22,14 @@ const IN_THE_FUTURE: &str = "22023";
 /// PostgreSQL's own transaction number is not enough. A server that loses its power forgets numbers not yet on disk and assigns
 /// them again: another transaction's commit would pass for this one. Message ids have the same problem. The mark is random, and
 /// written with the transaction.
-pub(super) struct Mark {
+pub(super) struct CommitMark {
     mark: Uuid,
     number: String,
     /// Position of the first event; without events the mark is a row of its own.
     position: Option<i64>,
 }
 
-impl Mark {
+impl CommitMark {
     /// Reads a row with `mark` and `transaction`.
     pub(super) fn of(row: &PgRow, position: Option<i64>) -> Result<Self> {
         Ok(Self { mark: get(row, "mark")?, number: get(row, "transaction")?, position })
@@ -40,7 +40,7 @@ impl Postgres {
     /// Queries the outcome until it is known, however long the database is away and whatever its errors: a guess could tell the
     /// client a wrong result. `None` if a reachable server has not decided, because commits are not confirmed, or still after a
     /// time limit: the transaction may be committed later, or not.
-    pub(super) async fn has_committed(&self, mark: &Mark) -> Option<bool> {
+    pub(super) async fn has_committed(&self, mark: &CommitMark) -> Option<bool> {
         let mut is_told = false;
         let mut undecided: Option<Instant> = None;
         loop {
@@ -59,12 +59,12 @@ impl Postgres {
                     }
                 }
             }
-            tokio::time::sleep(super::BETWEEN_QUESTIONS).await;
+            tokio::time::sleep(super::OUTCOME_POLL).await;
         }
     }
 
     /// Queries the outcome once; `None` while it is undecided.
-    async fn outcome(&self, mark: &Mark) -> Result<Option<bool>> {
+    async fn outcome(&self, mark: &CommitMark) -> Result<Option<bool>> {
         // Both queries on one server, and the second only if the first says that the transaction has ended. One statement for
         // both would not do: it does not see commits made while it runs.
         let mut connection = self.connection().await?;

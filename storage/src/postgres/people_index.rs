@@ -40,14 +40,14 @@ impl Postgres {
         }
         self.alone_with_locks("the index of people", async |connection| match create_index(connection).await {
             Ok(()) => Ok(true),
-            Err(error) if is_not_to_be_had(&error) => Ok(false),
+            Err(error) if is_extension_unavailable(&error) => Ok(false),
             Err(error) => Err(error),
         })
         .await
     }
 
     /// Fills the folded column of at most `people` rows. Returns the number of rows tried.
-    pub(super) async fn fold_some(&self, people: usize) -> Result<u64> {
+    pub(super) async fn backfill_folded(&self, people: usize) -> Result<u64> {
         let rows = self.rows(sqlx::query(UNFOLDED).bind(limit(people))).await?;
         let (mut ids, mut names, mut emails, mut phones, mut folded) = (vec![], vec![], vec![], vec![], vec![]);
         for row in &rows {
@@ -81,6 +81,6 @@ async fn create_index(connection: &mut PgConnection) -> sqlx::Result<()> {
 }
 
 /// True if the server lacks the extension, or refuses it to this database user.
-fn is_not_to_be_had(error: &sqlx::Error) -> bool {
+fn is_extension_unavailable(error: &sqlx::Error) -> bool {
     matches!(code(error).as_deref(), Some("42501" | "58P01" | "0A000"))
 }

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 
 use super::{Postgres, get, limit};
-use crate::{Error, PartnerId, Presence, Presences, Result, SetStatus, Shortened, Sign, Timestamp};
+use crate::{ChosenStatus, Error, Heartbeat, PartnerId, Presence, Presences, Result, ShortenedLease, Timestamp};
 
 const PRESENCES: &str =
     "SELECT partner_id, set_status, last_seen, there_until, idle_from FROM presences WHERE partner_id = ANY ($1)";
-const ENDED: &str = "SELECT partner_id, there_until FROM presences
+const EXPIRED_LEASES: &str = "SELECT partner_id, there_until FROM presences
     WHERE set_status IS NULL AND (there_until, partner_id) > ($1, $2) AND there_until <= $3
     ORDER BY there_until, partner_id LIMIT $4";
 /// Locks partners by rising id, since several nodes write the same ones concurrently.
@@ -42,33 +42,35 @@ impl Presences for Postgres {
         let rows = self.rows(sqlx::query(PRESENCES).bind(ids)).await?;
         rows.iter()
             .map(|row| {
-                let set = match get::<Option<&str>, _>(row, "set_status")? {
-                    Some(word) => Some(SetStatus::parse(word).ok_or_else(|| Error::Corrupt(format!("set_status is {word:?}")))?),
+                let chosen = match get::<Option<&str>, _>(row, "set_status")? {
+                    Some(word) => {
+                        Some(ChosenStatus::parse(word).ok_or_else(|| Error::Corrupt(format!("set_status is {word:?}")))?)
+                    }
                     None => None,
                 };
                 Ok(Presence {
                     partner: PartnerId(get(row, "partner_id")?),
-                    set,
+                    chosen,
                     last_seen: get(row, "last_seen")?,
-                    there_until: get(row, "there_until")?,
-                    idle_from: get(row, "idle_from")?,
+                    lease_expires_at: get(row, "there_until")?,
+                    idle_since: get(row, "idle_from")?,
                 })
             })
             .collect()
     }
 
-    async fn ended_presences(
+    async fn expired_leases(
         &self,
         (after, partner): (Timestamp, PartnerId),
         until: Timestamp,
         most: usize,
     ) -> Result<Vec<(PartnerId, Timestamp)>> {
-        let ended = sqlx::query(ENDED).bind(after).bind(partner.0).bind(until).bind(limit(most));
+        let ended = sqlx::query(EXPIRED_LEASES).bind(after).bind(partner.0).bind(until).bind(limit(most));
         let ended = self.rows(ended).await?;
         ended.iter().map(|row| Ok((PartnerId(get(row, "partner_id")?), get(row, "there_until")?))).collect()
     }
 
-    async fn touch_presences(&self, signs: &[Sign]) -> Result<()> {
+    async fn record_heartbeats(&self, signs: &[Heartbeat]) -> Result<()> {
         if signs.is_empty() {
             return Ok(());
         }
@@ -80,19 +82,19 @@ impl Presences for Postgres {
         self.rows(touch).await.map(drop)
     }
 
-    async fn shorten_presences(&self, ends: &[Shortened]) -> Result<()> {
+    async fn shorten_leases(&self, ends: &[ShortenedLease]) -> Result<()> {
         if ends.is_empty() {
             return Ok(());
         }
         let shorten = sqlx::query(SHORTEN_PRESENCES)
             .bind(ends.iter().map(|end| end.partner.0).collect::<Vec<_>>())
-            .bind(ends.iter().map(|end| end.known).collect::<Vec<_>>())
+            .bind(ends.iter().map(|end| end.expected).collect::<Vec<_>>())
             .bind(ends.iter().map(|end| end.there_until).collect::<Vec<_>>());
         self.rows(shorten).await.map(drop)
     }
 
-    async fn set_presence(&self, partner: PartnerId, set: Option<SetStatus>, seen: Timestamp) -> Result<()> {
-        let upsert = sqlx::query(SET_PRESENCE).bind(partner.0).bind(set.map(SetStatus::as_str)).bind(seen);
+    async fn set_presence(&self, partner: PartnerId, set: Option<ChosenStatus>, seen: Timestamp) -> Result<()> {
+        let upsert = sqlx::query(SET_PRESENCE).bind(partner.0).bind(set.map(ChosenStatus::as_str)).bind(seen);
         self.rows(upsert).await.map(drop)
     }
 }

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
 use super::{Postgres, get, limit};
-use crate::reads::joined;
+use crate::reads::merged;
 use crate::{ConversationId, PartnerId, ReadRange, Reads, Result, UnreadByOthers};
 
 /// Greatest `seq` that a partner other than `$2` with full history has read in `$1`.
@@ -68,7 +68,7 @@ impl Reads for Postgres {
     async fn read_by_others(&self, of: ConversationId, reader: PartnerId) -> Result<Vec<ReadRange>> {
         let rows = self.rows(sqlx::query(READ_BY_OTHERS).bind(of.0).bind(reader.0)).await?;
         let range = |row: &PgRow| Ok(ReadRange { after: get(row, "after")?, upto: get(row, "upto")? });
-        Ok(joined(rows.iter().map(range).collect::<Result<_>>()?))
+        Ok(merged(rows.iter().map(range).collect::<Result<_>>()?))
     }
 
     async fn unread_by_others(&self, author: PartnerId, most: usize) -> Result<Vec<UnreadByOthers>> {
@@ -79,7 +79,7 @@ impl Reads for Postgres {
             let first = ReadRange { after: 0, upto: get(row, "read_seq")? };
             Ok(UnreadByOthers {
                 conversation: ConversationId(get(row, "conversation_id")?),
-                read: joined([first].into_iter().chain(newcomers).collect()),
+                read: merged([first].into_iter().chain(newcomers).collect()),
                 own_seq: get(row, "own_seq")?,
             })
         };

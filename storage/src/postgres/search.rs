@@ -7,7 +7,7 @@ use super::message_rows::{file_bytes, message_columns, seen, seen_columns, seen_
 use super::reactions::reaction_counts;
 use super::reads::{read_by_newcomers, read_by_others};
 use super::{Postgres, count, get, limit};
-use crate::{ConversationId, MessageId, PartnerId, Result, Search, SearchPoint, Walk, Walked};
+use crate::{ConversationId, MessageId, PartnerId, Result, Search, SearchScan, SearchScanResult, SearchStart};
 
 macro_rules! newest {
     ($condition:literal) => {
@@ -59,7 +59,7 @@ impl Search for Postgres {
         partner: PartnerId,
         only: Option<ConversationId>,
         before: Option<MessageId>,
-    ) -> Result<Vec<SearchPoint>> {
+    ) -> Result<Vec<SearchStart>> {
         let before = before.map_or(i64::MAX, |before| before.0);
         let newest = match only {
             Some(only) => sqlx::query(NEWEST_OF).bind(partner.0).bind(before).bind(only.0),
@@ -67,12 +67,12 @@ impl Search for Postgres {
         };
         let point = |row: &PgRow| {
             let (message, conversation) = (MessageId(get(row, "id")?), ConversationId(get(row, "conversation_id")?));
-            Ok(SearchPoint { message, conversation, seq: get(row, "seq")? })
+            Ok(SearchStart { message, conversation, seq: get(row, "seq")? })
         };
         self.rows(newest).await?.iter().map(point).collect()
     }
 
-    async fn search_messages(&self, from: SearchPoint, reader: PartnerId, walk: Walk<'_>) -> Result<Walked> {
+    async fn search_messages(&self, from: SearchStart, reader: PartnerId, walk: SearchScan<'_>) -> Result<SearchScanResult> {
         let search = sqlx::query(WALK)
             .bind(from.conversation.0)
             .bind(reader.0)
@@ -82,15 +82,15 @@ impl Search for Postgres {
             .bind(limit(walk.limit))
             .bind(limit(walk.bytes));
         let rows = self.rows(search).await?;
-        let Some(first) = rows.first() else { return Ok(Walked::default()) };
+        let Some(first) = rows.first() else { return Ok(SearchScanResult::default()) };
         let walked = count(first)?;
         let seq = from.seq.saturating_sub_unsigned(walked);
         let next = get::<Option<i64>, _>(first, "next_id")?.map(MessageId);
-        let next = next.map(|message| SearchPoint { message, conversation: from.conversation, seq });
+        let next = next.map(|message| SearchStart { message, conversation: from.conversation, seq });
         // `NULL` if nothing was found.
         let found = get::<Option<i64>, _>(first, "message_id")?.is_some();
         let matches = if found { rows.iter().map(seen).collect::<Result<_>>()? } else { Vec::new() };
         let bytes = usize::try_from(get::<i64, _>(first, "bytes")?).unwrap_or_default();
-        Ok(Walked { matches, messages: usize::try_from(walked).unwrap_or(usize::MAX), bytes, next })
+        Ok(SearchScanResult { matches, messages: usize::try_from(walked).unwrap_or(usize::MAX), bytes, next })
     }
 }

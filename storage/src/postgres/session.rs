@@ -44,19 +44,19 @@ const PINNED: &[(&str, &str)] = &[
 ///
 /// # Errors
 /// `Configuration` if the URL is no PostgreSQL address.
-pub fn connecting(url: &str) -> sqlx::Result<PgConnectOptions> {
+pub fn connect_options(url: &str) -> sqlx::Result<PgConnectOptions> {
     Ok(PgConnectOptions::from_str(url)?.application_name("dragoman").extra_float_digits(None))
 }
 
 /// Time-outs of a connection. Zero means none.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct TimeOuts {
+pub struct SessionTimeouts {
     pub statement: Duration,
     pub lock: Duration,
     pub idle_in_transaction: Duration,
 }
 
-impl TimeOuts {
+impl SessionTimeouts {
     /// Time-outs of requests: the lock time-out is shorter than that of the statement.
     pub(super) fn of_requests(statement: Duration) -> Self {
         Self { statement, lock: statement * 3 / 4, idle_in_transaction: IDLE_IN_TRANSACTION }
@@ -65,11 +65,11 @@ impl TimeOuts {
 
 /// Statements that pin all settings. Clones share the text.
 #[derive(Clone, Debug)]
-pub struct Pins(Arc<str>);
+pub struct PinnedSettings(Arc<str>);
 
-impl Pins {
+impl PinnedSettings {
     /// Builds the statements. `schema` becomes the `search_path`; `None` for statements that name no table.
-    pub fn new(limits: TimeOuts, schema: Option<&str>) -> Self {
+    pub fn new(limits: SessionTimeouts, schema: Option<&str>) -> Self {
         let millis = |limit: Duration| match limit.as_millis() {
             0 if limit.is_zero() => "0".to_owned(),
             millis => millis.max(1).to_string(),

@@ -73,7 +73,7 @@ fn session(row: &PgRow) -> Result<(Session, User)> {
         user: user.id,
         created_at: get(row, "session_created_at")?,
         last_used_at: get(row, "last_used_at")?,
-        told: get::<Option<i64>, _>(row, "told")?.map(Position),
+        delivered: get::<Option<i64>, _>(row, "told")?.map(Position),
         token: match get(row, "token_expires_at")? {
             Some(expires_at) => Some(SessionToken { expires_at, family: get(row, "token_family")? }),
             None => None,
@@ -126,7 +126,7 @@ impl WriteSessions for PostgresTx {
         self.rows(delete).await?.iter().map(key).collect()
     }
 
-    async fn least_told(&mut self, user: UserId, since: Timestamp) -> Result<Option<Position>> {
+    async fn least_delivered(&mut self, user: UserId, since: Timestamp) -> Result<Option<Position>> {
         let told = self.only_row(sqlx::query(LEAST_TOLD).bind(user.0).bind(since)).await?;
         Ok(get::<Option<i64>, _>(&told, "told")?.map(Position))
     }

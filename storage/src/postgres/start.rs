@@ -8,8 +8,8 @@ use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::error::code;
-use super::gate::{Gate, Server};
-use super::session::{Pins, TimeOuts};
+use super::gate::{CircuitBreaker, ProbeResult};
+use super::session::{PinnedSettings, SessionTimeouts};
 use super::{MIGRATIONS, Postgres, get, sequences};
 use crate::{Error, Result};
 
@@ -45,14 +45,14 @@ const MIGRATION_TRIES: u32 = 100;
 ///
 /// # Errors
 /// `Unavailable` if the server cannot be reached within the limit, `Internal` if it cannot be used.
-pub(super) async fn schema(gate: &Gate, server: &PgConnectOptions, limit: Duration) -> Result<String> {
-    let mut connection = reach(gate, server, limit, &Pins::new(TimeOuts::default(), None)).await?;
-    let schema = timeout(limit, inspect(gate, server, &mut connection)).await.unwrap_or_else(|_| Err(gate.silent()))?;
+pub(super) async fn schema(gate: &CircuitBreaker, server: &PgConnectOptions, limit: Duration) -> Result<String> {
+    let mut connection = reach(gate, server, limit, &PinnedSettings::new(SessionTimeouts::default(), None)).await?;
+    let schema = timeout(limit, inspect(gate, server, &mut connection)).await.unwrap_or_else(|_| Err(gate.no_answer()))?;
     let _ = timeout(limit, connection.close()).await;
     Ok(schema)
 }
 
-async fn inspect(gate: &Gate, server: &PgConnectOptions, connection: &mut PgConnection) -> Result<String> {
+async fn inspect(gate: &CircuitBreaker, server: &PgConnectOptions, connection: &mut PgConnection) -> Result<String> {
     let row = sqlx::raw_sql(PROPERTIES).fetch_one(&mut *connection).await.map_err(|error| gate.explain(error))?;
     let encoding: &str = get(&row, "encoding")?;
     if encoding != "UTF8" {
@@ -79,7 +79,7 @@ async fn inspect(gate: &Gate, server: &PgConnectOptions, connection: &mut PgConn
 }
 
 /// Connects and pins settings.
-async fn reach(gate: &Gate, server: &PgConnectOptions, limit: Duration, pins: &Pins) -> Result<PgConnection> {
+async fn reach(gate: &CircuitBreaker, server: &PgConnectOptions, limit: Duration, pins: &PinnedSettings) -> Result<PgConnection> {
     let begun = Instant::now();
     let connect = async || {
         let mut connection = PgConnection::connect_with(server).await?;
@@ -91,7 +91,7 @@ async fn reach(gate: &Gate, server: &PgConnectOptions, limit: Duration, pins: &P
         let error = match timeout(left, connect()).await {
             Ok(Ok(connection)) => return Ok(connection),
             Ok(Err(error)) => error,
-            Err(_) => return Err(gate.silent()),
+            Err(_) => return Err(gate.no_answer()),
         };
         let may_pass = match &error {
             sqlx::Error::Io(_) => true,
@@ -113,7 +113,7 @@ impl Postgres {
     ///
     /// # Cancel safety
     /// A dropped call leaves nothing behind.
-    pub async fn must_take_writes(&self) -> Result<()> {
+    pub async fn require_writable(&self) -> Result<()> {
         let row = self.only_row(sqlx::query(TAKES_WRITES)).await?;
         if get(&row, "is_standby")? {
             return Err(self.gate.unavailable("a standby, which takes no writes", "name the primary in the address"));
@@ -124,8 +124,8 @@ impl Postgres {
                 "name the writer in the address, or reset that setting of server, database and role",
             ));
         }
-        match self.gate.look().await {
-            Server::Unconfirmed => Err(self.gate.not_confirmed()),
+        match self.gate.probe().await {
+            ProbeResult::Unconfirmed => Err(self.gate.unconfirmed_error()),
             _ => Ok(()),
         }
     }
@@ -137,7 +137,7 @@ impl Postgres {
     ///
     /// # Cancel safety
     /// A dropped call leaves nothing behind.
-    pub async fn must_raise_sequences(&self) -> Result<()> {
+    pub async fn require_sequence_rights(&self) -> Result<()> {
         let row = self.only_row(sqlx::query(NOT_RAISED)).await?;
         match get::<Option<String>, _>(&row, 0)? {
             None => Ok(()),
@@ -175,7 +175,8 @@ impl Postgres {
         what: &str,
         work: impl AsyncFn(&mut PgConnection) -> sqlx::Result<T>,
     ) -> Result<T> {
-        let pins = Pins::new(TimeOuts { lock: MIGRATION_LOCK, ..TimeOuts::default() }, Some(&self.schema));
+        let pins =
+            PinnedSettings::new(SessionTimeouts { lock: MIGRATION_LOCK, ..SessionTimeouts::default() }, Some(&self.schema));
         for tries in 1.. {
             let mut connection = reach(&self.gate, &self.server, self.gate.patience(), &pins).await?;
             let done = work(&mut connection).await;

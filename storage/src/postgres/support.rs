@@ -8,7 +8,7 @@ use sqlx::postgres::PgRow;
 use super::conversations::{conversation, conversation_columns};
 use super::{Postgres, PostgresTx, get, limit};
 use crate::{
-    BegunSupport, Conversation, ConversationId, Locked, MessageSide, PartnerId, Result, Role, Support, SupportSession,
+    Conversation, ConversationId, Locked, MessageSide, OpenSupportSession, PartnerId, Result, Role, Support, SupportSession,
     SupportSide, SupportStatus, Timestamp, UserId, WriteSupport,
 };
 
@@ -261,10 +261,10 @@ impl WriteSupport for PostgresTx {
         self.rows(sqlx::query(OF_CONVERSATIONS).bind(ids)).await?.iter().map(session).collect()
     }
 
-    async fn open_support(&mut self, initiator: PartnerId, most: usize) -> Result<Vec<BegunSupport>> {
+    async fn open_support_sessions(&mut self, initiator: PartnerId, most: usize) -> Result<Vec<OpenSupportSession>> {
         let rows = self.rows(sqlx::query(OPEN).bind(initiator.0).bind(limit(most))).await?;
         let begun = |row: &PgRow| {
-            Ok(BegunSupport { session: session(row)?, begun_at: get(row, "created_at")?, messages: get(row, "last_seq")? })
+            Ok(OpenSupportSession { session: session(row)?, begun_at: get(row, "created_at")?, messages: get(row, "last_seq")? })
         };
         rows.iter().map(begun).collect()
     }

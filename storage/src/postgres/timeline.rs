@@ -29,7 +29,7 @@ const TIMELINE: &str = concat!("SELECT ", timeline!(), " AS timeline");
 /// any moment.
 const STANDBY: i64 = -1;
 /// SQLSTATE codes of a server that lacks these functions, or does not allow them to every user.
-const NOT_TOLD: [&str; 3] = ["0A000", "42501", "42883"];
+const TIMELINE_UNSUPPORTED: [&str; 3] = ["0A000", "42501", "42883"];
 
 /// Timeline of the newest connection, and the accepted timeline. Connections of another timeline wait.
 pub(super) struct Timelines {
@@ -71,7 +71,7 @@ impl Timelines {
     }
 
     /// Records a known head of the event log; never moves back.
-    pub(super) fn know(&self, head: Position) {
+    pub(super) fn record_head(&self, head: Position) {
         self.head.fetch_max(head.0, Ordering::AcqRel);
     }
 
@@ -80,7 +80,7 @@ impl Timelines {
     }
 
     /// Records the timeline of a new connection.
-    pub(super) async fn note(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
+    pub(super) async fn record_timeline(&self, connection: &mut PgConnection) -> sqlx::Result<()> {
         if !self.are_known() {
             return Ok(());
         }
@@ -97,7 +97,7 @@ impl Timelines {
                 });
                 Ok(())
             }
-            Err(error) if code(&error).is_some_and(|code| NOT_TOLD.contains(&code.as_str())) => {
+            Err(error) if code(&error).is_some_and(|code| TIMELINE_UNSUPPORTED.contains(&code.as_str())) => {
                 self.unknown.store(true, Ordering::Relaxed);
                 Ok(())
             }
@@ -111,7 +111,7 @@ impl Timelines {
 
     /// True if a connection of this age may be reused. Connections from before the last change of timeline may not, nor any while
     /// the newest one is not accepted, since only a new connection shows the end of that state.
-    pub(super) fn trust(&self, age: Duration) -> bool {
+    pub(super) fn may_reuse(&self, age: Duration) -> bool {
         let state = self.state.borrow();
         state.is_accepted() && state.changed.is_none_or(|changed| age < changed.elapsed())
     }
@@ -127,7 +127,7 @@ impl Timelines {
     }
 
     /// Waits until the timeline of the newest connection is accepted; false after the time limit.
-    pub(super) async fn accepted(&self, patience: Duration) -> bool {
+    pub(super) async fn wait_until_accepted(&self, patience: Duration) -> bool {
         self.are_accepted() || matches!(timeout(patience, self.state.subscribe().wait_for(State::is_accepted)).await, Ok(Ok(_)))
     }
 }

@@ -30,7 +30,7 @@ impl Postgres {
     ///
     /// # Cancel safety
     /// A dropped call leaves nothing behind.
-    pub async fn nodes_in_the_way(&self, version: &str) -> Result<Vec<OtherNode>> {
+    pub async fn blocking_nodes(&self, version: &str) -> Result<Vec<OtherNode>> {
         let mut needing = MIGRATIONS.iter().filter(|migration| needs_no_others(migration.sql.as_str())).peekable();
         if needing.peek().is_none() {
             return Ok(Vec::new());

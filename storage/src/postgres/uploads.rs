@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
 use super::{Postgres, PostgresTx, get, limit};
-use crate::{Mention, MessageId, NewUpload, PartnerId, Result, Timestamp, Upload, UploadedFile, Uploads, WriteUploads};
+use crate::{MessageId, NewUpload, PartnerId, Result, Timestamp, Upload, UploadReference, UploadedFile, Uploads, WriteUploads};
 
 /// Owner of `uploads AS u`. Rows of the first release hold the account alone.
 macro_rules! owner {
@@ -60,7 +60,7 @@ const LOCK_NAMED: &str = "SELECT u.name FROM uploads u
     WHERE u.name IN (SELECT unnest($2::text[]) UNION SELECT m.name FROM upload_mentions m WHERE m.message_id = $1)
     ORDER BY u.name FOR NO KEY UPDATE OF u";
 /// Separate from the lock, since a statement would not see references committed during its wait.
-const LET_GO: &str = concat!(
+const REMOVE_REFERENCES: &str = concat!(
     "WITH gone AS (
         DELETE FROM upload_mentions WHERE message_id = $1 AND name <> ALL ($2) RETURNING name
     ), unnamed AS MATERIALIZED (
@@ -142,7 +142,7 @@ impl WriteUploads for PostgresTx {
         Ok(self.row(put).await?.is_some())
     }
 
-    async fn keep_uploads(&mut self, named: &[Mention]) -> Result<()> {
+    async fn reference_uploads(&mut self, named: &[UploadReference]) -> Result<()> {
         if named.is_empty() {
             return Ok(());
         }
@@ -153,12 +153,12 @@ impl WriteUploads for PostgresTx {
         self.rows(keep).await.map(drop)
     }
 
-    async fn change_uploads(&mut self, of: MessageId, author: PartnerId, names: &[String]) -> Result<Vec<Upload>> {
+    async fn replace_upload_references(&mut self, of: MessageId, author: PartnerId, names: &[String]) -> Result<Vec<Upload>> {
         if self.rows(sqlx::query(LOCK_NAMED).bind(of.0).bind(names)).await?.is_empty() {
             return Ok(Vec::new());
         }
-        let named: Vec<_> = names.iter().map(|name| Mention { message: of, author, name: name.clone() }).collect();
-        self.keep_uploads(&named).await?;
-        self.rows(sqlx::query(LET_GO).bind(of.0).bind(names)).await?.iter().map(upload).collect()
+        let named: Vec<_> = names.iter().map(|name| UploadReference { message: of, author, name: name.clone() }).collect();
+        self.reference_uploads(&named).await?;
+        self.rows(sqlx::query(REMOVE_REFERENCES).bind(of.0).bind(names)).await?.iter().map(upload).collect()
     }
 }

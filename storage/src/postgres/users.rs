@@ -263,7 +263,7 @@ impl Users for Postgres {
     }
 
     async fn fold_people(&self, people: usize) -> Result<u64> {
-        self.fold_some(people).await
+        self.backfill_folded(people).await
     }
 }
 

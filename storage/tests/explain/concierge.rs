@@ -2,8 +2,8 @@
 
 use chrono::{TimeDelta, Utc};
 use storage::{
-    Attachments, Connecting, ConversationId, Devices, Mention, MessageId, MessageSide, PartnerId, Presences, Role, Sign, Storage,
-    Support, SupportStatus, UploadedFile, Uploads, UserId, postgres::Postgres,
+    Attachments, ConversationId, DeviceConnection, Devices, Heartbeat, MessageId, MessageSide, PartnerId, Presences, Role,
+    Storage, Support, SupportStatus, UploadReference, UploadedFile, Uploads, UserId, postgres::Postgres,
 };
 
 use crate::Explained;
@@ -34,8 +34,13 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
     let touch = async |s: &Postgres| s.touch_support_session(ConversationId(39_950), PartnerId(950), now).await;
     on.within(6, "touch_support_session", touch).await.unwrap();
 
-    let used =
-        Connecting { user: UserId(10_700), device: "phone", connection: "c700", at: now, expires_at: now + TimeDelta::hours(1) };
+    let used = DeviceConnection {
+        user: UserId(10_700),
+        device: "phone",
+        connection: "c700",
+        at: now,
+        expires_at: now + TimeDelta::hours(1),
+    };
     on.within(1, "touch_device", async |s| s.touch_device(used).await).await;
     on.within(1, "upload", async |s| s.upload("f700").await).await.unwrap();
     let objects = ["o7", "f7", "of nothing"].map(str::to_owned);
@@ -43,8 +48,8 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
     on.within(2 * 20, "expire_uploads", async |s| s.expire_uploads(now, 10).await).await;
     let people = [PartnerId(7), PartnerId(700), PartnerId(5_999)];
     assert_eq!(on.within(3, "presences", async |s| s.presences(&people).await).await.len(), 3);
-    let signs = people.map(|partner| Sign { partner, last_seen: now, there_until: now, idle_from: None });
-    on.within(3, "touch_presences", async |s| s.touch_presences(&signs).await).await;
+    let signs = people.map(|partner| Heartbeat { partner, last_seen: now, there_until: now, idle_from: None });
+    on.within(3, "touch_presences", async |s| s.record_heartbeats(&signs).await).await;
 
     let written = async |s: &Postgres| {
         let mut tx = s.begin().await?;
@@ -59,12 +64,12 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
         };
         tx.put_upload("f5001", file).await?;
         let named = [(1, 5_002), (2, 5_003)];
-        let named = named.map(|(message, owner)| Mention {
+        let named = named.map(|(message, owner)| UploadReference {
             message: MessageId(message),
             author: PartnerId(owner),
             name: format!("f{owner}"),
         });
-        tx.keep_uploads(&named).await?;
+        tx.reference_uploads(&named).await?;
         tx.mark_seen(&[(session, initiator, 1)], now).await?;
         tx.commit().await
     };
@@ -91,7 +96,7 @@ pub(crate) async fn sessions_devices_uploads_presence(on: &Explained) {
     assert_eq!(on.within(2 * 200 + 100 * 3 + 10, "lock_joined_support", joined).await, 100);
     let open = async |s: &Postgres| {
         let mut tx = s.begin().await?;
-        Ok(tx.open_support(initiator, 3).await?.len())
+        Ok(tx.open_support_sessions(initiator, 3).await?.len())
     };
     // Reads all sessions that the partner has ever begun.
     assert_eq!(on.within(50 * 4 + 10, "open_support", open).await, 0);

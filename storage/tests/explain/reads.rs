@@ -2,7 +2,7 @@
 
 use chrono::{DateTime, Utc};
 use storage::{
-    ActorKind, AttachmentId, Attachments, Audit, AuditFilter, ChangePlace, Changes, ConversationId, Conversations, Directory,
+    ActorKind, AttachmentId, Attachments, Audit, AuditFilter, ChangeKey, Changes, ConversationId, Conversations, Directory,
     EventLog, InboxFilter, MessageId, Messages, Page, PartnerId, Position, Reactions, Reads, Scope, postgres::Postgres,
 };
 
@@ -33,10 +33,10 @@ pub(crate) async fn of_a_long_conversation(on: &Explained) {
     on.within(22, "last_messages", async |s| s.last_messages(&[of], reader).await).await;
     on.within(6, "participant_ids", async |s| s.participant_ids(of).await).await;
     on.within(6 * 3 + 2, "participants", async |s| s.participants(of).await).await;
-    on.within(8, "attachment_reach", async |s| s.attachment_reach(AttachmentId(7), reader).await).await.unwrap();
+    on.within(8, "attachment_reach", async |s| s.attachment_access(AttachmentId(7), reader).await).await.unwrap();
     on.within(2, "reactions", async |s| s.reactions(MessageId(50_000), reader).await).await;
     on.within(4, "unread_totals", async |s| s.unread_totals(reader).await).await;
-    let news = async |s: &Postgres| s.conversations_with_news(reader, Utc::now()).await;
+    let news = async |s: &Postgres| s.conversations_with_new_messages(reader, Utc::now()).await;
     on.within(4, "conversations_with_news", news).await;
 
     on.within(7, "members_at", async |s| s.members_at(of, Position(50_000)).await).await;
@@ -72,7 +72,7 @@ pub(crate) async fn of_newcomers(on: &Explained) {
     let files = async |s: &Postgres| s.messages_with_files(of, late, Some(MessageId(50_021)), 20).await;
     assert_eq!(on.within(4 * 8 + 10, "messages_with_files, for a newcomer", files).await.len(), 4);
     on.within(22, "last_messages, for a newcomer", async |s| s.last_messages(&[of], latest).await).await;
-    let news = async |s: &Postgres| s.conversations_with_news(late, Utc::now()).await;
+    let news = async |s: &Postgres| s.conversations_with_new_messages(late, Utc::now()).await;
     on.within(12, "conversations_with_news, for a newcomer", news).await;
     let events = async |s: &Postgres| s.events(Position(40_000), Scope::Partner(late), 50).await;
     assert_eq!(on.within(60, "events, for a newcomer", events).await.len(), 50);
@@ -98,7 +98,7 @@ pub(crate) async fn of_a_busy_person(on: &Explained) {
     // One index look-up for each conversation, whatever happens elsewhere.
     let events = async |s: &Postgres| s.events(Position(110_000), Scope::Partner(busy), 50).await;
     on.within(2 * 10_000 + 60, "events", events).await;
-    let news = async |s: &Postgres| s.conversations_with_news(busy, Utc::now()).await;
+    let news = async |s: &Postgres| s.conversations_with_new_messages(busy, Utc::now()).await;
     on.within(2 * 10_000 + 10, "conversations_with_news", news).await;
     let three = [ConversationId(11), ConversationId(5_011), ConversationId(9_999)];
     let some = async |s: &Postgres| s.inbox(busy, InboxFilter { only: Some(&three), ..InboxFilter::default() }).await;
@@ -116,7 +116,7 @@ pub(crate) async fn of_a_busy_person(on: &Explained) {
 }
 
 pub(crate) async fn of_a_crowd(on: &Explained) {
-    let changed = async |s: &Postgres| s.changes(ConversationId(2), ChangePlace::since(MessageId(0)), 50).await;
+    let changed = async |s: &Postgres| s.changes(ConversationId(2), ChangeKey::since(MessageId(0)), 50).await;
     assert_eq!(on.within(5, "changes", changed).await, []);
     let read = async |s: &Postgres| s.read_by_others(ConversationId(2), PartnerId(4_000)).await;
     on.within(8, "read_by_others", read).await;

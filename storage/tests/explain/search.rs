@@ -1,6 +1,6 @@
 //! Rows read by searches of messages and of people.
 
-use storage::{ConversationId, MessageId, PartnerId, Search, SearchPoint, Users, Walk, postgres::Postgres};
+use storage::{ConversationId, MessageId, PartnerId, Search, SearchScan, SearchStart, Users, postgres::Postgres};
 
 use crate::Explained;
 
@@ -12,10 +12,10 @@ pub(crate) async fn of_messages(on: &Explained) {
         let newest = async |s: &Postgres| s.newest_messages(reader, Some(conversation), before).await;
         let newest = on.within(2, "newest_messages of one", newest).await;
         let seq = before.map_or(100_000, |before| (before.0 - 1).min(100_000));
-        let from = SearchPoint { message: MessageId(seq), conversation, seq };
+        let from = SearchStart { message: MessageId(seq), conversation, seq };
         assert_eq!(newest, [from]);
         for (query, found) in [("nowhere", 0), ("hello", 20)] {
-            let walk = Walk { messages: 250, query, limit: 20, bytes: 1_000_000 };
+            let walk = SearchScan { messages: 250, query, limit: 20, bytes: 1_000_000 };
             let walked = async |s: &Postgres| s.search_messages(from, reader, walk).await;
             let walked = on.within(250 + 7 * found + 10, "search_messages", walked).await;
             assert_eq!((walked.messages, walked.matches.len()), (250, found as usize), "{query} from {seq}");

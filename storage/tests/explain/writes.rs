@@ -5,7 +5,7 @@ use std::cell::Cell;
 use chrono::Utc;
 use storage::{
     AttachmentId, Author, ClientKey, ConversationId, EventLog, Fact, MessageId, MessageType, NewMessage, PartnerId, Storage,
-    Topic, Window, postgres::Postgres,
+    Topic, WindowState, postgres::Postgres,
 };
 
 use crate::Explained;
@@ -21,7 +21,7 @@ pub(crate) async fn to_what_is_large(on: &Explained) {
         on.within(25, &format!("a message to {what}"), async |s| send(s, of, author).await).await;
         let window = async |s: &Postgres| {
             let mut tx = s.begin().await?;
-            tx.set_place(of, reader, Some(Window::Folded), None).await?;
+            tx.set_conversation_settings(of, reader, Some(WindowState::Folded), None).await?;
             tx.commit().await
         };
         on.within(2, &format!("a window in {what}"), window).await;
@@ -32,7 +32,7 @@ pub(crate) async fn to_what_is_large(on: &Explained) {
         let read = async |s: &Postgres| {
             send(s, of, author).await?;
             let mut tx = s.begin().await?;
-            assert_eq!(tx.advance_read(of, reader, i64::MAX).await?.unread, 1);
+            assert_eq!(tx.advance_read(of, reader, i64::MAX).await?.newly_read, 1);
             tx.commit().await
         };
         on.within(25 + 8, &format!("a mark as read in {what}"), read).await;
@@ -110,7 +110,7 @@ async fn send(storage: &Postgres, to: ConversationId, author: PartnerId) -> stor
     let now = Utc::now();
     let mut tx = storage.begin().await?;
     let locked = tx.lock_conversations(&[to]).await?;
-    assert_eq!(tx.participating(&[(to, author)]).await?.len(), 1);
+    assert_eq!(tx.participant_statuses(&[(to, author)]).await?.len(), 1);
     tx.messages_by_client_key(&[ClientKey { conversation: to, author, key: "another".to_owned(), hash: [1; 32] }]).await?;
     let new = NewMessage {
         conversation: to,

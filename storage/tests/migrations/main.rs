@@ -11,10 +11,10 @@ use std::time::Duration;
 use sqlx::{Connection, Executor, PgConnection, Row, migrate::Migrator};
 use storage::postgres::{Options, Postgres};
 use storage::{
-    AttachmentId, Attachments, Attendances, Author, ChangePlace, Changes, ClientKey, ConversationId, ConversationKind,
-    Conversations, EventLog, Fact, KeyedMessage, Member, Mention, Message, MessageId, MessageType, Messages, NewClientKey,
-    NewMessage, NewPartner, Nodes, PartnerId, PasswordHash, Position, Scope, Standing, Storage, UnreadTotals, Uploads, UserId,
-    Users, Window, Workspace, Workspaces,
+    AttachmentId, Attachments, Author, ChangeKey, Changes, ClientKey, ConversationId, ConversationKind, Conversations, EventLog,
+    Fact, HeldMessages, KeyedMessage, Member, Message, MessageId, MessageType, Messages, NewClientKey, NewMessage, NewPartner,
+    Nodes, ParticipantStatus, PartnerId, PasswordHash, Position, Scope, Storage, UnreadTotals, UploadReference, Uploads, UserId,
+    Users, WindowState, Workspace, Workspaces,
 };
 
 /// Two partners in a conversation with some events, a file that was sent there, and a file that was not.
@@ -133,7 +133,7 @@ async fn uploads_know_who_names_them_and_deleted_messages_count_for_nobody() {
         (4, "pictures/33333333-2222-4333-8444-555555555555.jpg"),
     ] {
         let mut tx = storage.begin().await.unwrap();
-        let gone = tx.change_uploads(MessageId(message), PartnerId(1), &[]).await.unwrap();
+        let gone = tx.replace_upload_references(MessageId(message), PartnerId(1), &[]).await.unwrap();
         assert_eq!(gone.iter().map(|upload| upload.name.as_str()).collect::<Vec<_>>(), [name]);
     }
     for (partner, group) in [(1, 1), (2, 2)] {
@@ -149,8 +149,8 @@ async fn uploads_know_who_names_them_and_deleted_messages_count_for_nobody() {
 async fn changes_of_messages_are_known() {
     let mut migrated = Migrated::from(20, BEFORE_MENTIONS).await;
     let changed = async |storage: &Postgres, since| {
-        let changes = storage.changes(ConversationId(1), ChangePlace::since(MessageId(since)), 10).await.unwrap();
-        changes.into_iter().map(|change| (change.place.after.0, change.place.message.0)).collect::<Vec<_>>()
+        let changes = storage.changes(ConversationId(1), ChangeKey::since(MessageId(since)), 10).await.unwrap();
+        changes.into_iter().map(|change| (change.key.after.0, change.key.message.0)).collect::<Vec<_>>()
     };
     assert_eq!(changed(&migrated.storage, 4).await, [(4, 1)]);
     assert_eq!(changed(&migrated.storage, 5).await, []);
@@ -159,7 +159,7 @@ async fn changes_of_messages_are_known() {
     {
         migrated.database.execute(statement).await.unwrap();
     }
-    /// The stored messages by ascending id, each with the number of its copies in the event log. The copies must be
+    // The stored messages by ascending id, each with the number of its copies in the event log. The copies must be
     /// equal to the stored message.
     assert_eq!(changed(&migrated.storage, 4).await, [(4, 1), (4, 3)]);
     migrated.drop().await;
@@ -215,7 +215,7 @@ async fn files_that_nobody_can_reach_are_gone() {
     }
     for (message, author, expected) in [(1, 1, vec!["shared"]), (7, 2, vec!["foreign", "own"])] {
         let mut tx = storage.begin().await.unwrap();
-        let gone = tx.change_uploads(MessageId(message), PartnerId(author), &[]).await.unwrap();
+        let gone = tx.replace_upload_references(MessageId(message), PartnerId(author), &[]).await.unwrap();
         let mut gone: Vec<_> = gone.into_iter().map(|upload| upload.name).collect();
         gone.sort_unstable();
         assert_eq!(gone, expected);
@@ -272,7 +272,7 @@ async fn people_conversations_and_nodes_are_what_they_were() {
         let id = ConversationId(id);
         assert_eq!(storage.conversation(id).await.unwrap().unwrap().began_direct, began_direct);
         for participant in storage.participants(id).await.unwrap() {
-            assert_eq!(participant.standing, Standing::default());
+            assert_eq!(participant.status, ParticipantStatus::default());
         }
         let members = [1, 2].map(|partner| Member { partner: PartnerId(partner), visible_from_seq: 0 });
         assert_eq!(storage.members_at(id, Position(1)).await.unwrap(), members);
@@ -283,8 +283,8 @@ async fn people_conversations_and_nodes_are_what_they_were() {
         nodes.iter().map(|node| (node.id.as_u128(), &node.version, node.position)).collect::<Vec<_>>(),
         [(1, &None, None)]
     );
-    assert!(storage.is_attending(PartnerId(1), now).await.unwrap());
-    assert_eq!(storage.held_by_nobody(now, 10).await.unwrap(), []);
+    assert!(storage.has_held_lease(PartnerId(1), now).await.unwrap());
+    assert_eq!(storage.held_without_lease(now, 10).await.unwrap(), []);
     assert_eq!(storage.workspace().await.unwrap(), Workspace::default());
     migrated.drop().await;
 }
@@ -302,17 +302,19 @@ async fn the_first_release_may_go_on_writing() {
     first_release::insert_participant(database, direct, cats.0).await;
     let conversation = storage.conversation(ConversationId(direct)).await.unwrap().unwrap();
     assert!(conversation.began_direct && conversation.kind == ConversationKind::Group);
-    assert_eq!(storage.participants(conversation.id).await.unwrap()[2].standing, Standing::default());
+    assert_eq!(storage.participants(conversation.id).await.unwrap()[2].status, ParticipantStatus::default());
     first_release::insert_upload(database, "new", 12).await;
     assert_eq!(storage.upload("new").await.unwrap().unwrap().owner, PartnerId(2));
     assert!(!first_release::attend(database, uuid::Uuid::from_u128(7), 2).await);
-    assert!(storage.is_attending(PartnerId(2), chrono::DateTime::UNIX_EPOCH).await.unwrap());
-    assert!(storage.attend(uuid::Uuid::from_u128(7), chrono::Utc::now(), &[]).await.unwrap());
+    assert!(storage.has_held_lease(PartnerId(2), chrono::DateTime::UNIX_EPOCH).await.unwrap());
+    assert!(storage.renew_held_lease(uuid::Uuid::from_u128(7), chrono::Utc::now(), &[]).await.unwrap());
 
     let mut tx = storage.begin().await.unwrap();
     let found = tx.messages_by_client_key(&[asked(direct, "k")]).await.unwrap();
     assert_eq!(found.iter().map(|known| (known.message.id.0, known.hash)).collect::<Vec<_>>(), [(id, None)]);
-    tx.keep_uploads(&[Mention { message: MessageId(id), author: PartnerId(2), name: "new".to_owned() }]).await.unwrap();
+    tx.reference_uploads(&[UploadReference { message: MessageId(id), author: PartnerId(2), name: "new".to_owned() }])
+        .await
+        .unwrap();
     let of = tx.lock_conversations(&[conversation.id]).await.unwrap();
     tx.delete_message(&of[0], MessageId(id), PartnerId(1), chrono::Utc::now()).await.unwrap().unwrap();
     tx.commit().await.unwrap();
@@ -389,8 +391,8 @@ async fn a_version_rises_with_what_sends_are_judged_by() {
                 assert_eq!(tx.insert_participants(&of, &[new.id], 1, now).await.unwrap().len(), 1);
             }
             "message" => drop(tx.insert_messages(vec![of], vec![keyed(2, "k")]).await.unwrap()),
-            "read" => assert_eq!(tx.advance_read(id, partner, i64::MAX).await.unwrap().unread, 2),
-            "place" => assert!(tx.set_place(id, partner, Some(Window::Folded), None).await.unwrap()),
+            "read" => assert_eq!(tx.advance_read(id, partner, i64::MAX).await.unwrap().newly_read, 2),
+            "place" => assert!(tx.set_conversation_settings(id, partner, Some(WindowState::Folded), None).await.unwrap()),
             "edit" => assert!(tx.edit_message(&of, MessageId(5), "edited", partner, now).await.unwrap().is_some()),
             "leave" => assert!(tx.delete_participant(&of, partner).await.unwrap()),
             "kind" => tx.set_kind(&of, ConversationKind::Group).await.unwrap(),
@@ -407,7 +409,7 @@ async fn a_version_rises_with_what_sends_are_judged_by() {
         version = now;
         assert_eq!(migrated.texts("SELECT version::text FROM conversations WHERE id = 1").await, ["0"], "{change}");
     }
-    let standing = migrated.storage.participants(id).await.unwrap()[0].standing;
+    let standing = migrated.storage.participants(id).await.unwrap()[0].status;
     assert!(standing.muted_until.is_some());
     migrated.drop().await;
 }

@@ -130,7 +130,7 @@ async fn everything(store: &Arc<dyn Storage>, before: &Before) -> Vec<(&'static 
         "unread": store.unread_totals(ann.partner.id);
         "messages": store.messages(*room, ann.partner.id, Page::Newest { offset: 0, limit: 9 });
         "attachment": store.attachment(file.id);
-        "reach": store.attachment_reach(file.id, ann.partner.id);
+        "reach": store.attachment_access(file.id, ann.partner.id);
         "attachment of a message": store.attachment(held.id);
         "reactions": store.reactions(gone.id, ann.partner.id);
         "workspace": store.workspace();

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use storage::{Attachment, AttachmentId, DeletedAttachment, Media, NewAttachment, NewMessage, Page, PartnerId, Reach, Storage};
+use storage::{
+    Attachment, AttachmentAccess, AttachmentId, DeletedAttachment, Media, NewAttachment, NewMessage, Page, PartnerId, Storage,
+};
 
 use crate::people::{at, conversation, delete, file, hesitate, lock, new_attachment, new_message, post, send, users, write};
 
@@ -53,19 +55,22 @@ async fn an_attachment_reaches_whoever_is_where_it_was_sent(store: Arc<dyn Stora
     let reached = async || {
         let mut reached = Vec::new();
         for partner in [&ann, &ben, &cat].map(|user| user.partner.id) {
-            reached.push(store.attachment_reach(file.id, partner).await.unwrap());
+            reached.push(store.attachment_access(file.id, partner).await.unwrap());
         }
         reached
     };
-    assert_eq!(reached().await, [Some(Reach::Unsent); 3], "it was sent nowhere yet, and owning it is another matter");
+    assert_eq!(reached().await, [Some(AttachmentAccess::Unsent); 3], "it was sent nowhere yet, and owning it is another matter");
     let with_file = |room| NewMessage { attachments: vec![file.clone()], ..new_message(room, &ann, "look") };
     post(&store, with_file(theirs)).await;
     post(&store, with_file(theirs)).await;
-    assert_eq!(reached().await, [Some(Reach::Reader), Some(Reach::Reader), Some(Reach::NoReader)]);
+    assert_eq!(
+        reached().await,
+        [Some(AttachmentAccess::Reader), Some(AttachmentAccess::Reader), Some(AttachmentAccess::NoAccess)]
+    );
     post(&store, with_file(hers)).await;
-    assert_eq!(reached().await, [Some(Reach::Reader); 3]);
-    assert_eq!(store.attachment_reach(file.id, PartnerId(1_000_000)).await.unwrap(), Some(Reach::NoReader));
-    assert_eq!(store.attachment_reach(AttachmentId(1_000_000), ann.partner.id).await.unwrap(), None);
+    assert_eq!(reached().await, [Some(AttachmentAccess::Reader); 3]);
+    assert_eq!(store.attachment_access(file.id, PartnerId(1_000_000)).await.unwrap(), Some(AttachmentAccess::NoAccess));
+    assert_eq!(store.attachment_access(AttachmentId(1_000_000), ann.partner.id).await.unwrap(), None);
     write(&store, async |tx| tx.delete_attachment(file.id).await.unwrap()).await;
     assert_eq!(reached().await, [None; 3]);
 }
@@ -75,10 +80,13 @@ async fn an_attachment_in_a_support_session_is_told_from_others(store: Arc<dyn S
     let room = conversation(&store, &[&ann]).await;
     let file = file(&store, &ann, "file").await;
     let message = send(&store, room, &ann, &[&file]).await;
-    let reach = async |partner| store.attachment_reach(file.id, partner).await.unwrap();
-    assert_eq!(reach(ben.partner.id).await, Some(Reach::NoReader));
+    let reach = async |partner| store.attachment_access(file.id, partner).await.unwrap();
+    assert_eq!(reach(ben.partner.id).await, Some(AttachmentAccess::NoAccess));
     write(&store, async |tx| tx.insert_support_session(room, ann.partner.id, at(1)).await.unwrap()).await;
-    assert_eq!((reach(ann.partner.id).await, reach(ben.partner.id).await), (Some(Reach::Reader), Some(Reach::Support)));
+    assert_eq!(
+        (reach(ann.partner.id).await, reach(ben.partner.id).await),
+        (Some(AttachmentAccess::Reader), Some(AttachmentAccess::Support))
+    );
     delete(&store, &message).await;
     assert_eq!(reach(ben.partner.id).await, None);
 }
@@ -156,7 +164,11 @@ async fn what_is_being_sent_is_not_forgotten(store: Arc<dyn Storage>) {
             tx.commit().await.unwrap();
         });
         assert_eq!(forgotten.unwrap(), [""; 0]);
-        assert_eq!(store.attachment_reach(file.id, ann.partner.id).await.unwrap(), Some(Reach::Reader), "round {round}");
+        assert_eq!(
+            store.attachment_access(file.id, ann.partner.id).await.unwrap(),
+            Some(AttachmentAccess::Reader),
+            "round {round}"
+        );
     }
 }
 
@@ -183,8 +195,8 @@ async fn a_file_stays_that_another_message_holds(store: Arc<dyn Storage>) {
     for of in [room, room, other] {
         messages.push(send(&store, of, &ann, &[&file]).await);
     }
-    let reach = async || store.attachment_reach(file.id, ben.partner.id).await.unwrap();
-    for (message, reached) in messages.iter().zip([Some(Reach::Reader), Some(Reach::NoReader), None]) {
+    let reach = async || store.attachment_access(file.id, ben.partner.id).await.unwrap();
+    for (message, reached) in messages.iter().zip([Some(AttachmentAccess::Reader), Some(AttachmentAccess::NoAccess), None]) {
         let gone = delete(&store, message).await.files;
         assert_eq!(gone.is_empty(), reached.is_some());
         assert_eq!(reach().await, reached);

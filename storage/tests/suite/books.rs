@@ -11,32 +11,32 @@ on_every_backend!(a_book_is_its_owners_alone, nobody_unknown_gets_into_a_book, a
 async fn a_book_is_its_owners_alone(store: Arc<dyn Storage>) {
     let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
     write(&store, async |tx| {
-        tx.insert_into_book(ann.id, &[cat.id, ben.id]).await.unwrap();
-        tx.insert_into_book(ann.id, &[ben.id]).await.unwrap();
-        tx.insert_into_book(ben.id, &[]).await.unwrap();
+        tx.insert_into_address_book(ann.id, &[cat.id, ben.id]).await.unwrap();
+        tx.insert_into_address_book(ann.id, &[ben.id]).await.unwrap();
+        tx.insert_into_address_book(ben.id, &[]).await.unwrap();
     })
     .await;
-    assert_eq!(store.book(ann.id).await.unwrap(), [ben.id, cat.id]);
-    write(&store, async |tx| tx.insert_into_book(cat.id, &[ben.id]).await.unwrap()).await;
+    assert_eq!(store.address_book(ann.id).await.unwrap(), [ben.id, cat.id]);
+    write(&store, async |tx| tx.insert_into_address_book(cat.id, &[ben.id]).await.unwrap()).await;
     let [anns, bens, cats] = [&ann, &ben, &cat].map(|user| user.partner.id);
-    let mut known_by = store.known_by(&[cats, anns, bens, bens, PartnerId(1_000)]).await.unwrap();
+    let mut known_by = store.address_book_owners(&[cats, anns, bens, bens, PartnerId(1_000)]).await.unwrap();
     known_by.sort_unstable();
     assert_eq!(known_by, [(bens, vec![anns, cats]), (cats, vec![anns])], "nobody has Ann in its book");
-    assert_eq!(store.known_by(&[]).await.unwrap(), []);
-    assert_eq!(store.book(ben.id).await.unwrap(), []);
-    write(&store, async |tx| tx.delete_from_book(ann.id, &[ben.id, ann.id, UserId(1_000)]).await.unwrap()).await;
-    assert_eq!(store.book(ann.id).await.unwrap(), [cat.id]);
-    write(&store, async |tx| tx.delete_from_book(cat.id, &[ann.id]).await.unwrap()).await;
-    assert_eq!(store.book(UserId(1_000)).await.unwrap(), []);
+    assert_eq!(store.address_book_owners(&[]).await.unwrap(), []);
+    assert_eq!(store.address_book(ben.id).await.unwrap(), []);
+    write(&store, async |tx| tx.delete_from_address_book(ann.id, &[ben.id, ann.id, UserId(1_000)]).await.unwrap()).await;
+    assert_eq!(store.address_book(ann.id).await.unwrap(), [cat.id]);
+    write(&store, async |tx| tx.delete_from_address_book(cat.id, &[ann.id]).await.unwrap()).await;
+    assert_eq!(store.address_book(UserId(1_000)).await.unwrap(), []);
 }
 
 async fn nobody_unknown_gets_into_a_book(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     for (owner, user) in [(ann.id, UserId(1_000)), (UserId(1_000), ann.id)] {
         let mut tx = store.begin().await.unwrap();
-        assert!(tx.insert_into_book(owner, &[user]).await.is_err());
+        assert!(tx.insert_into_address_book(owner, &[user]).await.is_err());
     }
-    assert_eq!(store.book(ann.id).await.unwrap(), []);
+    assert_eq!(store.address_book(ann.id).await.unwrap(), []);
 }
 
 async fn a_picture_replaces_the_one_before(store: Arc<dyn Storage>) {

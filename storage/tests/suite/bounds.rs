@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use storage::{
-    Attachment, FILE_BYTES, InboxFilter, Message, MessageId, NewMessage, PAGE_BYTES, Page, PartnerId, Position, Scope, Storage,
-    User, Walk,
+    Attachment, FILE_BYTES, InboxFilter, Message, MessageId, NewMessage, PAGE_BYTES, Page, PartnerId, Position, Scope,
+    SearchScan, Storage, User,
 };
 
 use crate::people::{conversation, file, lock, new_message, say, send, users, write};
@@ -86,7 +86,7 @@ async fn files_count_in_the_size_of_a_page(store: Arc<dyn Storage>) {
     let with_files = store.messages_with_files(room, reader, None, 200).await.unwrap();
     assert!(with_files.iter().map(|message| message.id).eq(newest[..fitting].iter().copied()));
     let from = store.newest_messages(reader, Some(room), None).await.unwrap()[0];
-    let walk = Walk { messages: 100, query: "look", limit: 100, bytes: PAGE_BYTES };
+    let walk = SearchScan { messages: 100, query: "look", limit: 100, bytes: PAGE_BYTES };
     let walked = store.search_messages(from, reader, walk).await.unwrap();
     assert!(walked.matches.iter().map(|seen| seen.message.id).eq(newest[..fitting].iter().copied()));
     let edited = said[0].id;
@@ -95,7 +95,7 @@ async fn files_count_in_the_size_of_a_page(store: Arc<dyn Storage>) {
         tx.edit_message(&locked[0], edited, "looked", reader, crate::people::at(1)).await.unwrap();
     })
     .await;
-    let changes = store.changes(room, storage::ChangePlace::since(edited), 10).await.unwrap();
+    let changes = store.changes(room, storage::ChangeKey::since(edited), 10).await.unwrap();
     assert_eq!(changes.iter().map(|change| change.bytes).collect::<Vec<_>>(), [size + 2]);
 }
 

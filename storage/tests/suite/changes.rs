@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use storage::{ChangePlace, ConversationId, Message, MessageId, Storage};
+use storage::{ChangeKey, ConversationId, Message, MessageId, Storage};
 
 use crate::people::{at, begin, lock, say, users, write};
 
@@ -21,9 +21,9 @@ async fn change(store: &Arc<dyn Storage>, message: &Message, body: Option<&str>,
     .await;
 }
 
-async fn changes(store: &Arc<dyn Storage>, of: ConversationId, after: ChangePlace, limit: usize) -> Vec<(ChangePlace, usize)> {
+async fn changes(store: &Arc<dyn Storage>, of: ConversationId, after: ChangeKey, limit: usize) -> Vec<(ChangeKey, usize)> {
     let changes = store.changes(of, after, limit).await.unwrap();
-    changes.into_iter().map(|change| (change.place, change.bytes)).collect()
+    changes.into_iter().map(|change| (change.key, change.bytes)).collect()
 }
 
 async fn changed_messages_come_by_their_last_change(store: Arc<dyn Storage>) {
@@ -34,7 +34,7 @@ async fn changed_messages_come_by_their_last_change(store: Arc<dyn Storage>) {
         said.push(say(&store, room, &ann, body).await);
     }
     let elsewhere = say(&store, other, &ann, "elsewhere").await;
-    let start = ChangePlace::since(MessageId(0));
+    let start = ChangeKey::since(MessageId(0));
     assert_eq!(changes(&store, room, start, 9).await, []);
     // Order follows the newest message at the time of the change, because clocks may be wrong.
     for (message, body, seconds) in [
@@ -49,16 +49,15 @@ async fn changed_messages_come_by_their_last_change(store: Arc<dyn Storage>) {
     for (message, body, seconds) in [(&said[0], Some("AA"), 30), (&said[2], None, 40), (&last, Some("E!"), 50)] {
         change(&store, message, body, seconds).await;
     }
-    let place =
-        |after: &Message, seconds, message: &Message| ChangePlace { after: after.id, at: at(seconds), message: message.id };
+    let place = |after: &Message, seconds, message: &Message| ChangeKey { after: after.id, at: at(seconds), message: message.id };
     let b = (place(&said[3], 90, &said[1]), 8);
     // A deletion never counts as earlier than the message's edit, whose clock was fast.
     let [a, e, c] = [(place(&last, 30, &said[0]), 2), (place(&last, 50, &last), 2), (place(&last, 90, &said[2]), 0)];
     assert_eq!(changes(&store, room, start, 9).await, [b, a, e, c], "each once, as it changed last");
     assert_eq!(changes(&store, room, start, 2).await, [b, a]);
     assert_eq!(changes(&store, room, a.0, 9).await, [e, c]);
-    assert_eq!(changes(&store, room, ChangePlace::since(said[3].id), 9).await, [b, a, e, c]);
-    assert_eq!(changes(&store, room, ChangePlace::since(last.id), 9).await, [a, e, c], "since that was said");
+    assert_eq!(changes(&store, room, ChangeKey::since(said[3].id), 9).await, [b, a, e, c]);
+    assert_eq!(changes(&store, room, ChangeKey::since(last.id), 9).await, [a, e, c], "since that was said");
     assert_eq!(changes(&store, room, c.0, 9).await, []);
     assert_eq!(changes(&store, ConversationId(1_000), start, 9).await, []);
     assert_eq!(changes(&store, room, start, 0).await, []);
@@ -70,6 +69,6 @@ async fn changes_are_found_though_the_log_has_forgotten_them(store: Arc<dyn Stor
     let message = say(&store, room, &ann, "a").await;
     change(&store, &message, Some("A"), 10).await;
     store.forget_events(at(1_000_000_000), 100).await.unwrap();
-    let expected = ChangePlace { after: message.id, at: at(10), message: message.id };
-    assert_eq!(changes(&store, room, ChangePlace::since(message.id), 9).await, [(expected, 1)]);
+    let expected = ChangeKey { after: message.id, at: at(10), message: message.id };
+    assert_eq!(changes(&store, room, ChangeKey::since(message.id), 9).await, [(expected, 1)]);
 }

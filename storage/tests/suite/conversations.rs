@@ -3,8 +3,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use storage::{
-    Conversation, ConversationId, ConversationKind, Document, GroupId, InboxFilter, NewConversation, ParticipantRole, PartnerId,
-    Shelf, Standing, Storage, ThreadType, Window,
+    Conversation, ConversationId, ConversationKind, Document, Folder, GroupId, InboxFilter, NewConversation, ParticipantRole,
+    ParticipantStatus, PartnerId, Storage, ThreadType, WindowState,
 };
 use uuid::Uuid;
 
@@ -106,7 +106,7 @@ async fn participants_are_listed_by_joining(store: Arc<dyn Storage>) {
     assert_eq!(people, [&cat, &dan, &ann, &ben].map(|user| user.person()));
     for participant in &participants {
         assert_eq!(participant.conversation, room);
-        assert_eq!((participant.window, participant.shelf), (Window::Open, Shelf::Active));
+        assert_eq!((participant.window, participant.folder), (WindowState::Open, Folder::Active));
     }
     assert_eq!(participants.iter().map(|p| p.joined_at).collect::<Vec<_>>(), [at(0), at(0), at(10), at(20)]);
 
@@ -171,7 +171,7 @@ async fn participating_tells_pairs_apart(store: Arc<dyn Storage>) {
     let [hers, his] = [conversation(&store, &[&ann]).await, conversation(&store, &[&ben]).await];
     let (ann, ben) = (ann.partner.id, ben.partner.id);
     let pairs = [(hers, ann), (hers, ben), (his, ann), (his, ben), (ConversationId(1_000), ann), (his, PartnerId(1_000))];
-    let found = write(&store, async |tx| tx.participating(&pairs).await.unwrap()).await;
+    let found = write(&store, async |tx| tx.participant_statuses(&pairs).await.unwrap()).await;
     assert_eq!(found.into_keys().collect::<HashSet<_>>(), HashSet::from([(hers, ann), (his, ben)]));
 }
 
@@ -242,11 +242,11 @@ async fn an_owner_is_named_at_the_beginning(store: Arc<dyn Storage>) {
     let (owner, member) = (ParticipantRole::Owner, ParticipantRole::Member);
     for (id, roles) in [(owned, [member, owner]), (ownerless, [member, member]), (by_stranger, [member, member])] {
         let pairs = [&ann, &ben].map(|user| (id, user.partner.id));
-        let standings = write(&store, async |tx| tx.participating(&pairs).await.unwrap()).await;
+        let standings = write(&store, async |tx| tx.participant_statuses(&pairs).await.unwrap()).await;
         let listed = store.participants(id).await.unwrap();
         for ((pair, participant), role) in pairs.iter().zip(listed).zip(roles) {
-            let expected = Standing { role, visible_from_seq: 0, muted_until: None };
-            assert_eq!((participant.standing, standings[pair]), (expected, expected));
+            let expected = ParticipantStatus { role, visible_from_seq: 0, muted_until: None };
+            assert_eq!((participant.status, standings[pair]), (expected, expected));
             let (_, seen) = store.conversation_seen_by(id, pair.1).await.unwrap().unwrap();
             assert_eq!(seen, Some(participant));
         }

@@ -2,7 +2,7 @@
 
 use std::{collections::HashSet, sync::Arc};
 
-use storage::{AttachmentId, Event, Fact, NOBODY, PartnerId, Position, Scope, Storage, Topic, UserId};
+use storage::{AttachmentId, Event, Fact, NO_CLIENT, PartnerId, Position, Scope, Storage, Topic, UserId};
 use tokio::task::JoinSet;
 
 use crate::people::{at, begin, conversation, new_attachment, say, users, write};
@@ -102,8 +102,8 @@ async fn every_fact_comes_back_as_it_was_recorded(store: Arc<dyn Storage>) {
     let events = store.events(after, Scope::Everything, 100).await.unwrap();
     assert!(events.iter().map(|event| &event.fact).eq(&facts), "{events:?}");
 
-    write(&store, async |tx| tx.record(Topic::Partner(NOBODY), Fact::StoreChanged, at(1))).await;
-    let nobodys = store.events(Position(0), Scope::Partner(NOBODY), 100).await.unwrap();
+    write(&store, async |tx| tx.record(Topic::Partner(NO_CLIENT), Fact::StoreChanged, at(1))).await;
+    let nobodys = store.events(Position(0), Scope::Partner(NO_CLIENT), 100).await.unwrap();
     assert_eq!(nobodys.iter().map(|event| &event.fact).collect::<Vec<_>>(), [&Fact::StoreChanged]);
     assert_eq!(store.events(events[events.len() - 1].position, Scope::Partner(partner), 100).await.unwrap(), []);
 }
@@ -270,9 +270,9 @@ async fn a_log_goes_on_after_a_gap_with_greater_ids_and_positions(store: Arc<dyn
     let head = store.position().await.unwrap();
     let known = Position(head.0 + 7);
     let mut tx = store.begin().await.unwrap();
-    let gap = tx.leave_gap(known, BY).await.unwrap();
+    let gap = tx.skip_positions(known, BY).await.unwrap();
     assert_eq!(gap, (Position(head.0 + 1), Position(known.0 + BY)));
-    tx.record(Topic::Partner(NOBODY), Fact::LogRestarted { epoch: 1, from: gap.0, to: gap.1 }, at(50));
+    tx.record(Topic::Partner(NO_CLIENT), Fact::LogRestarted { epoch: 1, from: gap.0, to: gap.1 }, at(50));
     let restarted = tx.commit().await.unwrap();
     assert_eq!(restarted[0].position, Position(gap.1.0 + 1));
     assert_eq!(store.position().await.unwrap(), restarted[0].position);
@@ -296,7 +296,7 @@ async fn a_log_goes_on_after_a_gap_with_greater_ids_and_positions(store: Arc<dyn
     assert_eq!(store.position_at(at(-1)).await.unwrap(), gap.1, "the one before the oldest");
     drop({
         let mut tx = store.begin().await.unwrap();
-        tx.leave_gap(known, BY).await.unwrap();
+        tx.skip_positions(known, BY).await.unwrap();
         tx
     });
     assert_eq!(store.position().await.unwrap(), newest, "what was given up is undone");
@@ -305,7 +305,7 @@ async fn a_log_goes_on_after_a_gap_with_greater_ids_and_positions(store: Arc<dyn
 async fn the_state_of_the_log_shows_its_head_and_marks(store: Arc<dyn Storage>) {
     let topic = Topic::Partner(PartnerId(1));
     let before = store.log_state(Position(1)).await.unwrap();
-    assert_eq!((before.head, before.asked, before.newest), (Position(0), None, None));
+    assert_eq!((before.head, before.requested, before.newest), (Position(0), None, None));
     record(&store, topic, &[1, 2]).await;
     let first = store.log_state(Position(2)).await.unwrap();
     assert_eq!(first.head, Position(2));
@@ -313,10 +313,10 @@ async fn the_state_of_the_log_shows_its_head_and_marks(store: Arc<dyn Storage>) 
     // A store that never goes back has no marks.
     let Some(newest) = first.newest else { return assert_eq!(first.timeline, None) };
     assert_eq!(newest.position, Position(1), "the first of its transaction");
-    assert_eq!(first.asked.map(|second| second.mark), Some(None), "the second has none");
+    assert_eq!(first.requested.map(|second| second.mark), Some(None), "the second has none");
     record(&store, topic, &[3]).await;
     let second = store.log_state(newest.position).await.unwrap();
-    assert_eq!((second.head, second.asked), (Position(3), Some(newest)));
+    assert_eq!((second.head, second.requested), (Position(3), Some(newest)));
     assert!(second.newest.is_some_and(|mark| mark.position == Position(3) && mark.mark != newest.mark));
     assert!(second.timeline.is_some_and(|timeline| timeline > 0));
     store.accept_timeline(second.timeline);

@@ -3,8 +3,8 @@
 use std::{collections::HashMap, sync::Arc};
 
 use storage::{
-    ConversationId, DeletedMessage, Message, MessageId, MessageSide, MessageType, Metadata, NewConversation, NewMessage, Page,
-    PartnerId, Reach, Storage, UnreadByOthers,
+    AttachmentAccess, ConversationId, DeletedMessage, Message, MessageId, MessageSide, MessageType, Metadata, NewConversation,
+    NewMessage, Page, PartnerId, Storage, UnreadByOthers,
 };
 
 use crate::people::{
@@ -266,7 +266,7 @@ async fn news_is_what_others_said_since(store: Arc<dyn Storage>) {
     ] {
         post(&store, new).await;
     }
-    let news = async |seconds| store.conversations_with_news(ann.partner.id, at(seconds)).await.unwrap();
+    let news = async |seconds| store.conversations_with_new_messages(ann.partner.id, at(seconds)).await.unwrap();
     assert_eq!(news(0).await, [rooms[0], rooms[2]]);
     assert_eq!(news(9).await, [rooms[0], rooms[2]]);
     assert_eq!(news(10).await, [rooms[0]]);
@@ -297,7 +297,7 @@ async fn a_deleted_message_keeps_only_its_place(store: Arc<dyn Storage>) {
     let metadata = Some(serde_json::json!({"gone": true}).into());
     let said = NewMessage { metadata, attachments: vec![file.clone()], ..new_message(room, &ann, "never said") };
     let first = post(&store, said).await;
-    assert_eq!(store.attachment_reach(file.id, ben.partner.id).await.unwrap(), Some(Reach::Reader));
+    assert_eq!(store.attachment_access(file.id, ben.partner.id).await.unwrap(), Some(AttachmentAccess::Reader));
     let deleted = write(&store, async |tx| {
         let locked = lock(tx, room).await;
         tx.delete_message(&locked[0], first.id, ben.partner.id, at(9)).await.unwrap().unwrap()

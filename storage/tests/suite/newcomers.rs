@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use storage::{
-    ConversationId, Fact, InboxFilter, Member, Message, MessageId, NewMessage, Page, ParticipantRole, Position, Reach, ReadRange,
-    Scope, Standing, Storage, Topic, User,
+    AttachmentAccess, ConversationId, Fact, InboxFilter, Member, Message, MessageId, NewMessage, Page, ParticipantRole,
+    ParticipantStatus, Position, ReadRange, Scope, Storage, Topic, User,
 };
 
 use crate::people::{at, begin, bodies, file, join, leave, lock, new_message, post, read_up_to, say, send, users, write};
@@ -116,10 +116,14 @@ async fn a_hidden_file_is_out_of_reach(store: Arc<dyn Storage>) {
     let file = file(&store, &ann, "file").await;
     send(&store, id, &ann, &[&file]).await;
     join(&store, id, &cat, 1).await;
-    let reach = async |reader: &User| store.attachment_reach(file.id, reader.partner.id).await.unwrap();
-    assert_eq!((reach(&ann).await, reach(&cat).await), (Some(Reach::Reader), Some(Reach::NoReader)));
+    let reach = async |reader: &User| store.attachment_access(file.id, reader.partner.id).await.unwrap();
+    assert_eq!((reach(&ann).await, reach(&cat).await), (Some(AttachmentAccess::Reader), Some(AttachmentAccess::NoAccess)));
     send(&store, id, &ann, &[&file]).await;
-    assert_eq!((reach(&ann).await, reach(&cat).await), (Some(Reach::Reader), Some(Reach::Reader)), "it was sent again");
+    assert_eq!(
+        (reach(&ann).await, reach(&cat).await),
+        (Some(AttachmentAccess::Reader), Some(AttachmentAccess::Reader)),
+        "it was sent again"
+    );
 }
 
 async fn a_hidden_last_message_is_none(store: Arc<dyn Storage>) {
@@ -149,7 +153,7 @@ async fn hidden_messages_are_no_news(store: Arc<dyn Storage>) {
         async |by: &User, seconds| post(&store, NewMessage { created_at: at(seconds), ..new_message(id, by, "news") }).await;
     post(&ann, 50).await;
     join(&store, id, &cat, 1).await;
-    let news = async |seconds| !store.conversations_with_news(cat.partner.id, at(seconds)).await.unwrap().is_empty();
+    let news = async |seconds| !store.conversations_with_new_messages(cat.partner.id, at(seconds)).await.unwrap().is_empty();
     assert!(!news(0).await);
     post(&cat, 60).await;
     assert!(!news(0).await, "only its own");
@@ -191,15 +195,15 @@ async fn the_log_hides_the_same(store: Arc<dyn Storage>) {
 
 async fn a_newcomers_standing_is_known_everywhere(store: Arc<dyn Storage>) {
     let Room { id, ann, cat, .. } = room(&store).await;
-    let expected = Standing { role: ParticipantRole::Member, visible_from_seq: 3, muted_until: None };
+    let expected = ParticipantStatus { role: ParticipantRole::Member, visible_from_seq: 3, muted_until: None };
     let participants = store.participants(id).await.unwrap();
     let listed = participants.iter().find(|participant| participant.person == cat.person()).unwrap();
-    assert_eq!(listed.standing, expected);
+    assert_eq!(listed.status, expected);
     let (_, seen) = store.conversation_seen_by(id, cat.partner.id).await.unwrap().unwrap();
     assert_eq!(seen.as_ref(), Some(listed));
     let pairs = [ann.partner.id, cat.partner.id].map(|partner| (id, partner));
-    let standings = write(&store, async |tx| tx.participating(&pairs).await.unwrap()).await;
-    assert_eq!((standings[&pairs[0]], standings[&pairs[1]]), (Standing::default(), expected));
+    let standings = write(&store, async |tx| tx.participant_statuses(&pairs).await.unwrap()).await;
+    assert_eq!((standings[&pairs[0]], standings[&pairs[1]]), (ParticipantStatus::default(), expected));
 }
 
 async fn a_newcomer_has_nothing_unread(store: Arc<dyn Storage>) {

@@ -90,21 +90,21 @@ async fn old_nodes_are_forgotten_in_small_steps(store: Arc<dyn Storage>) {
 async fn a_lease_and_attendances_go_together(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await.map(|user| user.partner.id);
     let id = Uuid::from_u128(1);
-    let attending = async |seconds| store.is_attending(ann, at(seconds)).await.unwrap();
+    let attending = async |seconds| store.has_held_lease(ann, at(seconds)).await.unwrap();
     store.renew_lease(&node(1, 10)).await.unwrap();
-    assert!(!store.attend(id, at(5), &[ann]).await.unwrap(), "the store knows nobody by the lease alone");
+    assert!(!store.renew_held_lease(id, at(5), &[ann]).await.unwrap(), "the store knows nobody by the lease alone");
     assert!(attending(10).await && !attending(11).await, "the lease is the node's time");
-    assert!(store.attend(id, at(20), &[]).await.unwrap());
+    assert!(store.renew_held_lease(id, at(20), &[]).await.unwrap());
     assert_eq!(store.nodes(at(20)).await.unwrap(), [node(1, 20)], "attending prolongs the lease and leaves the rest");
     store.renew_lease(&node(1, 30)).await.unwrap();
-    assert!(store.attend(id, at(30), &[]).await.unwrap() && attending(30).await);
+    assert!(store.renew_held_lease(id, at(30), &[]).await.unwrap() && attending(30).await);
 
     // A slow node may be forgotten as dead. Its lease is renewed before it renews held-message leases again.
     assert_eq!(store.forget_nodes(at(31), 10).await.unwrap(), 1);
     assert!(!attending(0).await);
     store.renew_lease(&node(1, 50)).await.unwrap();
-    assert!(!store.attend(id, at(50), &[]).await.unwrap(), "it must tell everything again");
-    assert!(!store.attend(id, at(50), &[ann]).await.unwrap() && attending(50).await);
+    assert!(!store.renew_held_lease(id, at(50), &[]).await.unwrap(), "it must tell everything again");
+    assert!(!store.renew_held_lease(id, at(50), &[ann]).await.unwrap() && attending(50).await);
     store.end_lease(id).await.unwrap();
     assert!(!attending(0).await);
 }

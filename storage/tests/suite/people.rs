@@ -230,5 +230,5 @@ pub(crate) async fn bodies(store: &Arc<dyn Storage>, room: ConversationId, reade
 
 /// Marks as read up to `seq`, and returns the number of messages that became read.
 pub(crate) async fn read_up_to(store: &Arc<dyn Storage>, of: ConversationId, reader: PartnerId, seq: i64) -> i64 {
-    write(store, async |tx| tx.advance_read(of, reader, seq).await.unwrap().unread).await
+    write(store, async |tx| tx.advance_read(of, reader, seq).await.unwrap().newly_read).await
 }

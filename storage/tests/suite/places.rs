@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use storage::{
-    ConversationId, Fact, InboxFilter, Located, Message, MessageId, Page, Position, Scope, Shelf, Storage, Topic, Window,
+    ConversationId, Fact, Folder, InboxFilter, Message, MessageId, MessageLocation, Page, Position, Scope, Storage, Topic,
+    WindowState,
 };
 
 use crate::people::{at, conversation, lock, new_message, post, read_up_to, say, users, write};
@@ -20,22 +21,23 @@ on_every_backend!(
 async fn a_place_is_each_participants_own(store: Arc<dyn Storage>) {
     let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
     let room = conversation(&store, &[&ann, &ben]).await;
-    let set =
-        async |partner, window, shelf| write(&store, async |tx| tx.set_place(room, partner, window, shelf).await.unwrap()).await;
-    assert!(set(ann.partner.id, Some(Window::Folded), None).await);
-    assert!(!set(ann.partner.id, Some(Window::Folded), None).await, "it is so already");
-    assert!(set(ann.partner.id, Some(Window::Folded), Some(Shelf::Favorite)).await);
+    let set = async |partner, window, shelf| {
+        write(&store, async |tx| tx.set_conversation_settings(room, partner, window, shelf).await.unwrap()).await
+    };
+    assert!(set(ann.partner.id, Some(WindowState::Folded), None).await);
+    assert!(!set(ann.partner.id, Some(WindowState::Folded), None).await, "it is so already");
+    assert!(set(ann.partner.id, Some(WindowState::Folded), Some(Folder::Favorite)).await);
     assert!(!set(ann.partner.id, None, None).await);
-    assert!(!set(cat.partner.id, Some(Window::Closed), None).await);
+    assert!(!set(cat.partner.id, Some(WindowState::Closed), None).await);
     let place = async |partner| {
         let (_, place) = store.conversation_seen_by(room, partner).await.unwrap().unwrap();
         let place = place.unwrap();
         let entry = store.inbox(partner, InboxFilter::default()).await.unwrap().remove(0);
-        assert_eq!((entry.window, entry.shelf), (place.window, place.shelf));
-        (place.window, place.shelf)
+        assert_eq!((entry.window, entry.shelf), (place.window, place.folder));
+        (place.window, place.folder)
     };
-    assert_eq!(place(ann.partner.id).await, (Window::Folded, Shelf::Favorite));
-    assert_eq!(place(ben.partner.id).await, (Window::Open, Shelf::Active));
+    assert_eq!(place(ann.partner.id).await, (WindowState::Folded, Folder::Favorite));
+    assert_eq!(place(ben.partner.id).await, (WindowState::Open, Folder::Active));
 }
 
 async fn who_leaves_is_gone_and_comes_back_as_new(store: Arc<dyn Storage>) {
@@ -99,7 +101,7 @@ async fn messages_are_found_by_their_place(store: Arc<dyn Storage>) {
     let places = [(room, 2), (room, 1), (room, 3), (room, 0), (room, -1), (other, 1), (room, 2), (ConversationId(1_000), 1)];
     let mut found = store.messages_at(&places).await.unwrap();
     found.sort_by_key(|message| message.id);
-    let located = |message: &Message| Located {
+    let located = |message: &Message| MessageLocation {
         conversation: message.conversation,
         seq: message.seq,
         id: message.id,

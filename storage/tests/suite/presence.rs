@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use storage::{PartnerId, Presence, SetStatus, Shortened, Sign, Storage};
+use storage::{ChosenStatus, Heartbeat, PartnerId, Presence, ShortenedLease, Storage};
 
 use crate::people::{at, new_partner, users, write};
 
@@ -22,17 +22,17 @@ async fn presence(store: &Arc<dyn Storage>, partner: PartnerId) -> Option<Presen
     presences.pop()
 }
 
-fn sign(partner: PartnerId, seconds: i64) -> Sign {
-    Sign { partner, last_seen: at(seconds), there_until: at(seconds + 55), idle_from: None }
+fn sign(partner: PartnerId, seconds: i64) -> Heartbeat {
+    Heartbeat { partner, last_seen: at(seconds), there_until: at(seconds + 55), idle_from: None }
 }
 
 fn seen(partner: PartnerId, seconds: i64) -> Presence {
-    Presence { partner, set: None, last_seen: at(seconds), there_until: Some(at(seconds + 55)), idle_from: None }
+    Presence { partner, chosen: None, last_seen: at(seconds), lease_expires_at: Some(at(seconds + 55)), idle_since: None }
 }
 
 async fn whoever_was_never_seen_is_absent(store: Arc<dyn Storage>) {
     let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await.map(|user| user.partner.id);
-    store.touch_presences(&[sign(ann, 1), sign(cat, 2), sign(ann, 3)]).await.unwrap();
+    store.record_heartbeats(&[sign(ann, 1), sign(cat, 2), sign(ann, 3)]).await.unwrap();
     let mut presences = store.presences(&[cat, ben, ann]).await.unwrap();
     presences.sort_by_key(|presence| presence.partner);
     assert_eq!(presences, [seen(ann, 3), seen(cat, 2)]);
@@ -41,34 +41,34 @@ async fn whoever_was_never_seen_is_absent(store: Arc<dyn Storage>) {
 
 async fn touches_keep_what_was_set(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await.map(|user| user.partner.id);
-    store.set_presence(ann, Some(SetStatus::Away), at(10)).await.unwrap();
-    let set = Presence { set: Some(SetStatus::Away), there_until: None, ..seen(ann, 10) };
+    store.set_presence(ann, Some(ChosenStatus::Away), at(10)).await.unwrap();
+    let set = Presence { chosen: Some(ChosenStatus::Away), lease_expires_at: None, ..seen(ann, 10) };
     assert_eq!(presence(&store, ann).await, Some(set));
-    store.touch_presences(&[sign(ann, 20)]).await.unwrap();
-    assert_eq!(presence(&store, ann).await, Some(Presence { set: set.set, ..seen(ann, 20) }));
-    store.touch_presences(&[sign(ann, 15)]).await.unwrap();
-    assert_eq!(presence(&store, ann).await, Some(Presence { set: set.set, ..seen(ann, 20) }));
+    store.record_heartbeats(&[sign(ann, 20)]).await.unwrap();
+    assert_eq!(presence(&store, ann).await, Some(Presence { chosen: set.chosen, ..seen(ann, 20) }));
+    store.record_heartbeats(&[sign(ann, 15)]).await.unwrap();
+    assert_eq!(presence(&store, ann).await, Some(Presence { chosen: set.chosen, ..seen(ann, 20) }));
 }
 
 async fn each_sign_counts_for_itself(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await.map(|user| user.partner.id);
-    let asked = Sign { partner: ann, last_seen: at(5), there_until: at(305), idle_from: None };
-    let polled = Sign { partner: ann, last_seen: at(9), there_until: at(64), idle_from: Some(at(600)) };
-    store.touch_presences(&[asked]).await.unwrap();
-    store.touch_presences(&[polled]).await.unwrap();
-    store.touch_presences(&[asked]).await.unwrap();
-    let both = Presence { idle_from: Some(at(600)), there_until: Some(at(305)), ..seen(ann, 9) };
+    let asked = Heartbeat { partner: ann, last_seen: at(5), there_until: at(305), idle_from: None };
+    let polled = Heartbeat { partner: ann, last_seen: at(9), there_until: at(64), idle_from: Some(at(600)) };
+    store.record_heartbeats(&[asked]).await.unwrap();
+    store.record_heartbeats(&[polled]).await.unwrap();
+    store.record_heartbeats(&[asked]).await.unwrap();
+    let both = Presence { idle_since: Some(at(600)), lease_expires_at: Some(at(305)), ..seen(ann, 9) };
     assert_eq!(presence(&store, ann).await, Some(both));
 }
 
 async fn what_was_set_can_be_changed_and_unset(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await.map(|user| user.partner.id);
-    for (seconds, set) in [(1, Some(SetStatus::Away)), (2, Some(SetStatus::Offline)), (3, None)] {
-        store.set_presence(ann, set, at(seconds)).await.unwrap();
-        assert_eq!(presence(&store, ann).await, Some(Presence { set, there_until: None, ..seen(ann, seconds) }));
+    for (seconds, chosen) in [(1, Some(ChosenStatus::Away)), (2, Some(ChosenStatus::Offline)), (3, None)] {
+        store.set_presence(ann, chosen, at(seconds)).await.unwrap();
+        assert_eq!(presence(&store, ann).await, Some(Presence { chosen, lease_expires_at: None, ..seen(ann, seconds) }));
     }
-    store.set_presence(ann, Some(SetStatus::Away), at(1)).await.unwrap();
-    let expected = Presence { set: Some(SetStatus::Away), there_until: None, ..seen(ann, 3) };
+    store.set_presence(ann, Some(ChosenStatus::Away), at(1)).await.unwrap();
+    let expected = Presence { chosen: Some(ChosenStatus::Away), lease_expires_at: None, ..seen(ann, 3) };
     assert_eq!(presence(&store, ann).await, Some(expected), "the time never goes back");
 }
 
@@ -76,7 +76,7 @@ async fn a_touch_beside_an_open_transaction_is_kept(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await.map(|user| user.partner.id);
     let mut tx = store.begin().await.unwrap();
     let company = tx.insert_partner(new_partner("Company")).await.unwrap().id;
-    let touching = async { store.touch_presences(&[sign(ann, 1)]).await.unwrap() };
+    let touching = async { store.record_heartbeats(&[sign(ann, 1)]).await.unwrap() };
     let committing = async { tx.commit().await.unwrap() };
     tokio::join!(touching, committing);
     assert!(presence(&store, ann).await.is_some());
@@ -88,10 +88,10 @@ async fn a_touch_beside_an_open_transaction_is_kept(store: Arc<dyn Storage>) {
 async fn whose_signs_have_ended_is_found_page_by_page(store: Arc<dyn Storage>) {
     let [ann, ben, cat, dan, eve, fay] =
         users(&store, ["ann", "ben", "cat", "dan", "eve", "fay"]).await.map(|user| user.partner.id);
-    store.touch_presences(&[sign(cat, 1), sign(ann, 2), sign(ben, 2), sign(dan, 3), sign(eve, 4)]).await.unwrap();
+    store.record_heartbeats(&[sign(cat, 1), sign(ann, 2), sign(ben, 2), sign(dan, 3), sign(eve, 4)]).await.unwrap();
     store.set_presence(fay, None, at(2)).await.unwrap();
-    store.set_presence(dan, Some(SetStatus::Away), at(3)).await.unwrap();
-    let ended = async |after, until, most| store.ended_presences(after, at(until), most).await.unwrap();
+    store.set_presence(dan, Some(ChosenStatus::Away), at(3)).await.unwrap();
+    let ended = async |after, until, most| store.expired_leases(after, at(until), most).await.unwrap();
     let end = |seconds: i64| at(seconds + 55);
     let all = [(cat, end(1)), (ann, end(2)), (ben, end(2)), (eve, end(4))];
     assert_eq!(ended((at(0), PartnerId(0)), 59, 10).await, all, "what is set does not end, and Fay gave no sign");
@@ -99,24 +99,24 @@ async fn whose_signs_have_ended_is_found_page_by_page(store: Arc<dyn Storage>) {
     assert_eq!(ended((end(2), ann), 59, 2).await, all[2..]);
     assert_eq!(ended((end(2), ben), 58, 10).await, []);
     assert_eq!(ended((end(1), PartnerId(i64::MAX)), 57, 10).await, all[1..3]);
-    store.touch_presences(&[sign(ann, 9)]).await.unwrap();
+    store.record_heartbeats(&[sign(ann, 9)]).await.unwrap();
     store.set_presence(dan, None, at(3)).await.unwrap();
     assert_eq!(ended((end(1), cat), 59, 10).await, [(ben, end(2)), (dan, end(3)), (eve, end(4))]);
 }
 
 async fn an_end_comes_forward_unless_another_is_known(store: Arc<dyn Storage>) {
     let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await.map(|user| user.partner.id);
-    store.touch_presences(&[sign(ann, 1), sign(ben, 1)]).await.unwrap();
-    let end = |partner, known: Option<i64>, until| Shortened { partner, known: known.map(at), there_until: at(until) };
-    let until = async |partner| presence(&store, partner).await.and_then(|presence| presence.there_until);
-    store.shorten_presences(&[end(ben, Some(56), 9), end(cat, None, 9), end(ann, Some(56), 8)]).await.unwrap();
+    store.record_heartbeats(&[sign(ann, 1), sign(ben, 1)]).await.unwrap();
+    let end = |partner, known: Option<i64>, until| ShortenedLease { partner, expected: known.map(at), there_until: at(until) };
+    let until = async |partner| presence(&store, partner).await.and_then(|presence| presence.lease_expires_at);
+    store.shorten_leases(&[end(ben, Some(56), 9), end(cat, None, 9), end(ann, Some(56), 8)]).await.unwrap();
     assert_eq!((until(ann).await, until(ben).await), (Some(at(8)), Some(at(9))));
     assert_eq!(presence(&store, cat).await, None, "who was never seen has no end");
-    store.shorten_presences(&[end(ann, Some(56), 3), end(ben, Some(9), 20)]).await.unwrap();
+    store.shorten_leases(&[end(ann, Some(56), 3), end(ben, Some(9), 20)]).await.unwrap();
     assert_eq!((until(ann).await, until(ben).await), (Some(at(8)), Some(at(9))), "known otherwise, and never later");
-    store.shorten_presences(&[end(ann, None, 3)]).await.unwrap();
-    store.shorten_presences(&[]).await.unwrap();
-    assert_eq!(presence(&store, ann).await, Some(Presence { there_until: Some(at(3)), ..seen(ann, 1) }));
-    store.touch_presences(&[sign(ann, 2)]).await.unwrap();
+    store.shorten_leases(&[end(ann, None, 3)]).await.unwrap();
+    store.shorten_leases(&[]).await.unwrap();
+    assert_eq!(presence(&store, ann).await, Some(Presence { lease_expires_at: Some(at(3)), ..seen(ann, 1) }));
+    store.record_heartbeats(&[sign(ann, 2)]).await.unwrap();
     assert_eq!(until(ann).await, Some(at(57)));
 }

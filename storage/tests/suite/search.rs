@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use storage::{ConversationId, MessageId, Page, PartnerId, SearchPoint, Storage, Walk, Walked};
+use storage::{ConversationId, MessageId, Page, PartnerId, SearchScan, SearchScanResult, SearchStart, Storage};
 
 use crate::people::{Dice, at, conversation, lock, read_up_to, say, users, write};
 
@@ -18,22 +18,22 @@ on_every_backend!(
 );
 
 /// A search without limits for messages that contain `query`.
-fn everything(query: &str) -> Walk<'_> {
-    Walk { messages: 1_000, query, limit: 1_000, bytes: 1_000_000 }
+fn everything(query: &str) -> SearchScan<'_> {
+    SearchScan { messages: 1_000, query, limit: 1_000, bytes: 1_000_000 }
 }
 
 /// The newest message of a conversation, visible or not.
-async fn newest(store: &Arc<dyn Storage>, of: ConversationId) -> SearchPoint {
+async fn newest(store: &Arc<dyn Storage>, of: ConversationId) -> SearchStart {
     let conversation = store.conversation(of).await.unwrap().unwrap();
-    SearchPoint { message: conversation.last_message.unwrap(), conversation: of, seq: conversation.last_seq }
+    SearchStart { message: conversation.last_message.unwrap(), conversation: of, seq: conversation.last_seq }
 }
 
 /// Searches from the newest message of a conversation.
-async fn walk(store: &Arc<dyn Storage>, of: ConversationId, reader: PartnerId, walk: Walk<'_>) -> Walked {
+async fn walk(store: &Arc<dyn Storage>, of: ConversationId, reader: PartnerId, walk: SearchScan<'_>) -> SearchScanResult {
     store.search_messages(newest(store, of).await, reader, walk).await.unwrap()
 }
 
-fn bodies(walked: &Walked) -> Vec<&str> {
+fn bodies(walked: &SearchScanResult) -> Vec<&str> {
     walked.matches.iter().map(|seen| seen.message.body.as_str()).collect()
 }
 
@@ -92,14 +92,14 @@ async fn a_walk_goes_on_where_another_ended(store: Arc<dyn Storage>) {
     let mut next = Some(newest(&store, room).await);
     let mut stretches = Vec::new();
     while let Some(from) = next {
-        let three = Walk { messages: 3, ..everything("number") };
+        let three = SearchScan { messages: 3, ..everything("number") };
         let walked = store.search_messages(from, ann.partner.id, three).await.unwrap();
         stretches.push((walked.messages, walked.next, bodies(&walked).join(", ")));
         next = walked.next;
     }
     let point = |seq: i64| {
         let index = usize::try_from(seq - 1).unwrap();
-        Some(SearchPoint { message: ids[index], conversation: room, seq })
+        Some(SearchStart { message: ids[index], conversation: room, seq })
     };
     let expected = [
         (3, point(4), "number 6, number 5, number 4".to_owned()),
@@ -107,8 +107,8 @@ async fn a_walk_goes_on_where_another_ended(store: Arc<dyn Storage>) {
         (1, None, "number 0".to_owned()),
     ];
     assert_eq!(stretches, expected);
-    let nowhere = SearchPoint { conversation: ConversationId(1_000), ..newest(&store, room).await };
-    assert_eq!(store.search_messages(nowhere, ann.partner.id, everything("number")).await.unwrap(), Walked::default());
+    let nowhere = SearchStart { conversation: ConversationId(1_000), ..newest(&store, room).await };
+    assert_eq!(store.search_messages(nowhere, ann.partner.id, everything("number")).await.unwrap(), SearchScanResult::default());
 }
 
 async fn matches_end_at_a_number_or_at_a_size(store: Arc<dyn Storage>) {
@@ -127,7 +127,7 @@ async fn matches_end_at_a_number_or_at_a_size(store: Arc<dyn Storage>) {
         (9, 13, &["needle!", "needle"]),
         (9, 14, &["needle!", "needle", "a needle"]),
     ] {
-        let walked = walk(&store, room, ann.partner.id, Walk { limit, bytes, ..everything("needle") }).await;
+        let walked = walk(&store, room, ann.partner.id, SearchScan { limit, bytes, ..everything("needle") }).await;
         assert_eq!(bodies(&walked), expected, "{limit} in {bytes} bytes");
         assert_eq!((walked.messages, walked.next), (4, None), "it looks at the whole stretch");
     }
@@ -169,23 +169,23 @@ async fn what_is_hidden_is_not_found(store: Arc<dyn Storage>) {
         assert_eq!(store.newest_messages(ben.partner.id, Some(room), before).await.unwrap(), all);
         all
     };
-    assert_eq!(walk(&store, room, ben.partner.id, everything("number")).await, Walked::default());
+    assert_eq!(walk(&store, room, ben.partner.id, everything("number")).await, SearchScanResult::default());
     assert_eq!(starts(None).await, []);
     let fourth = say(&store, room, &ann, "number 4").await.id;
     let walked = walk(&store, room, ben.partner.id, everything("number")).await;
     assert_eq!((bodies(&walked), walked.messages, walked.next), (vec!["number 4"], 1, None));
-    assert_eq!(starts(None).await, [SearchPoint { message: fourth, conversation: room, seq: 4 }]);
+    assert_eq!(starts(None).await, [SearchStart { message: fourth, conversation: room, seq: 4 }]);
     assert_eq!(starts(Some(fourth)).await, []);
     assert_eq!(walk(&store, room, ann.partner.id, everything("number")).await.messages, 4);
     // Partners who are no participants, or have left.
-    assert_eq!(walk(&store, room, cat.partner.id, everything("number")).await, Walked::default());
+    assert_eq!(walk(&store, room, cat.partner.id, everything("number")).await, SearchScanResult::default());
     assert_eq!(store.newest_messages(cat.partner.id, Some(room), None).await.unwrap(), []);
     write(&store, async |tx| {
         let of = lock(tx, room).await.remove(0);
         tx.delete_participant(&of, ben.partner.id).await.unwrap();
     })
     .await;
-    assert_eq!(walk(&store, room, ben.partner.id, everything("number")).await, Walked::default());
+    assert_eq!(walk(&store, room, ben.partner.id, everything("number")).await, SearchScanResult::default());
     assert_eq!(starts(None).await, []);
 }
 
@@ -203,7 +203,7 @@ async fn each_conversation_has_its_newest_message(store: Arc<dyn Storage>) {
     let mut points = Vec::new();
     for (conversation, seq) in [(one, 1), (two, 1), (one, 2)] {
         let message = say(&store, conversation, &ben, "a word").await.id;
-        points.push(SearchPoint { message, conversation, seq });
+        points.push(SearchStart { message, conversation, seq });
     }
     let [first, second, third] = points[..] else { panic!("three messages") };
     assert_eq!(starts(ann, None, None).await, [second, third]);
@@ -236,7 +236,7 @@ async fn walks_find_what_pages_hold(store: Arc<dyn Storage>) {
         assert!(expected.len() > 5, "the dice gave too few");
         let (mut found, mut next) = (Vec::new(), Some(newest(&store, room).await));
         while let Some(from) = next {
-            let stretch = Walk { messages: 1 + dice.roll(7), ..everything("gReeN") };
+            let stretch = SearchScan { messages: 1 + dice.roll(7), ..everything("gReeN") };
             let walked = store.search_messages(from, ben.partner.id, stretch).await.unwrap();
             found.extend(walked.matches);
             next = walked.next;

@@ -56,7 +56,7 @@ async fn a_session_comes_with_its_user(store: Arc<dyn Storage>) {
         user: ann.id,
         created_at: at(20),
         last_used_at: at(20),
-        told: None,
+        delivered: None,
         token: None,
         is_cursor: false,
     };
@@ -92,7 +92,7 @@ async fn a_key_is_used_once(store: Arc<dyn Storage>) {
 async fn touches_never_go_back(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     log_in(&store, &ann, 1, 100).await;
-    let state = async || session(&store, 1).await.map(|session| (session.last_used_at, session.told)).unwrap();
+    let state = async || session(&store, 1).await.map(|session| (session.last_used_at, session.delivered)).unwrap();
 
     touch(&store, 1, 50, None).await;
     assert_eq!(state().await, (at(100), None));
@@ -218,7 +218,7 @@ async fn cursors_are_counted_apart_from_sessions(store: Arc<dyn Storage>) {
     for (n, told) in [(1, 1), (2, 2), (3, 9), (5, 3)] {
         touch(&store, n, 0, Some(told)).await;
     }
-    let least = async |seconds| write(&store, async |tx| tx.least_told(ann.id, at(seconds)).await.unwrap()).await;
+    let least = async |seconds| write(&store, async |tx| tx.least_delivered(ann.id, at(seconds)).await.unwrap()).await;
     assert_eq!([least(10).await, least(11).await, least(21).await], [Some(Position(2)), Some(Position(9)), None]);
     let beyond =
         async |most, is_cursor| write(&store, async |tx| tx.delete_sessions_beyond(most, ann.id, is_cursor).await.unwrap()).await;

@@ -46,7 +46,12 @@ async fn a_closed_store_is_unavailable(store: Arc<dyn Storage>) {
         store.session(SessionKey([0; 32])).await.err(),
         store.events(Position(0), Scope::Everything, 1).await.err(),
         store
-            .touch_presences(&[storage::Sign { partner: ann.partner.id, last_seen: at(0), there_until: at(1), idle_from: None }])
+            .record_heartbeats(&[storage::Heartbeat {
+                partner: ann.partner.id,
+                last_seen: at(0),
+                there_until: at(1),
+                idle_from: None,
+            }])
             .await
             .err(),
     ];

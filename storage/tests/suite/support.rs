@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use storage::{
-    Connecting, ConversationId, ConversationKind, MessageSide, NewConversation, NewMessage, NewUser, Role, Sign, Storage,
-    SupportSession, SupportStatus, User, UserChange, UserId,
+    ConversationId, ConversationKind, DeviceConnection, Heartbeat, MessageSide, NewConversation, NewMessage, NewUser, Role,
+    Storage, SupportSession, SupportStatus, User, UserChange, UserId,
 };
 
 use crate::people::{at, conflict, hesitate, lock, new_conversation, new_message, new_user, post, read_up_to, say, users, write};
@@ -224,7 +224,7 @@ async fn open_sessions_are_those_that_one_began(store: Arc<dyn Storage>) {
     say(&store, ids[0], &ann, "two").await;
     let open = async |by: &User, limit| {
         let mut tx = store.begin().await.unwrap();
-        let open = tx.open_support(by.partner.id, limit).await.unwrap();
+        let open = tx.open_support_sessions(by.partner.id, limit).await.unwrap();
         for begun in &open {
             assert_eq!(Some(begun.session), store.support_session(begun.session.conversation).await.unwrap());
         }
@@ -361,12 +361,12 @@ async fn whoever_is_seen_anywhere_is_not_absent(store: Arc<dyn Storage>) {
     let (bens, cats) = (begin(&store, &ann, 0).await.conversation, begin(&store, &ann, 0).await.conversation);
     join(&store, bens, &ben, 1).await;
     join(&store, cats, &cat, 1).await;
-    let sign = |seconds| Sign { partner: ben.partner.id, last_seen: at(seconds), there_until: at(seconds), idle_from: None };
+    let sign = |seconds| Heartbeat { partner: ben.partner.id, last_seen: at(seconds), there_until: at(seconds), idle_from: None };
     assert_eq!(absent(&store, 5, &[Role::User]).await, [bens, cats]);
-    store.touch_presences(&[sign(5)]).await.unwrap();
+    store.record_heartbeats(&[sign(5)]).await.unwrap();
     assert_eq!(absent(&store, 5, &[Role::User]).await, [cats]);
     assert_eq!(absent(&store, 6, &[Role::User]).await, [bens, cats]);
-    store.touch_presences(&[sign(8)]).await.unwrap();
+    store.record_heartbeats(&[sign(8)]).await.unwrap();
     assert_eq!(absent(&store, 8, &[Role::User]).await, [cats]);
     store.touch_support_session(cats, cat.partner.id, at(8)).await.unwrap();
     assert_eq!(absent(&store, 8, &[Role::User]).await, []);
@@ -416,7 +416,7 @@ async fn those_with_a_role_are_known(store: Arc<dyn Storage>) {
 
 async fn a_device_keeps_its_row(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
-    let new = |user: &User, connection: &'static str, seconds| Connecting {
+    let new = |user: &User, connection: &'static str, seconds| DeviceConnection {
         user: user.id,
         device: "phone",
         connection,
@@ -434,21 +434,21 @@ async fn a_device_keeps_its_row(store: Arc<dyn Storage>) {
     assert_eq!((again.id, again.created_at, again.connection.as_str()), (first.id, at(1), "three"));
     assert_eq!((again.updated_at, again.expires_at), (at(7), at(107)));
     let mut tx = store.begin().await.unwrap();
-    let nobodys = Connecting { user: UserId(1_000), ..new(&ann, "four", 8) };
+    let nobodys = DeviceConnection { user: UserId(1_000), ..new(&ann, "four", 8) };
     assert!(tx.connect_device(nobodys).await.is_err());
 }
 
 async fn devices_that_are_over_are_forgotten(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
     let connect = async |device: &str, seconds: i64| {
-        let new = Connecting { user: ann.id, device, connection: "c", at: at(seconds), expires_at: at(seconds + 10) };
+        let new = DeviceConnection { user: ann.id, device, connection: "c", at: at(seconds), expires_at: at(seconds + 10) };
         write(&store, async |tx| tx.connect_device(new).await.unwrap().id).await
     };
     let mut ids = Vec::new();
     for (device, seconds) in [("a", 0), ("b", 0), ("c", 0), ("d", 1)] {
         ids.push(connect(device, seconds).await);
     }
-    let used = Connecting { user: ann.id, device: "a", connection: "c", at: at(5), expires_at: at(15) };
+    let used = DeviceConnection { user: ann.id, device: "a", connection: "c", at: at(5), expires_at: at(15) };
     store.touch_device(used).await.unwrap();
     assert_eq!(store.forget_devices(at(10), 10).await.unwrap(), 0);
     for left in [1, 1, 0] {
@@ -461,14 +461,14 @@ async fn devices_that_are_over_are_forgotten(store: Arc<dyn Storage>) {
 async fn beyond_so_many_devices_the_longest_unused_are_forgotten(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
     let connect = async |user: &User, device: &str, seconds: i64| {
-        let new = Connecting { user: user.id, device, connection: "c", at: at(seconds), expires_at: at(seconds + 10) };
+        let new = DeviceConnection { user: user.id, device, connection: "c", at: at(seconds), expires_at: at(seconds + 10) };
         write(&store, async |tx| tx.connect_device(new).await.unwrap().id).await
     };
     let mut ids = Vec::new();
     for (user, device, seconds) in [(&ann, "a", 1), (&ann, "b", 2), (&ann, "c", 3), (&ben, "a", 0)] {
         ids.push(connect(user, device, seconds).await);
     }
-    let used = Connecting { user: ann.id, device: "a", connection: "c", at: at(5), expires_at: at(15) };
+    let used = DeviceConnection { user: ann.id, device: "a", connection: "c", at: at(5), expires_at: at(15) };
     store.touch_device(used).await.unwrap();
     let beyond = async |most| write(&store, async |tx| tx.forget_devices_beyond(most, ann.id).await.unwrap()).await;
     assert_eq!([beyond(3).await, beyond(2).await], [0, 1]);

@@ -3,7 +3,7 @@
 use std::{collections::HashMap, sync::Arc};
 
 use storage::{
-    Advanced, ConversationId, InboxFilter, Message, MessageId, NewConversation, Page, PartnerId, Storage, ThreadType,
+    ConversationId, InboxFilter, Message, MessageId, NewConversation, Page, PartnerId, ReadAdvance, Storage, ThreadType,
     UnreadByOthers, UnreadTotals, User,
 };
 
@@ -82,7 +82,7 @@ async fn many_read_on_at_once(store: Arc<dyn Storage>) {
         (two, ben.partner.id, 1),
     ];
     let read = async || write(&store, async |tx| tx.advance_reads(&asked).await.unwrap()).await;
-    let advanced = |unread, has_seen| Some(Advanced { unread, has_seen });
+    let advanced = |unread, has_seen| Some(ReadAdvance { newly_read: unread, has_seen });
     assert_eq!(read().await, [advanced(1, true), None, advanced(1, true), None, advanced(1, true), advanced(0, false)]);
     assert_eq!(read().await, [None; 6], "never back, and no further");
     assert_eq!(place(&store, one, ann.partner.id).await, (2, 1));
@@ -112,17 +112,17 @@ async fn who_joins_has_read_what_was_there_only_once_it_does(store: Arc<dyn Stor
     };
     joins(&cat).await;
     assert_eq!((place(&store, room, cat.partner.id).await, by_others(&ann).await), ((4, 0), 0));
-    assert_eq!(read(&cat, 2).await, Advanced { unread: 0, has_seen: true });
+    assert_eq!(read(&cat, 2).await, ReadAdvance { newly_read: 0, has_seen: true });
     assert_eq!((place(&store, room, cat.partner.id).await, by_others(&ann).await), ((4, 0), 2));
-    assert_eq!(read(&cat, 2).await, Advanced::default(), "once");
-    assert_eq!(read(&cat, 1).await, Advanced::default(), "never back");
+    assert_eq!(read(&cat, 2).await, ReadAdvance::default(), "once");
+    assert_eq!(read(&cat, 1).await, ReadAdvance::default(), "never back");
     assert_eq!((by_others(&cat).await, by_others(&ben).await), (0, 2), "by others");
     say(&store, room, &cat, "hi").await;
-    assert_eq!(read(&cat, 5).await, Advanced { unread: 0, has_seen: true }, "the rest of what was there");
+    assert_eq!(read(&cat, 5).await, ReadAdvance { newly_read: 0, has_seen: true }, "the rest of what was there");
     say(&store, room, &cat, "anybody?").await;
-    assert_eq!(read(&cat, 6).await, Advanced::default(), "of others there is no more");
+    assert_eq!(read(&cat, 6).await, ReadAdvance::default(), "of others there is no more");
     assert_eq!((place(&store, room, cat.partner.id).await, by_others(&ann).await), ((6, 0), 6));
-    assert_eq!(read(&ben, i64::MAX).await, Advanced { unread: 5, has_seen: true });
+    assert_eq!(read(&ben, i64::MAX).await, ReadAdvance { newly_read: 5, has_seen: true });
     write(&store, async |tx| {
         let of = tx.lock_conversations(&[room]).await.unwrap().remove(0);
         assert!(tx.delete_participant(&of, cat.partner.id).await.unwrap());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use storage::{Mention, MessageId, NewUpload, PartnerId, Storage, Upload, UploadedFile, User};
+use storage::{MessageId, NewUpload, PartnerId, Storage, Upload, UploadReference, UploadedFile, User};
 
 use crate::people::{at, conversation, new_attachment, new_partner, say, users, write};
 
@@ -29,8 +29,8 @@ fn new_upload(owner: PartnerId, name: &str, expires_at: i64) -> NewUpload {
     }
 }
 
-fn mention(message: MessageId, author: &User, name: &str) -> Mention {
-    Mention { message, author: author.partner.id, name: format!("chat-images/{name}") }
+fn mention(message: MessageId, author: &User, name: &str) -> UploadReference {
+    UploadReference { message, author: author.partner.id, name: format!("chat-images/{name}") }
 }
 
 fn file(object: &str) -> UploadedFile {
@@ -96,9 +96,9 @@ async fn uploads_expire_in_small_steps_unless_they_are_kept(store: Arc<dyn Stora
     .await;
     let message = say(&store, conversation(&store, &[&ann]).await, &ann, "look").await.id;
     let keep = ["kept", "unknown", "kept"].map(|name| mention(message, &ann, name));
-    write(&store, async |tx| tx.keep_uploads(&keep).await.unwrap()).await;
-    write(&store, async |tx| tx.keep_uploads(&keep[..1]).await.unwrap()).await;
-    write(&store, async |tx| tx.keep_uploads(&[]).await.unwrap()).await;
+    write(&store, async |tx| tx.reference_uploads(&keep).await.unwrap()).await;
+    write(&store, async |tx| tx.reference_uploads(&keep[..1]).await.unwrap()).await;
+    write(&store, async |tx| tx.reference_uploads(&[]).await.unwrap()).await;
     let expire = async |limit| {
         let mut expired = store.expire_uploads(at(4), limit).await.unwrap();
         expired.sort_by(|a, b| a.name.cmp(&b.name));
@@ -116,7 +116,7 @@ async fn uploads_expire_in_small_steps_unless_they_are_kept(store: Arc<dyn Stora
 /// Sets the uploads that a message mentions, and returns the names of those that it releases.
 async fn change(store: &Arc<dyn Storage>, of: MessageId, by: &User, names: &[&str]) -> Vec<String> {
     let names: Vec<_> = names.iter().map(|name| format!("chat-images/{name}")).collect();
-    let mut gone = write(store, async |tx| tx.change_uploads(of, by.partner.id, &names).await.unwrap()).await;
+    let mut gone = write(store, async |tx| tx.replace_upload_references(of, by.partner.id, &names).await.unwrap()).await;
     gone.sort_by(|a, b| a.name.cmp(&b.name));
     gone.into_iter().map(|upload| upload.name.replace("chat-images/", "")).collect()
 }
@@ -131,7 +131,7 @@ async fn an_upload_is_kept_as_long_as_a_message_names_it(store: Arc<dyn Storage>
             assert!(name == "empty" || tx.put_upload(&format!("chat-images/{name}"), file(name)).await.unwrap());
         }
         let named = [(one, "a"), (one, "b"), (two, "b"), (one, "empty")];
-        tx.keep_uploads(&named.map(|(by, name)| mention(by, &ann, name))).await.unwrap();
+        tx.reference_uploads(&named.map(|(by, name)| mention(by, &ann, name))).await.unwrap();
     })
     .await;
     assert_eq!(change(&store, one, &ann, &["a", "c", "unknown"]).await, ["empty"], "the other message still names b");
@@ -158,10 +158,10 @@ async fn of_two_who_name_and_let_go_at_once_neither_is_passed_over(store: Arc<dy
         write(&store, async |tx| {
             tx.insert_upload(new_upload(ann.partner.id, &name, 1)).await.unwrap();
             assert!(tx.put_upload(&full, file(&name)).await.unwrap());
-            tx.keep_uploads(&[mention(one, &ann, &name)]).await.unwrap();
+            tx.reference_uploads(&[mention(one, &ann, &name)]).await.unwrap();
         })
         .await;
-        let naming = write(&store, async |tx| tx.keep_uploads(&[mention(two, &ann, &name)]).await.unwrap());
+        let naming = write(&store, async |tx| tx.reference_uploads(&[mention(two, &ann, &name)]).await.unwrap());
         let (gone, ()) = tokio::join!(change(&store, one, &ann, &[]), naming);
         assert_eq!(gone.is_empty(), store.upload(&full).await.unwrap().is_some(), "{number}");
         assert_eq!(store.expire_uploads(at(2), 10).await.unwrap(), [], "it is named, or gone");
@@ -188,7 +188,7 @@ async fn only_its_owners_messages_keep_an_upload(store: Arc<dyn Storage>) {
         }
         tx.insert_upload(new_upload(ben.partner.id, "d", 1)).await.unwrap();
         let named = [mention(his, &ben, "a"), mention(his, &ben, "b"), mention(his, &ben, "d"), mention(hers, &ann, "b")];
-        tx.keep_uploads(&named).await.unwrap();
+        tx.reference_uploads(&named).await.unwrap();
     })
     .await;
     assert_eq!(change(&store, his, &ben, &["b", "c", "d"]).await, [""; 0], "nothing of his is let go");

@@ -5,10 +5,10 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use dragoman::{
     auth::Caller,
     blobs::Blobs,
-    chat::{Batch, Chat, Ground, Rules},
+    chat::{Chat, Dependencies, FeedBatch, Rules},
     config::{self, Config},
     demo,
-    dialects::socket::{self, Frame, Said, Sockets, Speaking, Voice},
+    dialects::socket::{self, Frame, FramesOrClose, SocketHandler, SocketServer, SocketSession},
     lifecycle::Lifecycle,
     metrics::Metrics,
     shares::{Shares, Sizes},
@@ -21,26 +21,26 @@ use crate::sockets::JOHN;
 
 struct Repeating;
 
-impl Voice for Repeating {
+impl SocketHandler for Repeating {
     const DIALECT: &'static str = "echo";
 
-    async fn greet(&mut self) -> Said {
+    async fn on_open(&mut self) -> FramesOrClose {
         Ok(Vec::new())
     }
 
-    async fn hear(&mut self, text: &str) -> Said {
+    async fn on_message(&mut self, text: &str) -> FramesOrClose {
         Ok(vec![text.into()])
     }
 
-    async fn tell(&mut self, _: &Batch) -> Said {
+    async fn on_events(&mut self, _: &FeedBatch) -> FramesOrClose {
         Ok(Vec::new())
     }
 
-    async fn beat(&mut self) -> Said {
+    async fn on_ping(&mut self) -> FramesOrClose {
         Ok(Vec::new())
     }
 
-    fn not_text(&self) -> Frame {
+    fn on_binary(&self) -> Frame {
         "not text".into()
     }
 }
@@ -61,12 +61,12 @@ impl Echo {
         let config = Config::load_defaults().expect("the defaults are as they should be");
         let blobs = Blobs::open("memory:", &lifecycle).expect("memory can always be opened");
         let metrics = Metrics::default();
-        let ground = Ground {
+        let ground = Dependencies {
             storage,
             blobs,
             bus: None,
             observers: Vec::new(),
-            announced: dragoman::chat::announcing().1,
+            commits: dragoman::chat::publisher().1,
             metrics: metrics.clone(),
             services: lifecycle.clone(),
             requests: lifecycle.clone(),
@@ -74,7 +74,7 @@ impl Echo {
         let chat = Chat::start(ground, Rules { sockets_per_user: 1_000, ..config.rules() }).await;
         let chat = chat.expect("the store can be read");
         // No limits: these cases test the protocol only.
-        let limits = config::Sockets {
+        let limits = config::SocketSettings {
             message_bytes: 64 * 1024 * 1024,
             frames_burst: u32::MAX,
             queued_frames: usize::MAX,
@@ -83,10 +83,10 @@ impl Echo {
         };
         let sizes = Sizes { bodies_bytes: 0, answers_bytes: 0, requests_per_user: 0, requests_per_address: 0 };
         let turns = Shares::new(sizes, &metrics).turns;
-        let sockets = Sockets::new(&chat, &limits, &turns, &metrics, &lifecycle);
+        let sockets = SocketServer::new(&chat, &limits, &turns, &metrics, &lifecycle);
         let endpoint = poem::endpoint::make_sync(move |request: Request| {
-            let (feed, caller) = (chat.hear_all(&caller), caller.clone());
-            socket::open(&request, None, &sockets, async move { Ok(Speaking { voice: Repeating, feed, caller }) })
+            let (feed, caller) = (chat.subscribe_caller(&caller), caller.clone());
+            socket::open(&request, None, &sockets, async move { Ok(SocketSession { handler: Repeating, feed, caller }) })
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");

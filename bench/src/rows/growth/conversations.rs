@@ -6,7 +6,7 @@ use crate::{
     http, load,
     report::{Curve, Growth},
     requests::{count, read, send, session},
-    rows::Bench,
+    rows::Benchmark,
 };
 
 /// Numbers of conversations of a person.
@@ -14,7 +14,7 @@ const CONVERSATIONS: [u32; 4] = [10, 100, 1_000, 10_000];
 /// The other member of each conversation.
 const OTHER: i64 = 75;
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     /// Numbers of conversations of the persons from 71 on.
     pub(crate) fn conversations(&self) -> Vec<u32> {
         self.sizes(CONVERSATIONS)
@@ -46,7 +46,7 @@ impl Bench<'_> {
                 let (reader, conversation) = (session(person), 100_000 * person + i64::from(conversations / 2));
                 let said = send(&session(OTHER), conversation);
                 let polls = u32::try_from(times / 4)?;
-                let counted = load::after_each(ours.address, &said, &|_| count(&reader), times).await?;
+                let counted = load::latency_after_send(ours.address, &said, &|_| count(&reader), times).await?;
                 let listed = load::latency(ours.address, &[threads(&reader)], times / 10).await?;
                 // The first poll returns at once with all earlier updates.
                 load::latency(ours.address, &[updates(&reader, 0)], 1).await?;
@@ -54,13 +54,13 @@ impl Bench<'_> {
                 let poll = |last: &str| crate::requests::poll(&reader, conversation, last);
                 let heard = load::delivery(ours.address, &poll, &said, polls).await?;
                 let sent = load::latency(ours.address, &[send(&reader, conversation)], times).await?;
-                let marked = load::after_each(ours.address, &said, &|message| read(&reader, message), times).await?;
-                let taken = [counted, listed, told.whole, heard.whole, sent, marked];
+                let marked = load::latency_after_send(ours.address, &said, &|message| read(&reader, message), times).await?;
+                let taken = [counted, listed, told.total, heard.total, sent, marked];
                 for (curve, taken) in growth.curves.iter_mut().zip(taken) {
                     curve.add(taken);
                 }
             }
         }
-        self.grown(growth)
+        self.finish_growth(growth)
     }
 }

@@ -7,7 +7,7 @@ use crate::{
     load,
     report::{Curve, Growth},
     requests::{count, page, read, send, session},
-    rows::Bench,
+    rows::Benchmark,
 };
 
 /// Numbers of messages in a conversation.
@@ -15,7 +15,7 @@ const MESSAGES: [u32; 4] = [1_000, 10_000, 100_000, 1_000_000];
 /// The author of the messages.
 const WRITER: i64 = 1;
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     /// Sizes of the conversations from 1500 on, whose readers are the persons from 65 on.
     pub(crate) fn histories(&self) -> Vec<u32> {
         self.sizes(MESSAGES)
@@ -47,7 +47,7 @@ impl Bench<'_> {
         }
         for (_, _, said, reader) in &requests {
             // Marks the whole history as read once: afterwards each `message/read` marks one message.
-            load::after_each(ours.address, said, &|message| read(reader, message), 1).await?;
+            load::latency_after_send(ours.address, said, &|message| read(reader, message), 1).await?;
         }
         for _ in 0..self.growth_rounds() {
             growth.round();
@@ -58,11 +58,11 @@ impl Bench<'_> {
                 let sent = load::latency(ours.address, std::slice::from_ref(own), self.growth_times()).await?;
                 growth.curves[3].add(sent);
                 let mark = |message: &str| read(reader, message);
-                growth.curves[4].add(load::after_each(ours.address, said, &mark, self.growth_times()).await?);
+                growth.curves[4].add(load::latency_after_send(ours.address, said, &mark, self.growth_times()).await?);
                 let count = |_: &str| count(reader);
-                growth.curves[5].add(load::after_each(ours.address, said, &count, self.growth_times()).await?);
+                growth.curves[5].add(load::latency_after_send(ours.address, said, &count, self.growth_times()).await?);
             }
         }
-        self.grown(growth)
+        self.finish_growth(growth)
     }
 }

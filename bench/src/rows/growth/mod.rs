@@ -5,9 +5,9 @@ mod conversations;
 mod histories;
 mod participants;
 
-use crate::rows::Bench;
+use crate::rows::Benchmark;
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     /// The sizes; without the largest in a quick run.
     fn sizes<const N: usize>(&self, sizes: [u32; N]) -> Vec<u32> {
         sizes.into_iter().take(if self.cli.quick { N - 1 } else { N }).collect()

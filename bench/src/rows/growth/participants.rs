@@ -7,7 +7,7 @@ use crate::{
     load::{self, Listeners},
     report::{Curve, Growth},
     requests::{page, read, send, session},
-    rows::Bench,
+    rows::Benchmark,
 };
 
 /// Numbers of people in a conversation.
@@ -16,9 +16,9 @@ const PEOPLE: [u32; 5] = [2, 10, 100, 1_000, 5_000];
 const WRITER: i64 = 10_001;
 const READER: i64 = 10_002;
 
-impl Bench<'_> {
+impl Benchmark<'_> {
     /// Sizes of the conversations from 1601 on, whose members are the persons from 10,001 on.
-    pub(crate) fn crowds(&self) -> Vec<u32> {
+    pub(crate) fn conversation_sizes(&self) -> Vec<u32> {
         self.sizes(PEOPLE)
     }
 
@@ -26,7 +26,7 @@ impl Bench<'_> {
         let mut growth = Growth {
             key: "growth-participants".into(),
             over: "participants of a conversation".into(),
-            sizes: self.crowds(),
+            sizes: self.conversation_sizes(),
             curves: vec![
                 Curve::flat("`message/send`, nobody listens"),
                 Curve::flat("`messages`, the newest 50"),
@@ -48,7 +48,7 @@ impl Bench<'_> {
                 round.push([
                     load::latency(ours.address, std::slice::from_ref(&said), times).await?,
                     load::latency(ours.address, &[page(&session(READER), conversation, r#""offset":0"#)], times).await?,
-                    load::after_each(ours.address, &said, &|message| read(&session(READER), message), times).await?,
+                    load::latency_after_send(ours.address, &said, &|message| read(&session(READER), message), times).await?,
                     load::latency(ours.address, &[people(conversation)], times / 10).await?,
                 ]);
             }
@@ -60,23 +60,24 @@ impl Bench<'_> {
             let mut listeners = Listeners::new(Vec::new(), b"chat_message");
             for person in (WRITER..).take(*size as usize) {
                 // Each new subscriber is announced to all others, so the sockets are read from the start on.
-                for socket in load::open(ours.address, &[(path.clone(), session(person))], 1).await? {
-                    listeners.join(socket);
+                for socket in load::open_sockets(ours.address, &[(path.clone(), session(person))], 1).await? {
+                    listeners.add(socket);
                 }
             }
             // Events are ordered: a socket that has this message has all announcements before it.
-            listeners.heard(ours.address, &send(&session(WRITER), conversation), 3).await?;
+            listeners.delivery_latency(ours.address, &send(&session(WRITER), conversation), 3).await?;
             listening.push(listeners);
         }
         for round in silent {
             growth.round();
             for ((conversation, listeners), alone) in (1601..).zip(&mut listening).zip(round) {
-                let (answered, told) = listeners.heard(ours.address, &send(&session(WRITER), conversation), times / 4).await?;
+                let (answered, told) =
+                    listeners.delivery_latency(ours.address, &send(&session(WRITER), conversation), times / 4).await?;
                 for (curve, taken) in growth.curves.iter_mut().zip(alone.into_iter().chain([answered, told])) {
                     curve.add(taken);
                 }
             }
         }
-        self.grown(growth)
+        self.finish_growth(growth)
     }
 }

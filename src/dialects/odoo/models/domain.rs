@@ -4,42 +4,42 @@ use std::{cmp::Ordering, collections::HashSet};
 
 use serde_json::Value;
 
-use super::fields::{Cell, Path, Side};
+use super::fields::{FieldPath, FieldValue, PersonModel};
 use crate::{
     chat::{Contact, Deactivated},
     dialects::{jsonrpc::Fault, odoo::error::value_error},
 };
 
 /// Most items of a domain. Each one costs time for every person searched.
-const LONGEST: usize = 256;
+const MAX_ITEMS: usize = 256;
 
 /// A search domain, parsed and checked.
-pub(super) struct Domain(Vec<Token>);
+pub(super) struct Domain(Vec<DomainToken>);
 
-enum Token {
+enum DomainToken {
     And,
     Or,
     Not,
     /// A constant: Odoo's `(1, '=', 1)` and `(0, '=', 1)`.
     Constant(bool),
-    Term(Path, Test),
+    Term(FieldPath, Condition),
 }
 
 /// Condition on a field's value.
-struct Test {
-    ask: Ask,
+struct Condition {
+    operator: ConditionOperator,
     negated: bool,
 }
 
-enum Ask {
+enum ConditionOperator {
     In(Choices),
     Like(Pattern),
-    Compare(Cell, fn(Ordering) -> bool),
+    Compare(FieldValue, fn(Ordering) -> bool),
 }
 
 impl Domain {
     /// Parses a list of terms and operators. An empty list matches everybody. Terms without an operator are joined by AND.
-    pub(super) fn parse(side: Side, domain: Option<Value>) -> Result<Self, Fault> {
+    pub(super) fn parse(side: PersonModel, domain: Option<Value>) -> Result<Self, Fault> {
         let items = match domain {
             Some(Value::Array(items)) => items,
             None | Some(Value::Null | Value::Bool(false)) => Vec::new(),
@@ -47,10 +47,10 @@ impl Domain {
                 return Err(malformed("it must be a list"));
             }
         };
-        if items.len() > LONGEST {
+        if items.len() > MAX_ITEMS {
             return Err(malformed("it is too long"));
         }
-        let tokens = items.into_iter().map(|item| Token::parse(side, item)).collect::<Result<Vec<_>, _>>()?;
+        let tokens = items.into_iter().map(|item| DomainToken::parse(side, item)).collect::<Result<Vec<_>, _>>()?;
         let mut operands = 0_usize;
         for token in tokens.iter().rev() {
             operands = operands.checked_sub(token.operands()).ok_or_else(|| malformed("an operator lacks operands"))? + 1;
@@ -60,21 +60,21 @@ impl Domain {
 
     /// Includes deactivated users only if the domain has a term on `active`.
     pub(super) fn deactivated(&self) -> Deactivated {
-        let asks = self.0.iter().any(|token| matches!(token, Token::Term(path, _) if path.is("active")));
+        let asks = self.0.iter().any(|token| matches!(token, DomainToken::Term(path, _) if path.is("active")));
         if asks { Deactivated::Shown } else { Deactivated::Hidden }
     }
 
     /// True if the contact satisfies the domain. Evaluates from the end with a stack of operands.
-    pub(super) fn holds(&self, contact: &Contact) -> bool {
+    pub(super) fn matches(&self, contact: &Contact) -> bool {
         let mut stack: Vec<bool> = Vec::with_capacity(self.0.len());
         for token in self.0.iter().rev() {
             let mut pop = || stack.pop().expect("`parse` has counted the operands");
             let value = match token {
-                Token::And => pop() & pop(),
-                Token::Or => pop() | pop(),
-                Token::Not => !pop(),
-                Token::Constant(value) => *value,
-                Token::Term(path, test) => test.passes(&path.value(contact)),
+                DomainToken::And => pop() & pop(),
+                DomainToken::Or => pop() | pop(),
+                DomainToken::Not => !pop(),
+                DomainToken::Constant(value) => *value,
+                DomainToken::Term(path, test) => test.matches(&path.value(contact)),
             };
             stack.push(value);
         }
@@ -82,7 +82,7 @@ impl Domain {
     }
 }
 
-impl Token {
+impl DomainToken {
     fn operands(&self) -> usize {
         match self {
             Self::And | Self::Or => 2,
@@ -91,7 +91,7 @@ impl Token {
         }
     }
 
-    fn parse(side: Side, item: Value) -> Result<Self, Fault> {
+    fn parse(side: PersonModel, item: Value) -> Result<Self, Fault> {
         let leaf = match item {
             Value::String(operator) => {
                 return match operator.as_str() {
@@ -106,11 +106,11 @@ impl Token {
         };
         match <[Value; 3]>::try_from(leaf) {
             Ok([Value::String(path), Value::String(operator), operand]) => {
-                let path = Path::parse(side, &path)?;
+                let path = FieldPath::parse(side, &path)?;
                 if operator == "=?" && is_unset(&operand) {
                     return Ok(Self::Constant(true));
                 }
-                Ok(Self::Term(path, Test::parse(&operator, operand)?))
+                Ok(Self::Term(path, Condition::parse(&operator, operand)?))
             }
             Ok([Value::Number(left), Value::String(operator), Value::Number(right)]) if operator == "=" => {
                 Ok(Self::Constant(left == right))
@@ -120,38 +120,40 @@ impl Token {
     }
 }
 
-impl Test {
+impl Condition {
     fn parse(operator: &str, operand: Value) -> Result<Self, Fault> {
         let (operator, negated) = match operator {
             "!=" | "<>" => ("=", true),
             _ => operator.strip_prefix("not ").map_or((operator, false), |operator| (operator, true)),
         };
         let ask = match operator {
-            "=" | "==" | "=?" | "in" => Ask::In(Choices::parse(operand)?),
-            "like" => Ask::Like(Pattern::within(&text(operand)?, false)),
-            "ilike" => Ask::Like(Pattern::within(&text(operand)?, true)),
-            "=like" => Ask::Like(Pattern::new(&text(operand)?, false)),
-            "=ilike" => Ask::Like(Pattern::new(&text(operand)?, true)),
-            "<" if !negated => Ask::Compare(bound(operand)?, Ordering::is_lt),
-            ">" if !negated => Ask::Compare(bound(operand)?, Ordering::is_gt),
-            "<=" if !negated => Ask::Compare(bound(operand)?, Ordering::is_le),
-            ">=" if !negated => Ask::Compare(bound(operand)?, Ordering::is_ge),
+            "=" | "==" | "=?" | "in" => ConditionOperator::In(Choices::parse(operand)?),
+            "like" => ConditionOperator::Like(Pattern::within(&text(operand)?, false)),
+            "ilike" => ConditionOperator::Like(Pattern::within(&text(operand)?, true)),
+            "=like" => ConditionOperator::Like(Pattern::new(&text(operand)?, false)),
+            "=ilike" => ConditionOperator::Like(Pattern::new(&text(operand)?, true)),
+            "<" if !negated => ConditionOperator::Compare(bound(operand)?, Ordering::is_lt),
+            ">" if !negated => ConditionOperator::Compare(bound(operand)?, Ordering::is_gt),
+            "<=" if !negated => ConditionOperator::Compare(bound(operand)?, Ordering::is_le),
+            ">=" if !negated => ConditionOperator::Compare(bound(operand)?, Ordering::is_ge),
             _ => return Err(value_error("Invalid operator in a domain term".into())),
         };
-        Ok(Self { ask, negated })
+        Ok(Self { operator: ask, negated })
     }
 
-    fn passes(&self, cell: &Cell) -> bool {
-        let passes = match &self.ask {
-            Ask::In(choices) => choices.contain(cell),
-            Ask::Like(pattern) => match cell {
-                Cell::Text(text) | Cell::One(_, text) => pattern.matches(text),
-                Cell::Int(number) => pattern.matches(&number.to_string()),
-                Cell::Unset | Cell::Flag(_) | Cell::Many(_) => false,
+    fn matches(&self, cell: &FieldValue) -> bool {
+        let passes = match &self.operator {
+            ConditionOperator::In(choices) => choices.contain(cell),
+            ConditionOperator::Like(pattern) => match cell {
+                FieldValue::Text(text) | FieldValue::One(_, text) => pattern.matches(text),
+                FieldValue::Int(number) => pattern.matches(&number.to_string()),
+                FieldValue::Unset | FieldValue::Flag(_) | FieldValue::Many(_) => false,
             },
-            Ask::Compare(bound, holds) => match (cell, bound) {
-                (Cell::Int(_), Cell::Int(_)) | (Cell::Text(_), Cell::Text(_)) => holds(cell.compare(bound)),
-                (Cell::One(id, _), Cell::Int(_)) => holds(Cell::Int(*id).compare(bound)),
+            ConditionOperator::Compare(bound, holds) => match (cell, bound) {
+                (FieldValue::Int(_), FieldValue::Int(_)) | (FieldValue::Text(_), FieldValue::Text(_)) => {
+                    holds(cell.compare(bound))
+                }
+                (FieldValue::One(id, _), FieldValue::Int(_)) => holds(FieldValue::Int(*id).compare(bound)),
                 _ => false,
             },
         };
@@ -189,28 +191,28 @@ impl Choices {
         Ok(choices)
     }
 
-    fn contain(&self, cell: &Cell) -> bool {
+    fn contain(&self, cell: &FieldValue) -> bool {
         match cell {
-            Cell::Unset => self.unset,
-            Cell::Int(number) => self.numbers.contains(number),
-            Cell::Text(text) => self.texts.contains(text),
-            Cell::Flag(true) => self.yes,
-            Cell::Flag(false) => self.unset,
-            Cell::One(id, name) => self.numbers.contains(id) || self.texts.contains(name),
-            Cell::Many(ids) if ids.is_empty() => self.unset,
-            Cell::Many(ids) => ids.iter().any(|id| self.numbers.contains(id)),
+            FieldValue::Unset => self.unset,
+            FieldValue::Int(number) => self.numbers.contains(number),
+            FieldValue::Text(text) => self.texts.contains(text),
+            FieldValue::Flag(true) => self.yes,
+            FieldValue::Flag(false) => self.unset,
+            FieldValue::One(id, name) => self.numbers.contains(id) || self.texts.contains(name),
+            FieldValue::Many(ids) if ids.is_empty() => self.unset,
+            FieldValue::Many(ids) => ids.iter().any(|id| self.numbers.contains(id)),
         }
     }
 }
 
 /// Pattern of SQL's `LIKE`: `%` matches any text, `_` any character, and a backslash escapes the next character.
 struct Pattern {
-    parts: Vec<Part>,
+    parts: Vec<PatternPart>,
     ignore_case: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum PatternPart {
     Char(char),
     AnyChar,
     AnyText,
@@ -223,10 +225,10 @@ impl Pattern {
         let mut chars = pattern.chars();
         while let Some(next) = chars.next() {
             parts.push(match next {
-                '%' => Part::AnyText,
-                '_' => Part::AnyChar,
-                '\\' => Part::Char(chars.next().unwrap_or('\\')),
-                plain => Part::Char(plain),
+                '%' => PatternPart::AnyText,
+                '_' => PatternPart::AnyChar,
+                '\\' => PatternPart::Char(chars.next().unwrap_or('\\')),
+                plain => PatternPart::Char(plain),
             });
         }
         Self { parts, ignore_case }
@@ -235,8 +237,8 @@ impl Pattern {
     /// Pattern that matches anywhere in a text.
     fn within(pattern: &str, ignore_case: bool) -> Self {
         let mut found = Self::new(pattern, ignore_case);
-        found.parts.insert(0, Part::AnyText);
-        found.parts.push(Part::AnyText);
+        found.parts.insert(0, PatternPart::AnyText);
+        found.parts.push(PatternPart::AnyText);
         found
     }
 
@@ -247,20 +249,20 @@ impl Pattern {
         let mut retry = None;
         while at < text.len() {
             match self.parts.get(part) {
-                Some(Part::AnyText) => {
+                Some(PatternPart::AnyText) => {
                     part += 1;
                     retry = Some((at, part));
                 }
-                Some(Part::AnyChar) => (at, part) = (at + 1, part + 1),
-                Some(Part::Char(wanted)) if *wanted == text[at] => (at, part) = (at + 1, part + 1),
-                Some(Part::Char(_)) | None => {
+                Some(PatternPart::AnyChar) => (at, part) = (at + 1, part + 1),
+                Some(PatternPart::Char(wanted)) if *wanted == text[at] => (at, part) = (at + 1, part + 1),
+                Some(PatternPart::Char(_)) | None => {
                     let Some((from, after)) = retry else { return false };
                     retry = Some((from + 1, after));
                     (at, part) = (from + 1, after);
                 }
             }
         }
-        self.parts[part..].iter().all(|part| *part == Part::AnyText)
+        self.parts[part..].iter().all(|part| *part == PatternPart::AnyText)
     }
 }
 
@@ -277,10 +279,10 @@ fn text(operand: Value) -> Result<String, Fault> {
     }
 }
 
-fn bound(operand: Value) -> Result<Cell, Fault> {
+fn bound(operand: Value) -> Result<FieldValue, Fault> {
     match operand {
-        Value::String(text) => Ok(Cell::Text(text)),
-        Value::Number(number) => number.as_i64().map(Cell::Int).ok_or_else(bad_leaf),
+        Value::String(text) => Ok(FieldValue::Text(text)),
+        Value::Number(number) => number.as_i64().map(FieldValue::Int).ok_or_else(bad_leaf),
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => Err(bad_leaf()),
     }
 }
@@ -303,8 +305,8 @@ mod tests {
     fn finds(domain: Value) -> bool {
         let partner =
             Partner { id: PartnerId(7), name: "Jane Smith".into(), email: None, phone: Some("12".into()), mobile: None };
-        let domain = Domain::parse(Side::Partner, Some(domain)).expect("it is well-formed");
-        domain.holds(&Contact { partner, user: None })
+        let domain = Domain::parse(PersonModel::Partner, Some(domain)).expect("it is well-formed");
+        domain.matches(&Contact { partner, user: None })
     }
 
     #[test]
@@ -332,15 +334,15 @@ mod tests {
     #[test]
     fn what_is_malformed_is_refused() {
         let nested = json!([[[["id", "=", 1]]]]);
-        let long = Value::from(vec![json!("!"); LONGEST + 1]);
+        let long = Value::from(vec![json!("!"); MAX_ITEMS + 1]);
         let bad = [json!("id"), json!(["&"]), json!(["|", ["id", "=", 1]]), json!(["?"]), json!([["id", "="]]), nested, long];
         for domain in bad {
-            assert!(Domain::parse(Side::Partner, Some(domain.clone())).is_err(), "{domain}");
+            assert!(Domain::parse(PersonModel::Partner, Some(domain.clone())).is_err(), "{domain}");
         }
         for leaf in
             [json!(["password", "=", "x"]), json!(["im_status", "=", "online"]), json!(["id", "~", 1]), json!(["id", "<", []])]
         {
-            assert!(Domain::parse(Side::User, Some(json!([leaf]))).is_err(), "{leaf}");
+            assert!(Domain::parse(PersonModel::User, Some(json!([leaf]))).is_err(), "{leaf}");
         }
     }
 }

@@ -6,18 +6,18 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    chat::{Contact, Status},
+    chat::{Contact, PresenceState},
     dialects::{jsonrpc::Fault, odoo::error::value_error, odoo_time},
 };
 
 /// Model of a person.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Side {
+pub(super) enum PersonModel {
     User,
     Partner,
 }
 
-impl Side {
+impl PersonModel {
     pub(super) fn model(self) -> &'static str {
         match self {
             Self::User => "res.users",
@@ -28,16 +28,16 @@ impl Side {
 
 /// A person as a record of a model.
 #[derive(Clone, Copy)]
-pub(super) struct View<'a> {
-    pub(super) side: Side,
+pub(super) struct RecordView<'a> {
+    pub(super) side: PersonModel,
     pub(super) contact: &'a Contact,
     /// Presence status; `None` unless it is asked for.
-    pub(super) status: Option<Status>,
+    pub(super) status: Option<PresenceState>,
 }
 
 /// Value of a field.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Cell {
+pub(super) enum FieldValue {
     /// `false` on the wire.
     Unset,
     Int(i64),
@@ -49,7 +49,7 @@ pub(super) enum Cell {
     Many(Vec<i64>),
 }
 
-impl Cell {
+impl FieldValue {
     fn text(text: Option<&str>) -> Self {
         text.filter(|text| !text.is_empty()).map_or(Self::Unset, |text| Self::Text(text.into()))
     }
@@ -81,18 +81,18 @@ impl Cell {
 
 /// Odoo's field types.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Kind {
+enum FieldType {
     Integer,
     Char,
     Boolean,
     Datetime,
     Selection(&'static [(&'static str, &'static str)]),
-    Many2one(Side),
-    One2many(Side),
+    Many2one(PersonModel),
+    One2many(PersonModel),
 }
 
-impl Kind {
-    fn word(self) -> &'static str {
+impl FieldType {
+    fn name(self) -> &'static str {
         match self {
             Self::Integer => "integer",
             Self::Char => "char",
@@ -106,11 +106,11 @@ impl Kind {
 }
 
 /// Presence status as text.
-pub(super) fn status_word(status: Status) -> &'static str {
+pub(super) fn status_name(status: PresenceState) -> &'static str {
     match status {
-        Status::Online => "online",
-        Status::Away => "away",
-        Status::Offline => "offline",
+        PresenceState::Online => "online",
+        PresenceState::Away => "away",
+        PresenceState::Offline => "offline",
     }
 }
 
@@ -118,86 +118,90 @@ pub(super) fn status_word(status: Status) -> &'static str {
 pub(super) struct Field {
     pub(super) name: &'static str,
     label: &'static str,
-    kind: Kind,
+    kind: FieldType,
     /// The only model with this field; `None` if both have it.
-    only: Option<Side>,
-    value: fn(View<'_>) -> Cell,
+    only: Option<PersonModel>,
+    value: fn(RecordView<'_>) -> FieldValue,
 }
 
 const STATUSES: &[(&str, &str)] = &[("online", "Online"), ("away", "Away"), ("offline", "Offline")];
 
 const FIELDS: [Field; 15] = [
-    Field::new("id", "ID", Kind::Integer, |view| Cell::Int(view.id())),
-    Field::new("name", "Name", Kind::Char, |view| Cell::text(Some(&view.contact.partner.name))),
-    Field::new("display_name", "Display Name", Kind::Char, |view| Cell::text(Some(&view.contact.partner.name))),
-    Field::new("login", "Login", Kind::Char, |view| {
-        Cell::text(view.contact.user.as_ref().and_then(|user| user.login.as_deref()))
+    Field::new("id", "ID", FieldType::Integer, |view| FieldValue::Int(view.id())),
+    Field::new("name", "Name", FieldType::Char, |view| FieldValue::text(Some(&view.contact.partner.name))),
+    Field::new("display_name", "Display Name", FieldType::Char, |view| FieldValue::text(Some(&view.contact.partner.name))),
+    Field::new("login", "Login", FieldType::Char, |view| {
+        FieldValue::text(view.contact.user.as_ref().and_then(|user| user.login.as_deref()))
     })
-    .only(Side::User),
-    Field::new("email", "Email", Kind::Char, |view| Cell::text(view.contact.partner.email.as_deref())),
-    Field::new("phone", "Phone", Kind::Char, |view| Cell::text(view.contact.partner.phone.as_deref())),
-    Field::new("mobile", "Mobile", Kind::Char, |view| Cell::text(view.contact.partner.mobile.as_deref())),
-    Field::new("partner_id", "Related Partner", Kind::Many2one(Side::Partner), |view| {
-        Cell::One(view.contact.partner.id.0, view.contact.partner.name.clone())
+    .only(PersonModel::User),
+    Field::new("email", "Email", FieldType::Char, |view| FieldValue::text(view.contact.partner.email.as_deref())),
+    Field::new("phone", "Phone", FieldType::Char, |view| FieldValue::text(view.contact.partner.phone.as_deref())),
+    Field::new("mobile", "Mobile", FieldType::Char, |view| FieldValue::text(view.contact.partner.mobile.as_deref())),
+    Field::new("partner_id", "Related Partner", FieldType::Many2one(PersonModel::Partner), |view| {
+        FieldValue::One(view.contact.partner.id.0, view.contact.partner.name.clone())
     })
-    .only(Side::User),
-    Field::new("user_ids", "Users", Kind::One2many(Side::User), |view| {
+    .only(PersonModel::User),
+    Field::new("user_ids", "Users", FieldType::One2many(PersonModel::User), |view| {
         // Deactivated users are not referred to, as everywhere in Odoo.
-        Cell::Many(view.contact.user.iter().filter(|user| user.active).map(|user| user.id.0).collect())
+        FieldValue::Many(view.contact.user.iter().filter(|user| user.active).map(|user| user.id.0).collect())
     })
-    .only(Side::Partner),
-    Field::new("parent_id", "Related Company", Kind::Many2one(Side::Partner), |_| Cell::Unset),
-    Field::new("lang", "Language", Kind::Char, |view| Cell::text(view.contact.user.as_ref().map(|user| user.language.as_str()))),
-    Field::new("tz", "Timezone", Kind::Char, |view| Cell::text(view.contact.user.as_ref().map(|user| user.time_zone.as_str()))),
-    Field::new("im_status", "IM Status", Kind::Selection(STATUSES), |view| Cell::text(view.status.map(status_word))),
-    Field::new("active", "Active", Kind::Boolean, |view| Cell::Flag(view.contact.is_active())),
-    Field::new("create_date", "Created on", Kind::Datetime, |view| {
-        view.contact.user.as_ref().map_or(Cell::Unset, |user| Cell::Text(odoo_time(user.created_at)))
+    .only(PersonModel::Partner),
+    Field::new("parent_id", "Related Company", FieldType::Many2one(PersonModel::Partner), |_| FieldValue::Unset),
+    Field::new("lang", "Language", FieldType::Char, |view| {
+        FieldValue::text(view.contact.user.as_ref().map(|user| user.language.as_str()))
+    }),
+    Field::new("tz", "Timezone", FieldType::Char, |view| {
+        FieldValue::text(view.contact.user.as_ref().map(|user| user.time_zone.as_str()))
+    }),
+    Field::new("im_status", "IM Status", FieldType::Selection(STATUSES), |view| FieldValue::text(view.status.map(status_name))),
+    Field::new("active", "Active", FieldType::Boolean, |view| FieldValue::Flag(view.contact.is_active())),
+    Field::new("create_date", "Created on", FieldType::Datetime, |view| {
+        view.contact.user.as_ref().map_or(FieldValue::Unset, |user| FieldValue::Text(odoo_time(user.created_at)))
     }),
 ];
 
-impl View<'_> {
+impl RecordView<'_> {
     pub(super) fn id(self) -> i64 {
         match (self.side, &self.contact.user) {
-            (Side::User, Some(user)) => user.id.0,
-            (Side::User, None) | (Side::Partner, _) => self.contact.partner.id.0,
+            (PersonModel::User, Some(user)) => user.id.0,
+            (PersonModel::User, None) | (PersonModel::Partner, _) => self.contact.partner.id.0,
         }
     }
 }
 
 impl Field {
-    const fn new(name: &'static str, label: &'static str, kind: Kind, value: fn(View<'_>) -> Cell) -> Self {
+    const fn new(name: &'static str, label: &'static str, kind: FieldType, value: fn(RecordView<'_>) -> FieldValue) -> Self {
         Self { name, label, kind, only: None, value }
     }
 
-    const fn only(self, side: Side) -> Self {
+    const fn only(self, side: PersonModel) -> Self {
         Self { only: Some(side), ..self }
     }
 
-    pub(super) fn all(side: Side) -> impl Iterator<Item = &'static Self> {
+    pub(super) fn all(side: PersonModel) -> impl Iterator<Item = &'static Self> {
         FIELDS.iter().filter(move |field| field.only.is_none_or(|only| only == side))
     }
 
     /// Finds a field by name; fails with the message of Odoo's `read`.
-    pub(super) fn named(side: Side, name: &str) -> Result<&'static Self, Fault> {
+    pub(super) fn named(side: PersonModel, name: &str) -> Result<&'static Self, Fault> {
         let unknown = || value_error(format!("Invalid field '{name}' on model '{}'", side.model()));
         Self::all(side).find(|field| field.name == name).ok_or_else(unknown)
     }
 
-    pub(super) fn value(&self, view: View<'_>) -> Cell {
+    pub(super) fn value(&self, view: RecordView<'_>) -> FieldValue {
         (self.value)(view)
     }
 
     /// True for the presence status. It is not stored, so searches cannot filter or sort by it.
     pub(super) fn is_status(&self) -> bool {
-        matches!(self.kind, Kind::Selection(_))
+        matches!(self.kind, FieldType::Selection(_))
     }
 
     /// Description for `fields_get`, limited to the attributes asked for.
     pub(super) fn description(&self, attributes: Option<&[Value]>) -> Value {
         let stored = !self.is_status();
         let mut all = Map::from_iter([
-            ("type".to_owned(), self.kind.word().into()),
+            ("type".to_owned(), self.kind.name().into()),
             ("name".to_owned(), self.name.into()),
             ("string".to_owned(), self.label.into()),
             ("required".to_owned(), matches!(self.name, "name" | "login" | "partner_id").into()),
@@ -207,15 +211,15 @@ impl Field {
             ("sortable".to_owned(), stored.into()),
         ]);
         match self.kind {
-            Kind::Many2one(to) | Kind::One2many(to) => {
+            FieldType::Many2one(to) | FieldType::One2many(to) => {
                 all.insert("relation".into(), to.model().into());
                 all.insert("domain".into(), json!([]));
                 all.insert("context".into(), json!({}));
             }
-            Kind::Selection(choices) => {
+            FieldType::Selection(choices) => {
                 all.insert("selection".into(), json!(choices));
             }
-            Kind::Integer | Kind::Char | Kind::Boolean | Kind::Datetime => {}
+            FieldType::Integer | FieldType::Char | FieldType::Boolean | FieldType::Datetime => {}
         }
         if let Some(attributes) = attributes {
             all.retain(|name, _| attributes.iter().any(|wanted| wanted == name.as_str()));
@@ -226,18 +230,18 @@ impl Field {
 
 /// Field path in a search: a field of the model itself, or of the record that it refers to, as in `partner_id.email`.
 #[derive(Clone, Copy)]
-pub(super) struct Path {
-    side: Side,
+pub(super) struct FieldPath {
+    side: PersonModel,
     field: &'static Field,
 }
 
-impl Path {
-    pub(super) fn parse(side: Side, path: &str) -> Result<Self, Fault> {
+impl FieldPath {
+    pub(super) fn parse(side: PersonModel, path: &str) -> Result<Self, Fault> {
         let (side, name) = match path.split_once('.') {
             Some((reference, name)) => match Field::named(side, reference)?.kind {
-                Kind::One2many(to) => (to, name),
+                FieldType::One2many(to) => (to, name),
                 // A person's company is never set, so paths through it are refused.
-                Kind::Many2one(to) if reference != "parent_id" => (to, name),
+                FieldType::Many2one(to) if reference != "parent_id" => (to, name),
                 _ => return Err(value_error(format!("Invalid field {}.{path}", side.model()))),
             },
             None => (side, path),
@@ -253,10 +257,10 @@ impl Path {
         self.field.name == name
     }
 
-    pub(super) fn value(self, contact: &Contact) -> Cell {
-        if self.side == Side::User && contact.user.is_none() {
-            return Cell::Unset;
+    pub(super) fn value(self, contact: &Contact) -> FieldValue {
+        if self.side == PersonModel::User && contact.user.is_none() {
+            return FieldValue::Unset;
         }
-        self.field.value(View { side: self.side, contact, status: None })
+        self.field.value(RecordView { side: self.side, contact, status: None })
     }
 }

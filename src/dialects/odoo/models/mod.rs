@@ -10,10 +10,10 @@ use serde_json::Value;
 
 use crate::{
     auth::Caller,
-    dialects::{House, jsonrpc::Fault, model::Model, python::Arguments},
+    dialects::{AppContext, jsonrpc::Fault, model::Model, python::Arguments},
 };
 
-const MODELS: [&dyn Model; 2] = [&users::Users, &partners::Partners];
+const MODELS: [&dyn Model; 2] = [&users::UsersModel, &partners::PartnersModel];
 
 /// Finds a model by name, here or in `others`: the first that has the method, or else the first of that name.
 pub(super) fn find(name: &str, method: &str, others: &'static [&'static dyn Model]) -> Option<&'static dyn Model> {
@@ -24,7 +24,7 @@ pub(super) fn find(name: &str, method: &str, others: &'static [&'static dyn Mode
 /// Calls a model's method; private methods (`_...`) are refused.
 pub(super) async fn call(
     model: &dyn Model,
-    house: &House,
+    house: &AppContext,
     caller: &Caller,
     method: &str,
     arguments: Arguments,

@@ -4,13 +4,13 @@ use async_trait::async_trait;
 use serde_json::{Value, json};
 
 use super::{
-    fields::{Side, status_word},
+    fields::{PersonModel, status_name},
     records,
 };
 use crate::{
     auth::Caller,
     dialects::{
-        House,
+        AppContext,
         jsonrpc::Fault,
         model::{Model, no_such_method},
         odoo::error,
@@ -20,38 +20,38 @@ use crate::{
 };
 
 /// `res.partner`: people that can receive messages.
-pub(super) struct Partners;
+pub(super) struct PartnersModel;
 
 #[async_trait]
-impl Model for Partners {
+impl Model for PartnersModel {
     fn name(&self) -> &'static str {
-        Side::Partner.model()
+        PersonModel::Partner.model()
     }
 
     fn has(&self, method: &str) -> bool {
         method == "im_search" || records::Method::named(method).is_some()
     }
 
-    async fn call(&self, house: &House, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+    async fn call(&self, house: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
         if method == "im_search" {
             return im_search(house, caller, arguments).await;
         }
         match records::Method::named(method) {
-            Some(method) => records::call(house, caller, Side::Partner, method, arguments).await,
+            Some(method) => records::call(house, caller, PersonModel::Partner, method, arguments).await,
             None => Err(no_such_method(self, method)),
         }
     }
 }
 
 /// Searches other users by name, as Odoo's chat window does for a new chat.
-async fn im_search(house: &House, caller: &Caller, arguments: Arguments) -> Result<Value, Fault> {
+async fn im_search(house: &AppContext, caller: &Caller, arguments: Arguments) -> Result<Value, Fault> {
     let [name, limit, excluded] = arguments.bind("im_search", 1, ["name", "limit", "excluded_ids"])?;
     let excluded = excluded.filter(Value::is_array).unwrap_or_else(|| json!([]));
     let domain =
         json!([["name", "ilike", name.unwrap_or_default()], ["id", "!=", caller.user.0], ["partner_id", "not in", excluded],]);
     let (limit, order) = (limit.unwrap_or_else(|| 20.into()), "name, id".into());
-    let search = records::Search::parse(Side::User, Some(domain), None, Some(limit), Some(order))?;
-    let found = records::select(house, caller, Side::User, search).await?;
+    let search = records::RecordSearch::parse(PersonModel::User, Some(domain), None, Some(limit), Some(order))?;
+    let found = records::select(house, caller, PersonModel::User, search).await?;
     let people = found.iter().map(crate::chat::Contact::person).collect();
     let people = house.chat.presence(people).await.map_err(|error| error::fault(&error))?;
     let lines = found.iter().zip(people).filter_map(|(contact, presence)| {
@@ -61,7 +61,7 @@ async fn im_search(house: &House, caller: &Caller, arguments: Arguments) -> Resu
             "name": partner.name,
             "email": partner.email.as_deref().map_or(Value::from(false), Value::from),
             "active": contact.is_active(),
-            "im_status": status_word(presence.status),
+            "im_status": status_name(presence.status),
             "is_company": false,
             "write_date": odoo_time(user.created_at),
             "user": {"id": user.id, "isInternalUser": true},

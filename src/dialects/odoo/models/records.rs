@@ -7,13 +7,13 @@ use storage::{PartnerId, UserId};
 
 use super::{
     domain::Domain,
-    fields::{Cell, Field, Path, Side, View},
+    fields::{Field, FieldPath, FieldValue, PersonModel, RecordView},
 };
 use crate::{
     auth::Caller,
-    chat::{Contact, Status},
+    chat::{Contact, PresenceState},
     dialects::{
-        House,
+        AppContext,
         jsonrpc::Fault,
         odoo::error::{fault, user_error, value_error},
         python::Arguments,
@@ -21,7 +21,7 @@ use crate::{
 };
 
 /// Most records per call; larger results must be read in pages.
-const MOST: usize = 10_000;
+const MAX_RECORDS: usize = 10_000;
 
 /// Methods that both models have.
 #[derive(Clone, Copy)]
@@ -52,23 +52,23 @@ impl Method {
 
 /// Calls a method on a model.
 pub(super) async fn call(
-    house: &House,
+    house: &AppContext,
     caller: &Caller,
-    side: Side,
+    side: PersonModel,
     method: Method,
     arguments: Arguments,
 ) -> Result<Value, Fault> {
     match method {
         Method::Read => {
             let [wanted, fields, load] = arguments.bind("read", 1, ["ids", "fields", "load"])?;
-            let reading = Reading::parse(side, fields, load)?;
+            let reading = FieldSelection::parse(side, fields, load)?;
             let found = by_id(house, side, &ids(wanted)?).await?;
             reading.rows(house, side, &found).await
         }
         Method::Search => {
             let names = ["domain", "offset", "limit", "order"];
             let [domain, offset, limit, order] = arguments.bind("search", 1, names)?;
-            let found = select(house, caller, side, Search::parse(side, domain, offset, limit, order)?).await?;
+            let found = select(house, caller, side, RecordSearch::parse(side, domain, offset, limit, order)?).await?;
             Ok(found.iter().map(|contact| id(side, contact)).collect())
         }
         Method::SearchCount => {
@@ -79,8 +79,8 @@ pub(super) async fn call(
         Method::SearchRead => {
             let names = ["domain", "fields", "offset", "limit", "order", "load"];
             let [domain, fields, offset, limit, order, load] = arguments.bind("search_read", 0, names)?;
-            let reading = Reading::parse(side, fields, load)?;
-            let found = select(house, caller, side, Search::parse(side, domain, offset, limit, order)?).await?;
+            let reading = FieldSelection::parse(side, fields, load)?;
+            let found = select(house, caller, side, RecordSearch::parse(side, domain, offset, limit, order)?).await?;
             reading.rows(house, side, &found).await
         }
         Method::NameGet => {
@@ -96,7 +96,8 @@ pub(super) async fn call(
             };
             terms.push(json!(["name", operator, name.unwrap_or_default()]));
             let limit = limit.unwrap_or_else(|| 100.into());
-            let found = select(house, caller, side, Search::parse(side, Some(terms.into()), None, Some(limit), None)?).await?;
+            let found =
+                select(house, caller, side, RecordSearch::parse(side, Some(terms.into()), None, Some(limit), None)?).await?;
             Ok(names(side, &found))
         }
         Method::FieldsGet => {
@@ -110,16 +111,16 @@ pub(super) async fn call(
 }
 
 /// A search: domain, order, offset and limit.
-pub(super) struct Search {
+pub(super) struct RecordSearch {
     domain: Domain,
-    order: Order,
+    order: SortOrder,
     offset: usize,
     limit: Option<usize>,
 }
 
-impl Search {
+impl RecordSearch {
     pub(super) fn parse(
-        side: Side,
+        side: PersonModel,
         domain: Option<Value>,
         offset: Option<Value>,
         limit: Option<Value>,
@@ -127,7 +128,7 @@ impl Search {
     ) -> Result<Self, Fault> {
         Ok(Self {
             domain: Domain::parse(side, domain)?,
-            order: Order::parse(side, order)?,
+            order: SortOrder::parse(side, order)?,
             offset: size(offset, "offset")?.unwrap_or(0),
             limit: size(limit, "limit")?,
         })
@@ -135,13 +136,13 @@ impl Search {
 }
 
 /// Fields to sort by, each with `true` for descending.
-struct Order(Vec<(Path, bool)>);
+struct SortOrder(Vec<(FieldPath, bool)>);
 
-impl Order {
-    fn parse(side: Side, order: Option<Value>) -> Result<Self, Fault> {
+impl SortOrder {
+    fn parse(side: PersonModel, order: Option<Value>) -> Result<Self, Fault> {
         let default = match side {
-            Side::User => "name, login",
-            Side::Partner => "name, id desc",
+            PersonModel::User => "name, login",
+            PersonModel::Partner => "name, id desc",
         };
         let order = order.as_ref().and_then(Value::as_str).filter(|order| !order.trim().is_empty()).unwrap_or(default);
         let mut terms = Vec::new();
@@ -154,16 +155,16 @@ impl Order {
                 (Some("desc"), None) => true,
                 _ => return Err(bad_order()),
             };
-            terms.push((Path::parse(side, field.ok_or_else(bad_order)?)?, down));
+            terms.push((FieldPath::parse(side, field.ok_or_else(bad_order)?)?, down));
         }
         Ok(Self(terms))
     }
 
-    fn key(&self, contact: &Contact) -> Vec<Cell> {
+    fn key(&self, contact: &Contact) -> Vec<FieldValue> {
         self.0.iter().map(|(path, _)| path.value(contact)).collect()
     }
 
-    fn compare(&self, a: &[Cell], b: &[Cell]) -> Ordering {
+    fn compare(&self, a: &[FieldValue], b: &[FieldValue]) -> Ordering {
         let terms = self.0.iter().zip(a.iter().zip(b));
         let mut compared = terms.map(|((_, down), (a, b))| if *down { b.compare(a) } else { a.compare(b) });
         compared.find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
@@ -179,11 +180,16 @@ fn bad_order() -> Fault {
 }
 
 /// Runs a search. Memory is bounded: at most twice the records up to `offset` + `limit` (at least 1,000) are held.
-pub(super) async fn select(house: &House, caller: &Caller, side: Side, search: Search) -> Result<Vec<Contact>, Fault> {
-    let Search { domain, order, offset, limit } = search;
-    let keep = limit.map_or(usize::MAX, |limit| offset.saturating_add(limit)).min(MOST + 1);
-    let mut kept: Vec<(Vec<Cell>, Contact)> = Vec::new();
-    let settle = |kept: &mut Vec<(Vec<Cell>, Contact)>| {
+pub(super) async fn select(
+    house: &AppContext,
+    caller: &Caller,
+    side: PersonModel,
+    search: RecordSearch,
+) -> Result<Vec<Contact>, Fault> {
+    let RecordSearch { domain, order, offset, limit } = search;
+    let keep = limit.map_or(usize::MAX, |limit| offset.saturating_add(limit)).min(MAX_RECORDS + 1);
+    let mut kept: Vec<(Vec<FieldValue>, Contact)> = Vec::new();
+    let settle = |kept: &mut Vec<(Vec<FieldValue>, Contact)>| {
         // The sort is stable: ties stay in the order of rising ids.
         kept.sort_by(|(a, _), (b, _)| order.compare(a, b));
         kept.truncate(keep);
@@ -196,45 +202,45 @@ pub(super) async fn select(house: &House, caller: &Caller, side: Side, search: S
     })
     .await?;
     settle(&mut kept);
-    if kept.len() > MOST {
-        return Err(user_error(format!("More than {MOST} records at a time cannot be searched; narrow the domain.")));
+    if kept.len() > MAX_RECORDS {
+        return Err(user_error(format!("More than {MAX_RECORDS} records at a time cannot be searched; narrow the domain.")));
     }
     Ok(kept.into_iter().skip(offset).map(|(_, contact)| contact).collect())
 }
 
-async fn count(house: &House, caller: &Caller, side: Side, domain: &Domain) -> Result<usize, Fault> {
+async fn count(house: &AppContext, caller: &Caller, side: PersonModel, domain: &Domain) -> Result<usize, Fault> {
     let mut counted = 0;
     walk(house, caller, side, domain, |_| counted += 1).await?;
     Ok(counted)
 }
 
 async fn walk(
-    house: &House,
+    house: &AppContext,
     caller: &Caller,
-    side: Side,
+    side: PersonModel,
     domain: &Domain,
     mut visit: impl FnMut(Contact) + Send,
 ) -> Result<(), Fault> {
     let matching = |contact: Contact| {
-        if domain.holds(&contact) {
+        if domain.matches(&contact) {
             visit(contact);
         }
     };
     let walked = match side {
-        Side::User => house.chat.walk_users(caller, domain.deactivated(), matching).await,
-        Side::Partner => house.chat.walk_contacts(caller, domain.deactivated(), matching).await,
+        PersonModel::User => house.chat.walk_users(caller, domain.deactivated(), matching).await,
+        PersonModel::Partner => house.chat.walk_contacts(caller, domain.deactivated(), matching).await,
     };
     walked.map_err(|error| fault(&error))
 }
 
 /// Reads people by id, in the order asked for; unknown ids are left out.
-async fn by_id(house: &House, side: Side, ids: &[i64]) -> Result<Vec<Contact>, Fault> {
-    if ids.len() > MOST {
-        return Err(user_error(format!("More than {MOST} records at a time cannot be read.")));
+async fn by_id(house: &AppContext, side: PersonModel, ids: &[i64]) -> Result<Vec<Contact>, Fault> {
+    if ids.len() > MAX_RECORDS {
+        return Err(user_error(format!("More than {MAX_RECORDS} records at a time cannot be read.")));
     }
     let found = match side {
-        Side::User => house.chat.users_by_id(&ids.iter().copied().map(UserId).collect::<Vec<_>>()).await,
-        Side::Partner => house.chat.contacts_by_id(&ids.iter().copied().map(PartnerId).collect::<Vec<_>>()).await,
+        PersonModel::User => house.chat.users_by_id(&ids.iter().copied().map(UserId).collect::<Vec<_>>()).await,
+        PersonModel::Partner => house.chat.contacts_by_id(&ids.iter().copied().map(PartnerId).collect::<Vec<_>>()).await,
     };
     let found = found.map_err(|error| fault(&error))?;
     let mut found: HashMap<_, _> = found.into_iter().map(|contact| (id(side, &contact), contact)).collect();
@@ -242,13 +248,13 @@ async fn by_id(house: &House, side: Side, ids: &[i64]) -> Result<Vec<Contact>, F
 }
 
 /// Fields to read, and the form of references: with names or as mere ids.
-struct Reading {
+struct FieldSelection {
     fields: Vec<&'static Field>,
     with_names: bool,
 }
 
-impl Reading {
-    fn parse(side: Side, fields: Option<Value>, load: Option<Value>) -> Result<Self, Fault> {
+impl FieldSelection {
+    fn parse(side: PersonModel, fields: Option<Value>, load: Option<Value>) -> Result<Self, Fault> {
         let mut chosen = Vec::new();
         for name in list(fields).unwrap_or_default() {
             let name = name.as_str().ok_or_else(|| value_error("fields must be a list of names".into()))?;
@@ -264,10 +270,10 @@ impl Reading {
         Ok(Self { fields: chosen, with_names })
     }
 
-    async fn rows(&self, house: &House, side: Side, contacts: &[Contact]) -> Result<Value, Fault> {
+    async fn rows(&self, house: &AppContext, side: PersonModel, contacts: &[Contact]) -> Result<Value, Fault> {
         let statuses = self.statuses(house, contacts).await?;
-        let row = |(contact, status): (&Contact, Option<Status>)| {
-            let view = View { side, contact, status };
+        let row = |(contact, status): (&Contact, Option<PresenceState>)| {
+            let view = RecordView { side, contact, status };
             let mut row = Map::from_iter([("id".to_owned(), id(side, contact).into())]);
             for field in &self.fields {
                 row.insert(field.name.into(), field.value(view).into_json(self.with_names));
@@ -277,7 +283,7 @@ impl Reading {
         Ok(contacts.iter().zip(statuses).map(row).collect())
     }
 
-    async fn statuses(&self, house: &House, contacts: &[Contact]) -> Result<Vec<Option<Status>>, Fault> {
+    async fn statuses(&self, house: &AppContext, contacts: &[Contact]) -> Result<Vec<Option<PresenceState>>, Fault> {
         if !self.fields.iter().any(|field| field.is_status()) {
             return Ok(vec![None; contacts.len()]);
         }
@@ -287,11 +293,11 @@ impl Reading {
     }
 }
 
-fn id(side: Side, contact: &Contact) -> i64 {
-    View { side, contact, status: None }.id()
+fn id(side: PersonModel, contact: &Contact) -> i64 {
+    RecordView { side, contact, status: None }.id()
 }
 
-fn names(side: Side, contacts: &[Contact]) -> Value {
+fn names(side: PersonModel, contacts: &[Contact]) -> Value {
     contacts.iter().map(|contact| json!([id(side, contact), contact.partner.name])).collect()
 }
 

@@ -3,11 +3,11 @@
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{fields::Side, records};
+use super::{fields::PersonModel, records};
 use crate::{
     auth::Caller,
     dialects::{
-        House,
+        AppContext,
         jsonrpc::Fault,
         model::{Model, no_such_method},
         odoo::wire::UserContext,
@@ -16,26 +16,26 @@ use crate::{
 };
 
 /// `res.users`: people that can log in.
-pub(super) struct Users;
+pub(super) struct UsersModel;
 
 #[async_trait]
-impl Model for Users {
+impl Model for UsersModel {
     fn name(&self) -> &'static str {
-        Side::User.model()
+        PersonModel::User.model()
     }
 
     fn has(&self, method: &str) -> bool {
         method == "context_get" || records::Method::named(method).is_some()
     }
 
-    async fn call(&self, house: &House, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+    async fn call(&self, house: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
         if method == "context_get" {
             let [] = arguments.bind(method, 0, [])?;
             let UserContext { lang, tz, uid } = UserContext::of(caller);
             return Ok(json!({"lang": lang, "tz": tz, "uid": uid}));
         }
         match records::Method::named(method) {
-            Some(method) => records::call(house, caller, Side::User, method, arguments).await,
+            Some(method) => records::call(house, caller, PersonModel::User, method, arguments).await,
             None => Err(no_such_method(self, method)),
         }
     }
