@@ -159,12 +159,12 @@ async fn changes_of_messages_are_known() {
     {
         migrated.database.execute(statement).await.unwrap();
     }
-    // The stored messages by ascending id, each with the number of its copies in the event log. The copies must be
-    /// equal to the stored message.
     assert_eq!(changed(&migrated.storage, 4).await, [(4, 1), (4, 3)]);
     migrated.drop().await;
 }
 
+/// The stored messages by ascending id, each with the number of its copies in the event log. The copies must be equal to the
+/// stored message.
 async fn copies(storage: &Postgres) -> Vec<(Message, usize)> {
     let events = storage.events(Position(0), Scope::Everything, 100).await.unwrap();
     assert!(events.iter().all(|event| event.fact != Fact::Unknown), "{events:?}");

@@ -14,7 +14,7 @@ use tokio::{
 
 use crate::support::{Backend, JOHN, PASSWORD, Server, run_to_its_end, token};
 
-const PAGE: &str = include_str!("clients/page.html");
+const PAGE: &str = include_str!("page.html");
 /// Time-out of the browser, far beyond its usual duration.
 const PATIENCE: Duration = Duration::from_secs(120);
 
