@@ -9,6 +9,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod dialects;
+pub mod events;
 pub mod lifecycle;
 pub mod metrics;
 pub mod networks;

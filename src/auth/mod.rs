@@ -34,8 +34,9 @@ pub use session::{Login, SessionId, SessionRules};
 pub use token::{IssuedTokens, Revocation, SubjectKind, Token, TokenError, TokenRules, Tokens};
 
 use crate::{
-    chat::{Cause, Observer, Publisher},
+    chat::Cause,
     clock,
+    events::{Observer, Publisher},
     lifecycle::Lifecycle,
     transaction::{Retryable, is_contention, transaction},
 };

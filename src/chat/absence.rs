@@ -10,12 +10,13 @@ use chrono::TimeDelta;
 use parking_lot::Mutex;
 use storage::{PartnerId, Timestamp};
 
-use super::{
-    Chat, PresenceState, Result, Signal,
-    presence::TICK,
-    signals::{PresenceAudience, SignalAudience},
+use super::{Chat, Result, presence::TICK};
+use crate::{
+    clock,
+    events::{PresenceAudience, PresenceState, Signal, SignalAudience},
+    lifecycle::Lifecycle,
+    telemetry,
 };
-use crate::{clock, lifecycle::Lifecycle, telemetry};
 
 /// Grace period after the end of a partner's heartbeats, until the partner counts as vanished. Within it, a node where the
 /// partner is present stores a new heartbeat or publishes the change.

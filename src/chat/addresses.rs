@@ -5,8 +5,8 @@ use std::sync::Arc;
 use storage::{Conversation, ConversationId, MessageId, Participant};
 use uuid::Uuid;
 
-use super::{Chat, Error, Observer, ResourceKind, Result, remembered::StoreCache};
-use crate::auth::Caller;
+use super::{Chat, Error, ResourceKind, Result, remembered::StoreCache};
+use crate::{auth::Caller, events::Observer};
 
 /// Capacity of each conversation cache, in entries.
 const CONVERSATION_CACHE: usize = 50_000;
@@ -100,10 +100,8 @@ impl Chat {
 
 #[cfg(test)]
 mod tests {
-    use super::{
-        super::fixtures::{ANN, ROOM, erased, store_wide_events},
-        *,
-    };
+    use super::*;
+    use crate::events::fixtures::{ANN, ROOM, erased, store_wide_events};
 
     #[tokio::test]
     async fn names_are_kept_as_long_as_the_store_is_the_same() {

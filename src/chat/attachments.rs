@@ -305,7 +305,8 @@ pub(super) fn safe_name(name: &str) -> String {
 mod tests {
     use storage::{Attachment, PartnerId};
 
-    use super::{super::fixtures, attachment_token, reader_of, safe_name, text_for};
+    use super::{attachment_token, reader_of, safe_name, text_for};
+    use crate::events::fixtures;
 
     const OWNER: PartnerId = fixtures::ANN.1;
     const READER: PartnerId = fixtures::BEN.1;

@@ -3,8 +3,12 @@
 use storage::{Scope, Timestamp};
 use tokio::time::Instant;
 
-use super::{Chat, Feed, FeedBatch, PollSlot, Result, SignalMark, hub::SubscriptionStart};
-use crate::{auth::Caller, lifecycle::Lifecycle};
+use super::{Chat, PollSlot, Result};
+use crate::{
+    auth::Caller,
+    events::{Feed, FeedBatch, SignalMark, SubscriptionStart},
+    lifecycle::Lifecycle,
+};
 
 /// Start of a subscription.
 #[derive(Clone, Copy, Debug)]

@@ -6,8 +6,8 @@ use std::{collections::HashMap, sync::Arc};
 use parking_lot::Mutex;
 use storage::{Fact, PartnerId, UnreadTotals};
 
-use super::{Chat, Result, tail::Observer};
-use crate::auth::Caller;
+use super::{Chat, Result};
+use crate::{auth::Caller, events::Observer};
 
 /// Capacity, in partners. A full cache is cleared.
 const UNREAD_CACHE: usize = 100_000;
@@ -84,10 +84,8 @@ impl Chat {
 mod tests {
     use storage::Topic;
 
-    use super::{
-        super::fixtures::{ANN, BEN, ROOM, erased, event, message, store_wide_events},
-        *,
-    };
+    use super::*;
+    use crate::events::fixtures::{ANN, BEN, ROOM, erased, event, message, store_wide_events};
 
     #[tokio::test]
     async fn what_is_stale_is_forgotten() {

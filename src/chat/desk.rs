@@ -7,7 +7,8 @@ use parking_lot::Mutex;
 use storage::{ConversationId, Fact, SupportSession, UserId};
 use tokio::sync::Notify;
 
-use super::{Observer, remembered::StoreCache};
+use super::remembered::StoreCache;
+use crate::events::Observer;
 
 /// Capacity of the cache, in conversations.
 const REMEMBERED: usize = 50_000;
@@ -53,10 +54,8 @@ fn names(session: Option<&SupportSession>, user: UserId) -> bool {
 mod tests {
     use storage::{PartnerId, SupportSide};
 
-    use super::{
-        super::fixtures::{ANN, BEN, ROOM, erased, store_wide_events},
-        *,
-    };
+    use super::*;
+    use crate::events::fixtures::{ANN, BEN, ROOM, erased, store_wide_events};
 
     const NONE: ConversationId = ConversationId(2);
 

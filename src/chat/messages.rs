@@ -14,13 +14,13 @@ use storage::{
 use tokio::time::Instant;
 
 use super::{
-    Chat, DeliveredEvent, Error, Result,
+    Chat, Error, Result,
     rates::Act,
     texts::check_bytes,
     uploads::mentioned_uploads,
     writer::{MarkRead, ReadMark, SendJob},
 };
-use crate::{auth::Caller, clock};
+use crate::{auth::Caller, clock, events::DeliveredEvent};
 
 /// Depth limit of metadata. JSON parsers have limits, and the event log nests it further.
 const METADATA_DEPTH: usize = 64;

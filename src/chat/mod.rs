@@ -4,7 +4,6 @@ mod absence;
 mod addresses;
 mod attachments;
 mod attendances;
-mod audiences;
 mod books;
 mod bus;
 mod conversations;
@@ -13,13 +12,8 @@ mod desk;
 mod devices;
 mod edits;
 mod error;
-mod feed;
-#[cfg(test)]
-mod fixtures;
 mod housekeeping;
-mod hub;
 mod lease;
-mod log_restart;
 mod meetings;
 mod messages;
 mod others;
@@ -32,16 +26,13 @@ mod rates;
 mod reactions;
 mod reads;
 mod remembered;
-mod ring;
 mod search;
 mod sent_files;
 mod signals;
 mod sockets;
 mod support;
 mod sweep;
-mod tail;
 mod texts;
-mod told;
 mod typing;
 mod updates;
 mod upload_quota;
@@ -62,25 +53,19 @@ pub use bus::{SubscribeSince, UserSubscription};
 pub use conversations::{InboxLine, NewThread};
 pub use edits::EditPermission;
 pub use error::{Cause, Error, ResourceKind, Result};
-pub use feed::{Feed, FeedBatch};
 pub use housekeeping::RetentionRules;
-pub use hub::Hub;
-pub use log_restart::restart_log_if_lost;
 pub use messages::{ATTACHMENTS, Draft, SendOutcome};
 pub use pairs::Recipient;
 pub use people::{Contact, Deactivated, PreferredId};
 pub use places::InboxConversation;
-pub use presence::{PersonPresence, PresenceRules, PresenceState, PresentSocket};
+pub use presence::{PersonPresence, PresenceRules, PresentSocket};
 pub use rates::RateRules;
 pub use reactions::{ReactionChange, ReactionState};
 pub use search::{MessageMatches, MessageQuery};
 pub use sent_files::SentFile;
-pub use signals::{RecentSignal, Signal, SignalMark, TypingPost};
 pub use sockets::ChangedMessages;
 pub use support::{CallerSide, SupportMessage, may_change_members, side_of_message};
-pub use tail::{CommitReceiver, Observer, Publisher, publisher};
 pub use texts::{LOGIN_BYTES, NAME_CHARACTERS, check_email, check_external_id, check_login, check_name, escaped};
-pub use told::{DeliveredEvent, Encoding};
 pub use updates::UnreadUpdates;
 pub use upload_quota::UploadQuota;
 pub use uploads::{SignedUpload, StoredUpload, UploadAnnouncement, UploadGrant, UploadRules, UploadTarget};
@@ -89,12 +74,15 @@ use crate::{
     auth::Caller,
     blobs::Blobs,
     bus::{Bus as Bell, BusSender},
+    events::{
+        self, Capacity, CommitReceiver, Feed, Hub, KnownLog, MembersCache, Observer, Publisher, Signal, SignalMark,
+        SubscriptionStart,
+    },
     lifecycle::Lifecycle,
     metrics::Metrics,
     tally::{KeyedPermit, KeyedSemaphore},
     transaction::transaction,
 };
-use hub::SubscriptionStart;
 use texts::check_storable;
 use writer::{GroupCommit, MarkRead, SendJob};
 
@@ -181,13 +169,13 @@ struct ChatInner {
     storage: Arc<dyn Storage>,
     blobs: Blobs,
     hub: Arc<Hub>,
-    members: Arc<audiences::MembersCache>,
+    members: Arc<MembersCache>,
     support: Arc<desk::SupportCache>,
     ids: Arc<addresses::IdCache>,
     held_messages: attendances::HeldMessageLeases,
     directory: Arc<pairs::DirectoryCache>,
     unread: Arc<counts::UnreadCache>,
-    publisher: tail::Publisher,
+    publisher: Publisher,
     lease: lease::Lease,
     link: BusSender<Signal>,
     sends: GroupCommit<SendJob>,
@@ -217,7 +205,7 @@ impl Chat {
         let Dependencies { storage, blobs, bus, observers, commits: announced, metrics, services, requests } = ground;
         let services = &services;
         let log = storage.lane(Lane::Log);
-        let known = log_restart::KnownLog::load(log.as_ref()).await?;
+        let known = KnownLog::load(log.as_ref()).await?;
         let upload_key = uploads::UploadSigningKey::new(&secret(storage.as_ref(), "uploads").await?);
         let head = storage.position().await?;
         // An empty event log has no time.
@@ -228,9 +216,9 @@ impl Chat {
         let lease = lease::Lease::new(storage.as_ref(), bus.as_ref().map_or("local", |bus| bus.kind())).await?;
         let (link, outbox) = bus.map(|bus| BusSender::new(bus, workspace, metrics.clone())).unzip();
         let link = link.unwrap_or_else(BusSender::single_node);
-        let capacity = ring::Capacity { events: rules.recent_events, bytes: rules.ring_bytes };
+        let capacity = Capacity { events: rules.recent_events, bytes: rules.ring_bytes };
         let hub = Arc::new(Hub::new((head, head_at), capacity, link.clone()));
-        let audiences = Arc::new(audiences::MembersCache::new(Arc::clone(&log), head));
+        let audiences = Arc::new(MembersCache::new(Arc::clone(&log), head));
         let pairs = Arc::<pairs::DirectoryCache>::default();
         let desk = Arc::<desk::SupportCache>::default();
         let (addresses, counts) = (Arc::<addresses::IdCache>::default(), Arc::<counts::UnreadCache>::default());
@@ -239,7 +227,7 @@ impl Chat {
         let caches = [pairs.observer(), addresses.observer(), desk.observer(), counts.observer(), lives.observer()];
         let observers = caches.into_iter().chain(observers).collect();
         let (heard, told) = (Arc::clone(&hub), Arc::clone(&audiences));
-        let announce = tail::start(announced, (log, known), heard, told, observers, link.clone(), services);
+        let announce = events::start(announced, (log, known), heard, told, observers, link.clone(), services);
         let patient = || Arc::clone(&storage);
         let sends = GroupCommit::start(storage.lane(Lane::Sends), patient(), announce.clone(), metrics.clone(), services);
         let marks = GroupCommit::start(patient(), patient(), announce.clone(), metrics.clone(), services);

@@ -10,9 +10,10 @@ use std::{
 use storage::{PartnerId, Position, Scope};
 use tokio::sync::mpsc;
 
-use super::{Chat, Error, PresenceState, Result, Signal, absence::PAGE};
+use super::{Chat, Error, Result, absence::PAGE};
 use crate::{
     bus::{BusMessage, BusNotification, Outbox},
+    events::{PresenceState, Signal},
     lifecycle::Lifecycle,
     telemetry,
 };

@@ -15,8 +15,8 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Contact, Error, Observer, ResourceKind, Result, remembered::StoreCache};
-use crate::auth::Caller;
+use super::{Chat, Contact, Error, ResourceKind, Result, remembered::StoreCache};
+use crate::{auth::Caller, events::Observer};
 
 /// Capacity of the caches of conversations and of users' uuids, in entries.
 const CACHED_IDS: usize = 50_000;
@@ -269,10 +269,8 @@ impl Chat {
 mod tests {
     use storage::Event;
 
-    use super::{
-        super::fixtures::{ANN, BEN, ROOM, erased, event, store_wide_events, user},
-        *,
-    };
+    use super::*;
+    use crate::events::fixtures::{ANN, BEN, ROOM, erased, event, store_wide_events, user};
 
     const OTHERS: ConversationId = ConversationId(2);
 

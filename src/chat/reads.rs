@@ -11,8 +11,11 @@ use std::collections::BTreeSet;
 
 use storage::{ConversationId, MessageId, PartnerId, ReadRange, UnreadByOthers};
 
-use super::{Chat, DeliveredEvent, Error, ResourceKind, Result, messages::IDS_PER_READ_MARK, rates::Act, told::Encoding};
-use crate::auth::Caller;
+use super::{Chat, Error, ResourceKind, Result, messages::IDS_PER_READ_MARK, rates::Act};
+use crate::{
+    auth::Caller,
+    events::{DeliveredEvent, Encoding},
+};
 
 /// Name of the memoised `seq` up to which messages were hidden from the reader of a `ReadUpTo` event.
 const HIDDEN: &str = "hidden from the reader";

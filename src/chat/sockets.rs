@@ -12,8 +12,11 @@ use storage::{
     Scope,
 };
 
-use super::{Chat, Feed, PersonPresence, Result, hub::SubscriptionStart, support};
-use crate::auth::Caller;
+use super::{Chat, PersonPresence, Result, support};
+use crate::{
+    auth::Caller,
+    events::{Feed, SubscriptionStart},
+};
 
 /// Batch size of a read of changes, and the page size of changed messages.
 const CHANGES_READ: usize = 1_000;

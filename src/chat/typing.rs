@@ -13,8 +13,13 @@ use parking_lot::Mutex;
 use storage::{ConversationId, ConversationKind, MessageId, PartnerId, Person};
 use tokio::time::Instant;
 
-use super::{Chat, Result, Signal, TypingPost, conversations::must_be_open, rates::Act, support, texts::check_bytes};
-use crate::{auth::Caller, clock, lifecycle::Lifecycle};
+use super::{Chat, Result, conversations::must_be_open, rates::Act, support, texts::check_bytes};
+use crate::{
+    auth::Caller,
+    clock,
+    events::{Signal, TypingPost},
+    lifecycle::Lifecycle,
+};
 
 /// TTL of a typing indicator.
 const TTL: Duration = Duration::from_secs(10);

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use storage::{ConversationId, Fact, InboxEntry, InboxFilter, Position, Scope, Timestamp, Topic, UnreadTotals};
 use tokio::time::Instant;
 
-use super::{Chat, DeliveredEvent, Result};
-use crate::auth::Caller;
+use super::{Chat, Result};
+use crate::{auth::Caller, events::DeliveredEvent};
 
 /// A change of the caller's unread messages.
 #[derive(Clone, Debug)]

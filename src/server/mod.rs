@@ -34,6 +34,7 @@ use crate::{
     dialects::{
         AppContext, concierge, conversations, files, im_chat, messaging, odoo, room, socket::SocketServer, tokens, uploads,
     },
+    events,
     lifecycle::Lifecycle,
     metrics::Metrics,
     shares::Shares,
@@ -90,7 +91,7 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
     }
     if purpose != Purpose::Read {
         storage.require_sequence_rights().await?;
-        chat::restart_log_if_lost(&storage).await?;
+        events::restart_log_if_lost(&storage).await?;
     }
     for setting in storage.lossy_settings().await? {
         tracing::warn!(setting, "the database may lose what it has confirmed, for this is off");
@@ -135,7 +136,7 @@ pub async fn run(
     let tokens = open_tokens(&config, &services)?;
     let takes_tokens = tokens.is_configured();
     let alone = matches!(config.bus, config::BusSettings::Local);
-    let (announce, announced) = chat::publisher();
+    let (announce, announced) = events::publisher();
     let sessions = config.session.rules(config.limits.user.sessions);
     let (auth, observer) = Auth::start(Arc::clone(&storage), announce, alone, sessions, tokens, limits, &services);
     let ground = Dependencies {
@@ -271,7 +272,7 @@ pub async fn openapi() -> Result<String, StartError> {
     let idle = Lifecycle::default();
     let limits = LoginLimits { per_login: 1, per_address: 1, waiting: 1 };
     let tokens = Tokens::open(config.tokens.rules(config.limits.user.token_families), &idle)?;
-    let (announce, announced) = chat::publisher();
+    let (announce, announced) = events::publisher();
     let sessions = config.session.rules(0);
     let (auth, _) = Auth::start(Arc::clone(&storage), announce, true, sessions, tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;

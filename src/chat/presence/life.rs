@@ -11,8 +11,8 @@ use parking_lot::Mutex;
 use storage::{Fact, Heartbeat, PartnerId, ShortenedLease, Timestamp, Topic};
 use tokio::{sync::Notify, time::Instant};
 
-use super::{PresenceRules, PresenceState};
-use crate::chat::Observer;
+use super::PresenceRules;
+use crate::events::{Observer, PresenceState};
 
 /// The presence tracker of this node.
 #[derive(Default)]

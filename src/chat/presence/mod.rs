@@ -10,18 +10,24 @@ use std::{
     time::Duration,
 };
 
-use serde::{Deserialize, Serialize};
 use storage::{ChosenStatus, PartnerId, Person, Presence, ShortenedLease, Timestamp};
 use tokio::time::Instant;
 
 pub(super) use self::life::PresenceTracker;
 use self::life::{Activity, delta};
 use super::{
-    Chat, Error, Result, Signal,
+    Chat, Error, Result,
     absence::{GRACE, PAGE},
     rates::Act,
 };
-use crate::{auth::Caller, bus::BusNotification, clock, lifecycle::Lifecycle, telemetry};
+use crate::{
+    auth::Caller,
+    bus::BusNotification,
+    clock,
+    events::{PresenceState, Signal},
+    lifecycle::Lifecycle,
+    telemetry,
+};
 
 /// Interval between two flushes of heartbeats to the store, and between two looks for expired presences.
 pub(super) const TICK: Duration = Duration::from_secs(5);
@@ -33,15 +39,6 @@ const LONGEST_IDLE: Duration = Duration::from_secs(7 * 86_400);
 const DEBOUNCE: Duration = Duration::from_millis(250);
 /// Lateness of a heartbeat in the store after which other nodes may have published the partner as offline.
 const LATE: Duration = GRACE.saturating_sub(Duration::from_secs(1));
-
-/// Presence status of a partner.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum PresenceState {
-    Online,
-    Away,
-    Offline,
-}
 
 /// A person with its presence.
 #[derive(Clone, Debug)]

@@ -27,11 +27,9 @@ pub(super) use self::{
     marks::{MarkRead, ReadMark},
     sends::SendJob,
 };
-use super::{
-    error::{Error, Result},
-    tail::Publisher,
-};
+use super::error::{Error, Result};
 use crate::{
+    events::Publisher,
     lifecycle::Lifecycle,
     metrics::Metrics,
     transaction::{Retryable, retry_on_contention},

@@ -13,9 +13,10 @@ use super::{
     wire::{ChatMessage, ChatSession, Encoder, Entity, Number, frame},
 };
 use crate::{
-    chat::{self, DeliveredEvent, Encoding, SupportMessage},
+    chat::{self, SupportMessage},
     config::NumbersInEvents,
     dialects::socket::{Close, Frame, FramesOrClose},
+    events::{DeliveredEvent, Encoding},
     telemetry,
 };
 

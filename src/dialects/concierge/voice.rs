@@ -13,11 +13,12 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::{Error, FeedBatch},
+    chat::Error,
     dialects::{
         AppContext,
         socket::{Close, Frame, FramesOrClose, SocketHandler},
     },
+    events::FeedBatch,
     telemetry,
 };
 

@@ -15,7 +15,7 @@ use super::{
     wire::{Contact, Outcome, User, im_status},
 };
 use crate::{
-    chat::{PersonPresence, PresenceState},
+    chat::PersonPresence,
     dialects::{
         AppContext,
         jsonrpc::{Call, CallFailure, NoJsonRpcParams, Reply},
@@ -23,6 +23,7 @@ use crate::{
         odoo_time,
         session::Session,
     },
+    events::PresenceState,
 };
 
 /// Most contacts per response.

@@ -26,8 +26,9 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::{DeliveredEvent, FeedBatch, PreferredId, RecentSignal, Signal, SignalMark},
+    chat::PreferredId,
     dialects::{AppContext, jsonrpc::Fault, odoo_time, page::json_len},
+    events::{DeliveredEvent, FeedBatch, RecentSignal, Signal, SignalMark},
 };
 
 /// Ids per event, for its notifications and for the signals that follow it: more than clients send signals between two events,

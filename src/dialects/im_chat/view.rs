@@ -12,8 +12,9 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::{InboxConversation, PresenceState},
+    chat::InboxConversation,
     dialects::{AppContext, jsonrpc::Fault, odoo_time},
+    events::PresenceState,
 };
 
 /// Presence statuses of the participants of sessions, the caller included.

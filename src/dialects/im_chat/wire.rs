@@ -7,7 +7,7 @@ use storage::{Author, ConversationId, Document, Message as Stored, MessageId, Pa
 use uuid::Uuid;
 
 use super::content::{self, MessageKind};
-use crate::{chat::PresenceState, dialects::odoo_time};
+use crate::{dialects::odoo_time, events::PresenceState};
 
 /// A session as one user sees it: `state`, `status` and `is_read` are the caller's own.
 #[derive(Debug, Object, Serialize)]

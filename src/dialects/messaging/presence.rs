@@ -9,7 +9,7 @@ use super::{
     wire::{id_of, user_of},
 };
 use crate::{
-    chat::{self, PersonPresence},
+    chat::PersonPresence,
     dialects::{
         AppContext,
         jsonrpc::{Call, CallFailure},
@@ -17,6 +17,7 @@ use crate::{
         odoo_time,
         session::Session,
     },
+    events::PresenceState,
 };
 
 pub(super) struct PresenceApi(pub(super) AppContext);
@@ -31,9 +32,9 @@ impl PresenceApi {
     async fn update(&self, call: Call<UpdateParams>, session: Session) -> MessagingReply<UpdatedPresence> {
         call.logged_in(session, |login, params| async move {
             let status = match params.status.optional("status")?.as_deref() {
-                None | Some("online") => chat::PresenceState::Online,
-                Some("away") => chat::PresenceState::Away,
-                Some("offline") => chat::PresenceState::Offline,
+                None | Some("online") => PresenceState::Online,
+                Some("away") => PresenceState::Away,
+                Some("offline") => PresenceState::Offline,
                 Some(_) => return Err(CallFailure::refusal("status must be online, away or offline")),
             };
             self.0.chat.set_status(&login, status).await.map_err(failure)?;
@@ -73,12 +74,12 @@ enum PresenceStatus {
     Offline,
 }
 
-impl From<chat::PresenceState> for PresenceStatus {
-    fn from(status: chat::PresenceState) -> Self {
+impl From<PresenceState> for PresenceStatus {
+    fn from(status: PresenceState) -> Self {
         match status {
-            chat::PresenceState::Online => Self::Online,
-            chat::PresenceState::Away => Self::Away,
-            chat::PresenceState::Offline => Self::Offline,
+            PresenceState::Online => Self::Online,
+            PresenceState::Away => Self::Away,
+            PresenceState::Offline => Self::Offline,
         }
     }
 }

@@ -12,8 +12,9 @@ use super::{
     wire::phone_number,
 };
 use crate::{
-    chat::{self, Encoding, Error, Recipient},
+    chat::{self, Error, Recipient},
     dialects::{AppContext, socket::Frame},
+    events::Encoding,
 };
 
 /// Revision of the dialect, recognised by the action names that a client uses.

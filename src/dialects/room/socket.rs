@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::{self, DeliveredEvent, Draft, Error, FeedBatch, HeldMessageLease},
+    chat::{self, Draft, Error, HeldMessageLease},
     dialects::{
         AppContext,
         bearer::socket_caller,
@@ -26,6 +26,7 @@ use crate::{
         loose::{Int, Lenient, Text},
         socket::{self, Frame, FramesOrClose, SocketHandler, SocketSession},
     },
+    events::{DeliveredEvent, FeedBatch},
 };
 
 /// WebSocket endpoint of the dialect.

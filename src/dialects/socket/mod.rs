@@ -16,8 +16,9 @@ pub use upgrade::{is_handshake, open, upgrade_required};
 
 use crate::{
     auth::Caller,
-    chat::{Chat, Encoding, Feed, FeedBatch},
+    chat::Chat,
     config,
+    events::{Encoding, Feed, FeedBatch},
     lifecycle::Lifecycle,
     metrics::Metrics,
     shares::StoreTurns,

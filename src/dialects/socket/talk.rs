@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::{Feed, FeedBatch},
     clock,
+    events::{Feed, FeedBatch},
     metrics::Metrics,
     shares::Party,
     telemetry,

@@ -18,15 +18,13 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::{
-        self, ChangedMessages, Chat, Draft, EditPermission, Error, FeedBatch, PersonPresence, PresenceState, ReactionChange,
-        ResourceKind,
-    },
+    chat::{self, ChangedMessages, Chat, Draft, EditPermission, Error, PersonPresence, ReactionChange, ResourceKind},
     clock,
     dialects::{
         page::truncated_to_page,
         socket::{Close, Frame, FramesOrClose, SocketHandler},
     },
+    events::{FeedBatch, PresenceState},
     telemetry,
 };
 

@@ -13,9 +13,10 @@ use super::{
     ConversationsHandler, Subscription, read, status,
 };
 use crate::{
-    chat::{self, DeliveredEvent, Encoding, Error, PersonPresence, PresenceState, RecentSignal, Signal},
+    chat::{self, Error, PersonPresence},
     clock,
     dialects::socket::{Close, Frame},
+    events::{DeliveredEvent, Encoding, PresenceState, RecentSignal, Signal},
     telemetry,
 };
 

@@ -6,8 +6,9 @@ use std::cmp::Ordering;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    chat::{Contact, PresenceState},
+    chat::Contact,
     dialects::{jsonrpc::Fault, odoo::error::value_error, odoo_time},
+    events::PresenceState,
 };
 
 /// Model of a person.

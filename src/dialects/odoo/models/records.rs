@@ -11,13 +11,14 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::{Contact, PresenceState},
+    chat::Contact,
     dialects::{
         AppContext,
         jsonrpc::Fault,
         odoo::error::{fault, user_error, value_error},
         python::Arguments,
     },
+    events::PresenceState,
 };
 
 /// Most records per call; larger results must be read in pages.

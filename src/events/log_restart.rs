@@ -15,12 +15,12 @@ const GAP: i64 = 1_000_000;
 const SWEEP_PAUSE: TimeDelta = TimeDelta::days(7);
 
 /// Log line for the operator: the event log was restarted.
-pub(super) const RESTART_MESSAGE: &str = "the event log was restarted after a gap: the database was failed over or restored, \
+pub(crate) const RESTART_MESSAGE: &str = "the event log was restarted after a gap: the database was failed over or restored, \
     and may have lost what it had confirmed last";
 
 /// The event log as this node knows it.
 #[derive(Debug, Default)]
-pub(super) struct KnownLog {
+pub(crate) struct KnownLog {
     epoch: i64,
     timeline: Option<i64>,
     newest: Option<EventMark>,
@@ -28,7 +28,7 @@ pub(super) struct KnownLog {
 
 /// Evidence that the event log has lost events.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Loss {
+pub(crate) enum Loss {
     /// The database server was replaced by another one, or restored.
     Timeline,
     /// The event log ends before the newest event that this node knows.
@@ -54,7 +54,7 @@ impl KnownLog {
     ///
     /// # Errors
     /// Those of the store.
-    pub(super) async fn load(storage: &dyn Storage) -> Result<Self> {
+    pub(crate) async fn load(storage: &dyn Storage) -> Result<Self> {
         let Workspace { epoch, timeline, .. } = storage.workspace().await?;
         let mut known = Self { epoch, timeline, newest: None };
         let state = storage.log_state(known.compared_position()).await?;
@@ -70,13 +70,13 @@ impl KnownLog {
     }
 
     /// The position of the event whose mark is compared.
-    pub(super) fn compared_position(&self) -> Position {
+    pub(crate) fn compared_position(&self) -> Position {
         self.newest.map_or(Position(0), |newest| newest.position)
     }
 
     /// Compares the event log with the known state, where everything up to `head` was delivered. Without a loss, the newest mark
     /// becomes the known one.
-    pub(super) fn compare(&mut self, head: Position, state: &LogState) -> Option<Loss> {
+    pub(crate) fn compare(&mut self, head: Position, state: &LogState) -> Option<Loss> {
         let is_replaced = |known: EventMark| state.requested.is_some_and(|there| there != known);
         let loss = match self.newest {
             _ if state.timeline.is_some() && state.timeline != self.timeline => Some(Loss::Timeline),
@@ -94,7 +94,7 @@ impl KnownLog {
     ///
     /// # Errors
     /// Those of the store; then nothing has changed.
-    pub(super) async fn restart(&mut self, storage: &dyn Storage, state: &LogState, loss: Loss, head: Position) -> Result<()> {
+    pub(crate) async fn restart(&mut self, storage: &dyn Storage, state: &LogState, loss: Loss, head: Position) -> Result<()> {
         self.settle(storage, state, Some(loss), head).await?;
         storage.accept_timeline(self.timeline);
         Ok(())
@@ -129,11 +129,11 @@ impl KnownLog {
     }
 
     /// Records a restart of the event log.
-    pub(super) fn record_restart(&mut self, epoch: i64) {
+    pub(crate) fn record_restart(&mut self, epoch: i64) {
         (self.epoch, self.newest) = (epoch, None);
     }
 
-    pub(super) fn epoch(&self) -> i64 {
+    pub(crate) fn epoch(&self) -> i64 {
         self.epoch
     }
 }

@@ -8,13 +8,16 @@ use storage::{Participant, PartnerId, Position, Scope, Storage};
 use tokio::time::Instant;
 
 use super::{
-    error::{Error, Result},
+    delivered_event::DeliveredEvent,
     hub::{Cursor, Hub, RingRead, Subscriber, SubscriptionStart},
     ring::BATCH_BYTES,
     signals::RecentSignal,
-    told::DeliveredEvent,
 };
-use crate::{auth::Caller, lifecycle::Lifecycle};
+use crate::{
+    auth::Caller,
+    chat::{Error, Result},
+    lifecycle::Lifecycle,
+};
 
 /// Limit of events in one read of the event log.
 const LOG_PAGE: usize = 500;
@@ -51,7 +54,7 @@ pub struct FeedBatch {
 }
 
 impl Feed {
-    pub(super) fn new(
+    pub(crate) fn new(
         hub: Arc<Hub>,
         storage: Arc<dyn Storage>,
         scopes: &[Scope],
@@ -78,14 +81,14 @@ impl Feed {
     }
 
     /// Sets the reader, so that authors receive delivery signals.
-    pub(super) fn read_by(mut self, caller: &Caller) -> Self {
+    pub(crate) fn read_by(mut self, caller: &Caller) -> Self {
         self.reader = Some(caller.partner);
         self
     }
 
     /// Filters out facts that are hidden from a participant. Only feeds of one conversation need it: the event log itself filters
     /// those of a partner.
-    pub(super) fn visible_from(mut self, participant: &Participant) -> Self {
+    pub(crate) fn visible_from(mut self, participant: &Participant) -> Self {
         self.visible_from_seq = participant.status.visible_from_seq;
         self
     }
@@ -170,7 +173,7 @@ impl Feed {
     ///
     /// # Cancel safety
     /// No event is lost.
-    pub(super) async fn next_until(
+    pub(crate) async fn next_until(
         &mut self,
         caller: &Caller,
         requests: &Lifecycle,
@@ -239,13 +242,15 @@ mod tests {
 
     use super::{
         super::{
-            fixtures::{ANN, ROOM, event, message},
             ring::Capacity,
             signals::{Signal, SignalAudience, SignalMark},
         },
         *,
     };
-    use crate::bus::BusSender;
+    use crate::{
+        bus::BusSender,
+        events::fixtures::{ANN, ROOM, event, message},
+    };
 
     const TEXT_BYTES: usize = 60_000;
 

@@ -7,25 +7,25 @@ use storage::{
 };
 use uuid::Uuid;
 
-pub(super) const ANN: (UserId, PartnerId) = (UserId(4), PartnerId(5));
-pub(super) const BEN: (UserId, PartnerId) = (UserId(6), PartnerId(7));
-pub(super) const ROOM: ConversationId = ConversationId(1);
+pub(crate) const ANN: (UserId, PartnerId) = (UserId(4), PartnerId(5));
+pub(crate) const BEN: (UserId, PartnerId) = (UserId(6), PartnerId(7));
+pub(crate) const ROOM: ConversationId = ConversationId(1);
 
 /// Events that invalidate everything that was read from the store.
-pub(super) fn store_wide_events() -> [Event; 2] {
+pub(crate) fn store_wide_events() -> [Event; 2] {
     let restarted = Fact::LogRestarted { epoch: 1, from: Position(2), to: Position(9) };
     [Fact::StoreChanged, restarted].map(|fact| event(1, Topic::Partner(NO_CLIENT), fact))
 }
 
-pub(super) fn erased((user, partner): (UserId, PartnerId)) -> Event {
+pub(crate) fn erased((user, partner): (UserId, PartnerId)) -> Event {
     event(1, Topic::Partner(NO_CLIENT), Fact::UserErased { user, partner })
 }
 
-pub(super) fn event(position: i64, topic: Topic, fact: Fact) -> Event {
+pub(crate) fn event(position: i64, topic: Topic, fact: Fact) -> Event {
     Event { position: Position(position), topic, fact, at: DateTime::UNIX_EPOCH }
 }
 
-pub(super) fn message(id: i64, body: &str, files: &[i64]) -> Message {
+pub(crate) fn message(id: i64, body: &str, files: &[i64]) -> Message {
     Message {
         id: MessageId(id),
         seq: id,
@@ -48,7 +48,7 @@ pub(super) fn message(id: i64, body: &str, files: &[i64]) -> Message {
     }
 }
 
-pub(super) fn file(id: i64) -> Attachment {
+pub(crate) fn file(id: i64) -> Attachment {
     Attachment {
         id: storage::AttachmentId(id),
         object: String::new(),
@@ -62,7 +62,7 @@ pub(super) fn file(id: i64) -> Attachment {
     }
 }
 
-pub(super) fn user((id, partner): (UserId, PartnerId)) -> User {
+pub(crate) fn user((id, partner): (UserId, PartnerId)) -> User {
     User {
         id,
         uuid: Uuid::from_u128(id.0.unsigned_abs().into()),

@@ -14,9 +14,9 @@ const REMEMBERED_BYTES: u64 = 64 * 1024 * 1024;
 
 /// The members of a conversation.
 #[derive(Clone, Debug)]
-pub(super) struct ConversationMembers {
+pub(crate) struct ConversationMembers {
     /// Sorted by rising id.
-    pub(super) partners: Arc<[PartnerId]>,
+    pub(crate) partners: Arc<[PartnerId]>,
     /// Members from whom older messages are hidden.
     newcomers: Arc<[Member]>,
 }
@@ -32,12 +32,12 @@ impl ConversationMembers {
     }
 
     /// The `seq` up to which messages are hidden from a member; 0 if none are.
-    pub(super) fn hidden_from(&self, partner: PartnerId) -> i64 {
+    pub(crate) fn hidden_from(&self, partner: PartnerId) -> i64 {
         self.newcomers.iter().find(|member| member.partner == partner).map_or(0, |member| member.visible_from_seq)
     }
 
     /// The audience of a fact about the message with this `seq`, or about none; sorted by rising id.
-    pub(super) fn audience(&self, seq: Option<i64>) -> Arc<[PartnerId]> {
+    pub(crate) fn audience(&self, seq: Option<i64>) -> Arc<[PartnerId]> {
         let Some(seq) = seq else { return Arc::clone(&self.partners) };
         let hidden: Vec<_> = self.newcomers.iter().filter(|member| seq <= member.visible_from_seq).collect();
         match hidden.as_slice() {
@@ -52,7 +52,7 @@ impl ConversationMembers {
 
 /// Cache of the members of conversations. It follows the event log, and so gives each event the same audience as the event log
 /// itself.
-pub(super) struct MembersCache {
+pub(crate) struct MembersCache {
     storage: Arc<dyn Storage>,
     cache: WeighedCache<ConversationId, ConversationMembers>,
     /// Position of the newest membership change. Cache entries are as of that position; an older read is not cached.
@@ -61,7 +61,7 @@ pub(super) struct MembersCache {
 
 impl MembersCache {
     /// Creates a cache that is up to date with the event at `head`.
-    pub(super) fn new(storage: Arc<dyn Storage>, head: Position) -> Self {
+    pub(crate) fn new(storage: Arc<dyn Storage>, head: Position) -> Self {
         Self { storage, cache: weighed::cache(REMEMBERED, REMEMBERED_BYTES), changed_at: Mutex::new(head) }
     }
 
@@ -69,7 +69,7 @@ impl MembersCache {
     ///
     /// # Errors
     /// Those of the store.
-    pub(super) async fn of(&self, conversation: ConversationId) -> storage::Result<ConversationMembers> {
+    pub(crate) async fn of(&self, conversation: ConversationId) -> storage::Result<ConversationMembers> {
         if let Some(members) = self.cache.get(&conversation) {
             return Ok(members.value);
         }
@@ -83,14 +83,14 @@ impl MembersCache {
     }
 
     /// Invalidates the whole cache: events after `head` are not delivered yet, or the store was changed without facts.
-    pub(super) fn reset(&self, head: Position) {
+    pub(crate) fn reset(&self, head: Position) {
         let mut changed = self.changed_at.lock();
         *changed = head;
         self.cache.clear();
     }
 
     /// Invalidates a conversation. Must be called for every membership change, before its event is delivered.
-    pub(super) fn invalidate(&self, conversation: ConversationId, at: Position) {
+    pub(crate) fn invalidate(&self, conversation: ConversationId, at: Position) {
         let mut changed = self.changed_at.lock();
         *changed = at;
         self.cache.remove(&conversation);

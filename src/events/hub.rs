@@ -16,9 +16,9 @@ use storage::{Event, Fact, Message, MessageId, PartnerId, Position, SUPPORT_AGEN
 use tokio::sync::Notify;
 
 use super::{
+    delivered_event::DeliveredEvent,
     ring::{Capacity, Ring, RingBatch},
     signals::{RecentSignal, Signal, SignalAudience, SignalMark, SignalRing},
-    told::DeliveredEvent,
 };
 use crate::{
     bus::{BusNotification, BusSender},
@@ -51,7 +51,7 @@ struct HubState {
 const DELIVERY_CACHE: usize = 10_000;
 
 /// A subscriber. `first_unread`: position of the first relevant event since its last read; 0 if none.
-pub(super) struct Subscriber {
+pub(crate) struct Subscriber {
     first_unread: AtomicI64,
     /// True if there may be signals since its last read.
     signalled: AtomicBool,
@@ -78,28 +78,28 @@ impl Subscriber {
     ///
     /// # Cancel safety
     /// No notification is lost, neither by cancellation nor before the call.
-    pub(super) async fn notified(&self) {
+    pub(crate) async fn notified(&self) {
         while !self.is_notified() {
             self.notify.notified().await;
         }
     }
 
     /// True if there is something to read.
-    pub(super) fn is_notified(&self) -> bool {
+    pub(crate) fn is_notified(&self) -> bool {
         self.first_unread.load(Ordering::Acquire) != 0 || self.signalled.load(Ordering::Acquire)
     }
 }
 
 /// The cursor of a subscription: everything up to here was delivered.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Cursor {
-    pub(super) position: Position,
-    pub(super) signals: SignalMark,
+pub(crate) struct Cursor {
+    pub(crate) position: Position,
+    pub(crate) signals: SignalMark,
 }
 
 /// Start of a subscription.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum SubscriptionStart {
+pub(crate) enum SubscriptionStart {
     Now,
     /// After this mark, events and signals alike.
     Seen(SignalMark),
@@ -111,7 +111,7 @@ pub(super) enum SubscriptionStart {
 }
 
 /// Result of a read from the rings.
-pub(super) enum RingRead {
+pub(crate) enum RingRead {
     /// Everything up to `cursor`. `rest`: position of the next event, if the batch is full.
     Batch { events: Vec<Arc<DeliveredEvent>>, signals: Vec<Arc<RecentSignal>>, cursor: Cursor, rest: Option<Position> },
     /// The ring begins after the next event: read the event log from this position.
@@ -122,7 +122,7 @@ pub(super) enum RingRead {
 
 impl Hub {
     /// Creates a hub at `head`, the position of an event of that time.
-    pub(super) fn new((head, head_at): (Position, Timestamp), capacity: Capacity, link: BusSender<Signal>) -> Self {
+    pub(crate) fn new((head, head_at): (Position, Timestamp), capacity: Capacity, link: BusSender<Signal>) -> Self {
         let (listeners, hearers) = (HashMap::new(), HashMap::new());
         let signals = SignalRing::default();
         let inner = HubState {
@@ -156,7 +156,7 @@ impl Hub {
     }
 
     /// Appends events, which must begin right after the head, and wakes the subscribers that they concern.
-    pub(super) fn append(&self, events: Vec<(Event, Arc<[PartnerId]>)>) {
+    pub(crate) fn append(&self, events: Vec<(Event, Arc<[PartnerId]>)>) {
         let mut inner = self.inner.lock();
         for (event, audience) in events {
             let is_next = event.position.0 == inner.head.0 + 1;
@@ -201,7 +201,7 @@ impl Hub {
 
     /// Registers a subscriber, and returns its start cursor. A position beyond the head counts as the head: the event log that it
     /// came from is gone. A signal mark beyond any possible one counts as the newest: the node that published it is gone.
-    pub(super) fn subscribe(&self, scopes: &[Scope], from: SubscriptionStart, hears: &[Scope]) -> (Arc<Subscriber>, Cursor) {
+    pub(crate) fn subscribe(&self, scopes: &[Scope], from: SubscriptionStart, hears: &[Scope]) -> (Arc<Subscriber>, Cursor) {
         let inner = &mut *self.inner.lock();
         let newest = Cursor { position: inner.head, signals: inner.signals.newest_at(inner.head) };
         let asked = match from {
@@ -232,7 +232,7 @@ impl Hub {
     }
 
     /// Records the delivery of an event to a reader.
-    pub(super) fn record_event_delivery(&self, told: &DeliveredEvent, reader: PartnerId) {
+    pub(crate) fn record_event_delivery(&self, told: &DeliveredEvent, reader: PartnerId) {
         if let Fact::MessagePosted(message) = &told.event.fact
             && message.author.partner != reader
             && told.is_first_delivery()
@@ -243,7 +243,7 @@ impl Hub {
 
     /// Records the delivery of a message to a reader, and publishes the first one as a signal, if the author may have a
     /// subscriber.
-    pub(super) fn record_delivery(&self, message: &Message, reader: PartnerId) {
+    pub(crate) fn record_delivery(&self, message: &Message, reader: PartnerId) {
         let (conversation, author) = (message.conversation, message.author.partner);
         if author == reader
             || (self.link.is_single_node() && !self.inner.lock().signal_subscribers.contains_key(&Scope::Partner(author)))
@@ -257,7 +257,7 @@ impl Hub {
     }
 
     /// True for the first delivery of the message that this node learns of. Records it in the deduplication cache.
-    pub(super) fn is_first_delivery(&self, delivered: MessageId) -> bool {
+    pub(crate) fn is_first_delivery(&self, delivered: MessageId) -> bool {
         self.signalled_deliveries.get(&delivered).is_none() && {
             self.signalled_deliveries.insert(delivered, ());
             true
@@ -265,12 +265,12 @@ impl Hub {
     }
 
     /// Publishes a signal to the subscribers that it concerns, and stores it in the ring for clients that reconnect.
-    pub(super) fn publish_signal(&self, signal: Signal, audience: SignalAudience) {
+    pub(crate) fn publish_signal(&self, signal: Signal, audience: SignalAudience) {
         self.publish_signals([(signal, audience)]);
     }
 
     /// Publishes several signals at once: a subscriber that one of them wakes reads the others with it.
-    pub(super) fn publish_signals(&self, signals: impl IntoIterator<Item = (Signal, SignalAudience)>) {
+    pub(crate) fn publish_signals(&self, signals: impl IntoIterator<Item = (Signal, SignalAudience)>) {
         let inner = &mut *self.inner.lock();
         for (signal, audience) in signals {
             for scope in audience.scopes() {
@@ -280,7 +280,7 @@ impl Hub {
         }
     }
 
-    pub(super) fn unsubscribe(&self, scopes: &[Scope], listener: &Arc<Subscriber>) {
+    pub(crate) fn unsubscribe(&self, scopes: &[Scope], listener: &Arc<Subscriber>) {
         let mut inner = self.inner.lock();
         for scope in scopes {
             remove(&mut inner.subscribers, *scope, listener);
@@ -291,7 +291,7 @@ impl Hub {
     }
 
     /// Reads the next batch for a subscriber at `cursor`. `unread`: position where its last read stopped, if it left events.
-    pub(super) fn read(&self, scopes: &[Scope], listener: &Subscriber, cursor: Cursor, unread: Option<Position>) -> RingRead {
+    pub(crate) fn read(&self, scopes: &[Scope], listener: &Subscriber, cursor: Cursor, unread: Option<Position>) -> RingRead {
         let inner = self.inner.lock();
         if listener.restarts != inner.restarts {
             return RingRead::Restarted;
@@ -321,7 +321,7 @@ impl Hub {
     }
 
     /// Reads the signals published before any event after the cursor, with the cursor behind them.
-    pub(super) fn read_signals(&self, listener: &Subscriber, cursor: Cursor) -> (Vec<Arc<RecentSignal>>, Cursor) {
+    pub(crate) fn read_signals(&self, listener: &Subscriber, cursor: Cursor) -> (Vec<Arc<RecentSignal>>, Cursor) {
         let inner = self.inner.lock();
         let signals = inner.signals.after(cursor.signals, cursor.position, &listener.signal_scopes);
         let newest = signals.last().map_or(cursor.signals, |signalled| signalled.mark);
@@ -345,13 +345,10 @@ mod tests {
     use storage::{AttachmentId, NO_CLIENT};
 
     use super::{
-        super::{
-            fixtures::{ANN, ROOM, erased, event, message},
-            signals::PresenceAudience,
-            told::Encoding,
-        },
+        super::{delivered_event::Encoding, signals::PresenceAudience},
         *,
     };
+    use crate::events::fixtures::{ANN, ROOM, erased, event, message};
 
     const WORDS: &str = "test";
     const BYTES: usize = 64 * 1024;

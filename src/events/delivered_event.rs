@@ -17,7 +17,7 @@ use tokio::sync::OnceCell;
 pub struct DeliveredEvent {
     pub event: Event,
     /// In rising order.
-    pub(super) audience: Arc<[PartnerId]>,
+    pub(crate) audience: Arc<[PartnerId]>,
     /// True once a reader other than the author has received the event.
     is_delivered: AtomicBool,
     encodings: Mutex<Encodings>,
@@ -40,9 +40,9 @@ pub trait Encoding: Clone + Send + Sync + 'static {
 
 /// Byte count of a ring, with the encodings of its events. Above its capacity, encodings are not memoised.
 #[derive(Debug)]
-pub(super) struct Meter {
-    pub(super) held: AtomicUsize,
-    pub(super) capacity: usize,
+pub(crate) struct Meter {
+    pub(crate) held: AtomicUsize,
+    pub(crate) capacity: usize,
 }
 
 impl Meter {
@@ -70,11 +70,11 @@ impl Encodings {
 
 impl DeliveredEvent {
     /// A delivered event for a reader of the event log itself: it needs no audience.
-    pub(super) fn from_log(event: Event) -> Self {
+    pub(crate) fn from_log(event: Event) -> Self {
         Self::new(event, Arc::from([]))
     }
 
-    pub(super) fn new(event: Event, audience: Arc<[PartnerId]>) -> Self {
+    pub(crate) fn new(event: Event, audience: Arc<[PartnerId]>) -> Self {
         Self { event, audience, is_delivered: AtomicBool::new(false), encodings: Mutex::default() }
     }
 
@@ -135,11 +135,11 @@ impl DeliveredEvent {
     }
 
     /// Records a delivery to a reader other than the author; true for the first one.
-    pub(super) fn is_first_delivery(&self) -> bool {
+    pub(crate) fn is_first_delivery(&self) -> bool {
         !self.is_delivered.swap(true, Ordering::AcqRel)
     }
 
-    pub(super) fn concerns(&self, scopes: &[Scope]) -> bool {
+    pub(crate) fn concerns(&self, scopes: &[Scope]) -> bool {
         scopes.iter().any(|scope| match scope {
             Scope::Everything => true,
             Scope::Conversation(id) => self.event.topic == Topic::Conversation(*id),
@@ -148,7 +148,7 @@ impl DeliveredEvent {
     }
 
     /// Memory size of the event without its audience and encodings, in bytes.
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         /// The counters of an `Arc`, and the slot in the ring.
         const AROUND: usize = 3 * size_of::<usize>();
 
@@ -156,7 +156,7 @@ impl DeliveredEvent {
     }
 
     /// Sets the meter that counts the encodings; `None` for no meter.
-    pub(super) fn set_meter(&self, meter: Option<Arc<Meter>>) {
+    pub(crate) fn set_meter(&self, meter: Option<Arc<Meter>>) {
         let mut encodings = self.encodings.lock();
         let bytes = encodings.bytes;
         if let Some(before) = std::mem::replace(&mut encodings.meter, meter) {

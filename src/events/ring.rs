@@ -10,23 +10,23 @@ use std::{
 
 use storage::{AttachmentId, Event, Fact, Message, PartnerId, Position, Scope};
 
-use super::told::{DeliveredEvent, Meter};
+use super::delivered_event::{DeliveredEvent, Meter};
 
 /// Size of a batch in bytes, exceeded only by a batch of one event. It bounds the memory of a listener.
-pub(super) const BATCH_BYTES: usize = 256 * 1024;
+pub(crate) const BATCH_BYTES: usize = 256 * 1024;
 /// Divisor of the ring's bytes that an append keeps free for encodings of the newest events.
 const ENCODING_SHARE: usize = 8;
 
 /// Capacity of a ring.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Capacity {
-    pub(super) events: usize,
+pub(crate) struct Capacity {
+    pub(crate) events: usize,
     /// Bytes of events, their audiences, and their memoised encodings.
-    pub(super) bytes: usize,
+    pub(crate) bytes: usize,
 }
 
 /// The ring: events without a gap, up to the newest one delivered on this node.
-pub(super) struct Ring {
+pub(crate) struct Ring {
     events: VecDeque<Arc<DeliveredEvent>>,
     capacity: Capacity,
     meter: Arc<Meter>,
@@ -36,28 +36,28 @@ pub(super) struct Ring {
 
 /// A batch of events, in order of position.
 #[derive(Default)]
-pub(super) struct RingBatch {
-    pub(super) events: Vec<Arc<DeliveredEvent>>,
+pub(crate) struct RingBatch {
+    pub(crate) events: Vec<Arc<DeliveredEvent>>,
     /// Position of the first matching event that does not fit.
-    pub(super) rest: Option<Position>,
+    pub(crate) rest: Option<Position>,
 }
 
 impl Ring {
-    pub(super) fn new(capacity: Capacity) -> Self {
+    pub(crate) fn new(capacity: Capacity) -> Self {
         let meter = Arc::new(Meter { held: AtomicUsize::new(0), capacity: capacity.bytes });
         Self { events: VecDeque::new(), capacity, meter, audiences: HashMap::new() }
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.events.len()
     }
 
-    pub(super) fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.meter.held.load(Ordering::Relaxed)
     }
 
     /// Appends an event, with eviction of the oldest ones.
-    pub(super) fn push(&mut self, event: Event, audience: Arc<[PartnerId]>) {
+    pub(crate) fn push(&mut self, event: Event, audience: Arc<[PartnerId]>) {
         let told = Arc::new(DeliveredEvent::new(event, audience));
         self.count(&told);
         self.events.push_back(told);
@@ -67,7 +67,7 @@ impl Ring {
         }
     }
 
-    pub(super) fn clear(&mut self) {
+    pub(crate) fn clear(&mut self) {
         while !self.events.is_empty() {
             self.evict_oldest();
         }
@@ -79,7 +79,7 @@ impl Ring {
     }
 
     /// A batch of the events in these scopes, without the oldest `passed` of the ring.
-    pub(super) fn batch(&self, passed: usize, scopes: &[Scope]) -> RingBatch {
+    pub(crate) fn batch(&self, passed: usize, scopes: &[Scope]) -> RingBatch {
         let (mut batch, mut bytes) = (RingBatch::default(), 0);
         for told in self.events.range(passed.min(self.len())..).filter(|told| told.concerns(scopes)) {
             bytes += told.bytes();
@@ -95,7 +95,7 @@ impl Ring {
     /// Rewrites the copies of a message to its present content, as the store does in the event log, and drops their memoised
     /// encodings. The search goes from the newest event back, and ends at the message's own post or an earlier one of its
     /// conversation.
-    pub(super) fn rewrite_copies(&mut self, now: &Message) {
+    pub(crate) fn rewrite_copies(&mut self, now: &Message) {
         for place in (0..self.len()).rev() {
             let Some(copy) = self.events[place].event.fact.message() else { continue };
             if copy.id == now.id {
@@ -114,7 +114,7 @@ impl Ring {
     }
 
     /// Removes an attachment from all copies of messages.
-    pub(super) fn remove_attachment(&mut self, attachment: AttachmentId) {
+    pub(crate) fn remove_attachment(&mut self, attachment: AttachmentId) {
         for place in 0..self.len() {
             let message = self.events[place].event.fact.message();
             if message.is_some_and(|message| message.attachments.iter().any(|held| held.id == attachment)) {
@@ -159,13 +159,8 @@ impl Ring {
 mod tests {
     use storage::{MessageId, Topic};
 
-    use super::{
-        super::{
-            fixtures::{ANN, ROOM, event, message},
-            told::Encoding,
-        },
-        *,
-    };
+    use super::{super::delivered_event::Encoding, *};
+    use crate::events::fixtures::{ANN, ROOM, event, message};
 
     const KIB: usize = 1024;
 

@@ -18,9 +18,9 @@ use tokio::{
 };
 
 use super::{
-    audiences::MembersCache,
     hub::Hub,
     log_restart::{KnownLog, RESTART_MESSAGE},
+    members::MembersCache,
     signals::Signal,
 };
 use crate::{
@@ -83,28 +83,28 @@ pub fn publisher() -> (Publisher, CommitReceiver) {
 
 impl Publisher {
     /// Duration of the current read failure of the event log, if there is one.
-    pub(super) fn failing_for(&self) -> Option<Duration> {
+    pub(crate) fn failing_for(&self) -> Option<Duration> {
         self.health.failing_since.lock().map(|since| since.elapsed())
     }
 
     /// True while the event log has lost events and is not restarted yet.
-    pub(super) fn is_restarting(&self) -> bool {
+    pub(crate) fn is_restarting(&self) -> bool {
         self.health.restarting.load(Ordering::Relaxed)
     }
 
     /// The number of restarts of the event log.
-    pub(super) fn epoch(&self) -> i64 {
+    pub(crate) fn epoch(&self) -> i64 {
         self.health.epoch.load(Ordering::Relaxed)
     }
 
     /// True if this node has committed events that the hub does not have yet. A read must then not rely on the caches, so that
     /// a caller with a confirmed change sees it.
-    pub(super) fn is_ahead_of(&self, head: Position) -> bool {
+    pub(crate) fn is_ahead_of(&self, head: Position) -> bool {
         self.newest.load(Ordering::Acquire) > head.0
     }
 
     /// Makes the tail read the event log for events of other nodes.
-    pub(super) fn poll_soon(&self) {
+    pub(crate) fn poll_soon(&self) {
         self.wake.notify_one();
     }
 
@@ -130,7 +130,7 @@ impl Publisher {
 }
 
 /// Starts the tail of `storage` in front of `hub`. It runs until the lifecycle stops.
-pub(super) fn start(
+pub(crate) fn start(
     announced: CommitReceiver,
     (storage, known): (Arc<dyn Storage>, KnownLog),
     hub: Arc<Hub>,
