@@ -11,8 +11,9 @@ use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
 use dragoman::{
     admin::{self, NewAccount, UserEdit},
     auth,
-    chat::escaped,
+    characters::escaped,
     config::{Config, Flags},
+    error::chain,
     lifecycle,
     metrics::Metrics,
     server::{self, Purpose},
@@ -182,7 +183,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line, whatever the error.
-            print_error(&telemetry::chain(error.as_ref()).to_string());
+            print_error(&chain(error.as_ref()).to_string());
             ExitCode::FAILURE
         }
     }

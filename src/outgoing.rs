@@ -199,7 +199,7 @@ mod tests {
     };
 
     use super::*;
-    use crate::telemetry::chain;
+    use crate::error::chain;
 
     const LIMITS: OutgoingLimits = OutgoingLimits { time: Duration::from_secs(20), answer_bytes: 1_000 };
 

@@ -1,13 +1,30 @@
 //! Telemetry: the program's log lines, with correlation ids, and their rate limit during outages. Secrets and query strings are
 //! never logged.
 
-use std::{cell::OnceCell, error::Error, fmt, io::IsTerminal, time::Duration};
+use std::{cell::OnceCell, error::Error, io::IsTerminal, time::Duration};
 
 use parking_lot::Mutex;
+use serde::Deserialize;
 use tokio::time::Instant;
 use tracing_subscriber::EnvFilter;
 
-use crate::config::{LogFormat, LogSettings};
+use crate::error::chain;
+
+/// Settings of the program's log.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    /// `error`, `warn`, `info`, `debug`, or a filter such as `info,dragoman::request=debug`.
+    pub level: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
 
 /// Starts logging to standard error. The environment's `RUST_LOG`, if set, overrides the level.
 pub fn start(log: &LogSettings) {
@@ -21,30 +38,6 @@ pub fn start(log: &LogSettings) {
         LogFormat::Json => builder.json().flatten_event(true).init(),
         LogFormat::Text => builder.with_ansi(std::io::stderr().is_terminal()).init(),
     }
-}
-
-/// Formats an error with all its causes in one line. Omits a cause whose text the error repeats.
-pub fn chain<'a>(error: &'a (dyn Error + 'a)) -> impl fmt::Display + 'a {
-    struct Chain<'a>(&'a dyn Error);
-
-    impl fmt::Display for Chain<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            let mut said = self.0.to_string();
-            f.write_str(&said)?;
-            let mut cause = self.0.source();
-            while let Some(error) = cause {
-                let text = error.to_string();
-                if !said.ends_with(&text) {
-                    write!(f, ": {text}")?;
-                    said = text;
-                }
-                cause = error.source();
-            }
-            Ok(())
-        }
-    }
-
-    Chain(error)
 }
 
 /// Logs a failure with its cause, and returns its correlation id, the only thing that a client learns of it.

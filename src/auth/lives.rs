@@ -15,7 +15,7 @@ use storage::{SessionKey, UserId};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::token::Subject;
+use super::subject::Subject;
 
 /// A credential: the unit of revocation. All callers with the same credential are cut off together.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -10,11 +10,13 @@
 
 mod attempts;
 mod audit;
+mod caller;
+mod error;
 mod lives;
 mod password;
 mod session;
 mod sign_in;
-mod stay;
+mod subject;
 mod token;
 mod turns;
 
@@ -22,148 +24,34 @@ use std::{sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use storage::{
-    Event, Fact, Lane, NewSession, PartnerId, PasswordHash, Position, Role, Session, SessionKey, Storage, Timestamp, Tx, User,
-    UserId,
+    Event, Fact, Lane, NewSession, PartnerId, PasswordHash, Position, Session, SessionKey, Storage, Timestamp, Tx, User,
 };
 use subtle::ConstantTimeEq;
-use tokio_util::sync::CancellationToken;
-use uuid::Uuid;
 
 pub use attempts::LoginLimits;
+pub use caller::Caller;
+pub use error::{Error, Result};
 pub use session::{Login, SessionId, SessionRules};
-pub use token::{IssuedTokens, Revocation, SubjectKind, Token, TokenError, TokenRules, Tokens};
+pub use subject::{LOGIN_BYTES, SubjectKind, external_id_fault};
+pub use token::{IssuedTokens, Revocation, Token, TokenError, TokenRules, Tokens};
 
 use crate::{
-    chat::Cause,
     clock,
     events::{Observer, Publisher},
     lifecycle::Lifecycle,
-    transaction::{Retryable, is_contention, transaction},
+    transaction::transaction,
 };
 use attempts::LoginThrottle;
 use audit::AuditTrail;
-use lives::{CacheEpoch, Credential, RevocationHandle, RevocationRegistry};
+use lives::{Credential, RevocationRegistry};
 use password::Passwords;
 use session::SessionCache;
-
-/// The authenticated user of a request, with its credential.
-#[derive(Clone, Debug)]
-pub struct Caller {
-    pub user: UserId,
-    pub uuid: Uuid,
-    pub partner: PartnerId,
-    pub name: String,
-    /// Empty for a user who signs in with tokens only.
-    pub login: String,
-    pub role: Role,
-    /// True if the caller may edit and delete messages of others.
-    pub can_moderate: bool,
-    pub language: String,
-    pub time_zone: String,
-    /// Cancelled at revocation: the session or token of the caller has ended, or the user has changed. Everything that waits for
-    /// the caller ends as well.
-    pub ended: CancellationToken,
-    /// Expiry of the caller's token, or of the session that was begun with it; each connection watches it by itself. `None`
-    /// without a token.
-    pub expires_at: Option<Timestamp>,
-    /// Key of the stored cursor for a caller with a token.
-    cursor: Option<SessionKey>,
-    /// True on a socket: a rate limit then acts as back-pressure, which slows reading, instead of refusals.
-    pub has_back_pressure: bool,
-    /// Keep-alive of the session while its connection stays open.
-    keep_alive: Option<stay::KeepAlive>,
-    /// Registration of the credential, which keeps `ended` in the revocation registry.
-    revocation: Option<Arc<RevocationHandle>>,
-    /// Cache epoch in which the caller was read.
-    epoch: CacheEpoch,
-}
-
-impl Caller {
-    /// A caller for one request of this user, without revocation.
-    pub fn of(user: User) -> Self {
-        Self {
-            user: user.id,
-            uuid: user.uuid,
-            partner: user.partner.id,
-            name: user.partner.name,
-            login: user.login.unwrap_or_default(),
-            role: user.role,
-            can_moderate: user.can_moderate || user.role == Role::Admin,
-            language: user.language,
-            time_zone: user.time_zone,
-            ended: CancellationToken::new(),
-            expires_at: None,
-            cursor: None,
-            has_back_pressure: false,
-            keep_alive: None,
-            revocation: None,
-            epoch: CacheEpoch::default(),
-        }
-    }
-
-    /// Bytes of its texts.
-    fn texts(&self) -> usize {
-        [&self.name, &self.login, &self.language, &self.time_zone].into_iter().map(String::len).sum()
-    }
-
-    fn revocable(user: User, life: Arc<RevocationHandle>, epoch: CacheEpoch) -> Self {
-        Self { ended: life.ended().clone(), revocation: Some(life), epoch, ..Self::of(user) }
-    }
-}
 
 /// Time since the last use of a cursor within which the next token of another service inherits it.
 const CURSOR_INHERITANCE: TimeDelta = TimeDelta::minutes(10);
 
 /// Minimum length of a new password, in characters.
 pub const PASSWORD_CHARACTERS: usize = 8;
-
-/// Errors of authentication.
-#[derive(Clone, Debug, thiserror::Error)]
-pub enum Error {
-    /// Wrong password, unknown login or deactivated user; the answer does not tell which.
-    #[error("access denied")]
-    Denied,
-    /// No session, or an expired one.
-    #[error("session expired")]
-    Expired,
-    /// No token, or an invalid one.
-    #[error("token refused: {0}")]
-    InvalidToken(#[from] TokenError),
-    /// A setting that the request needs is not set.
-    #[error("{0} is not set")]
-    NotConfigured(&'static str),
-    #[error("too many failed logins")]
-    TooManyAttempts { retry_after: Duration },
-    /// Rate limit of tokens or sessions that a user gets without a password.
-    #[error("too many tokens or sessions")]
-    TooFast { retry_after: Duration },
-    #[error("too many log-ins wait for their password to be checked")]
-    TooManyWaiting { retry_after: Duration },
-    #[error("not available now")]
-    Unavailable(#[source] Cause),
-    #[error("internal error")]
-    Internal(#[source] Cause),
-}
-
-impl Retryable for Error {
-    fn is_contention(&self) -> bool {
-        matches!(self, Self::Unavailable(cause) if is_contention(cause.as_ref()))
-    }
-}
-
-impl From<storage::Error> for Error {
-    fn from(error: storage::Error) -> Self {
-        match error {
-            storage::Error::Unavailable(_) | storage::Error::Contention(_) => Self::Unavailable(Arc::new(error)),
-            storage::Error::Conflict(_) | storage::Error::Corrupt(_) | storage::Error::Internal(_) => {
-                Self::Internal(Arc::new(error))
-            }
-        }
-    }
-}
-
-/// Result of the functions of this module.
-pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The authentication service. Clones are handles to the same one.
 #[derive(Clone)]

@@ -12,7 +12,7 @@ use super::{
     lives::{CacheEpoch, Credential, RevocationHandle},
     turns::QueuePlace,
 };
-use crate::{chat::LOGIN_BYTES, clock};
+use crate::{auth::LOGIN_BYTES, clock};
 
 /// A session before it is stored, already registered for revocation.
 struct PendingSession {

@@ -15,11 +15,8 @@ use storage::Timestamp;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
-use super::{Blobs, FOLDER, StoreKind, failed};
-use crate::{
-    chat::{Error, Result},
-    telemetry,
-};
+use super::{BlobError, Blobs, FOLDER, StoreKind, error::Result, failed};
+use crate::error::chain;
 
 /// Chunk size: the most names in a chunk.
 const CHUNK: usize = 1_000;
@@ -84,7 +81,7 @@ impl Blobs {
         let failures = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
         if let Some(error) = failures.clone().next() {
             let stay = failures.count();
-            tracing::warn!(stay, error = %telemetry::chain(error), "orphans could not be deleted");
+            tracing::warn!(stay, error = %chain(error), "orphans could not be deleted");
         }
         outcomes.iter().filter(|outcome| matches!(outcome, Ok(true))).count()
     }
@@ -94,7 +91,7 @@ impl Blobs {
 async fn remove(file: PathBuf) -> Result<bool> {
     match tokio::fs::remove_file(file).await {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-        outcome => outcome.map(|()| true).map_err(Error::internal),
+        outcome => outcome.map(|()| true).map_err(BlobError::internal),
     }
 }
 
@@ -118,8 +115,8 @@ fn list_directory(directory: PathBuf, before: Timestamp) -> impl Stream<Item = R
         async move {
             let look = move || next_chunk(&directory, entries, before);
             match spawn_blocking(look).await {
-                Ok(looked) => looked.map_err(Error::internal),
-                Err(error) => Err(Error::internal(error)),
+                Ok(looked) => looked.map_err(BlobError::internal),
+                Err(error) => Err(BlobError::internal(error)),
             }
         }
     })

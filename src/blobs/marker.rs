@@ -4,8 +4,8 @@
 use object_store::{ObjectStoreExt, PutMode, PutOptions, PutPayload, path::Path};
 use uuid::Uuid;
 
+use super::error::Result;
 use super::{Blobs, failed, is_unreachable};
-use crate::chat::Result;
 
 /// Name of the marker, which lies beside the folders.
 pub const MARKER: &str = "dragoman-workspace";

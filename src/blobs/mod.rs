@@ -1,12 +1,13 @@
 //! Object store for the bytes of attachments: a local directory, memory, or a bucket (S3).
 
+mod error;
 mod listing;
 mod marker;
 
 use std::{collections::HashSet, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use futures_util::{Stream, StreamExt, TryStreamExt};
+use futures_util::{Stream, StreamExt, TryStreamExt, stream::BoxStream};
 use hyper::{
     Method,
     header::{CONTENT_TYPE, HeaderValue},
@@ -25,15 +26,15 @@ use parking_lot::Mutex;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+pub use error::BlobError;
 pub use listing::{Folders, InventoryChunk};
 pub use marker::MARKER;
 
-use crate::{
-    chat::{Error, FileBytes, ResourceKind, Result},
-    lifecycle::Lifecycle,
-    shares::{Charge, RETRY_AFTER_SECONDS},
-    telemetry,
-};
+use crate::{error::chain, lifecycle::Lifecycle, shares::Charge};
+use error::Result;
+
+/// Bytes of a file, streamed.
+pub type FileBytes = BoxStream<'static, std::io::Result<Bytes>>;
 
 /// Folder of the files that are uploaded through this server.
 const FOLDER: &str = "attachments";
@@ -50,8 +51,6 @@ const PICTURE_HEAD_BYTES: usize = PART_BYTES;
 const BUCKET_READ_TIMEOUT: Duration = Duration::from_secs(20);
 /// Deadline for retries of a request to a bucket.
 const BUCKET_RETRY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Refusal of an upload for want of memory for one part.
-pub const NO_MEMORY: Error = Error::TooFast { what: "uploads at once", retry_after: Duration::from_secs(RETRY_AFTER_SECONDS) };
 /// Error code of S3 for a missing bucket, as opposed to a missing object.
 const NO_BUCKET: &str = "NoSuchBucket";
 /// Maximum number of missing objects that are logged by name.
@@ -123,7 +122,7 @@ impl Blobs {
     /// Stores a stream with at most one part in memory, which `charge` accounts for.
     ///
     /// # Errors
-    /// [`Error::TooFast`] if the memory share for bodies is used up, [`Error::TooLarge`] above `limit_bytes`, [`Error::Invalid`]
+    /// [`BlobError::NoMemory`] if the memory share for bodies is used up, [`BlobError::TooLarge`] above `limit_bytes`, [`BlobError::Incomplete`]
     /// if the stream fails.
     ///
     /// # Cancel safety
@@ -156,15 +155,15 @@ impl Blobs {
         let (mut mimetype, mut measured) = (None, None);
         let mut size: u64 = 0;
         let mut sha256 = Sha256::new();
-        let broken = || Error::Invalid { field: "file", reason: "did not arrive whole".into() };
+        let broken = || BlobError::Incomplete;
         while let Some(piece) = bytes.next().await {
             let piece = piece.map_err(|_| broken())?;
             size += piece.len() as u64;
             if size > limit_bytes {
-                return Err(Error::TooLarge { limit_bytes });
+                return Err(BlobError::TooLarge { limit_bytes });
             }
             sha256.update(&piece);
-            charge.set(part.len() + piece.len()).map_err(|_| NO_MEMORY)?;
+            charge.set(part.len() + piece.len()).map_err(|_| BlobError::NoMemory)?;
             part.extend_from_slice(&piece);
             if part.len() >= SNIFFED_BYTES {
                 mimetype.get_or_insert_with(|| sniff(&part));
@@ -207,9 +206,9 @@ impl Blobs {
         match self.store.get_opts(&Path::from(object), options).await {
             Ok(found) => Ok(found.into_stream().map_err(std::io::Error::other).boxed()),
             // A missing bucket is an error of the installation, and says nothing about its objects.
-            Err(error @ object_store::Error::NotFound { .. }) if !telemetry::chain(&error).to_string().contains(NO_BUCKET) => {
+            Err(error @ object_store::Error::NotFound { .. }) if !chain(&error).to_string().contains(NO_BUCKET) => {
                 self.warn_of_missing(object);
-                Err(Error::NotFound(ResourceKind::Attachment))
+                Err(BlobError::NotFound)
             }
             Err(error) => Err(failed(error)),
         }
@@ -232,7 +231,7 @@ impl Blobs {
     /// URLs for direct upload and download of an object with this content type; `None` if clients cannot reach the store.
     pub async fn signed_urls(&self, object: &str, mimetype: &str, lifetime: Duration) -> Result<Option<SignedUrls>> {
         let StoreKind::Bucket(signer) = &self.kind else { return Ok(None) };
-        let mimetype = HeaderValue::from_str(mimetype).map_err(Error::internal)?;
+        let mimetype = HeaderValue::from_str(mimetype).map_err(BlobError::internal)?;
         let options = SignedUrlOptions::new().with_signed_header(CONTENT_TYPE, mimetype);
         let put = signer.signed_url_opts(Method::PUT, &Path::from(object), lifetime, &options).await.map_err(failed)?;
         let mut get = put.clone();
@@ -244,7 +243,7 @@ impl Blobs {
     pub async fn delete(&self, object: &str) {
         match self.store.delete(&Path::from(object)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => tracing::warn!(object, error = %telemetry::chain(&error), "an object could not be deleted"),
+            Err(error) => tracing::warn!(object, error = %chain(&error), "an object could not be deleted"),
         }
     }
 
@@ -306,12 +305,12 @@ impl Drop for UnfinishedUpload {
 
 async fn abort(mut upload: Box<dyn object_store::MultipartUpload>) {
     if let Err(error) = upload.abort().await {
-        tracing::warn!(error = %telemetry::chain(&error), "an unfinished upload could not be aborted");
+        tracing::warn!(error = %chain(&error), "an unfinished upload could not be aborted");
     }
 }
 
-fn failed(error: object_store::Error) -> Error {
-    if is_unreachable(&error) { Error::Unavailable(Arc::new(error)) } else { Error::internal(error) }
+fn failed(error: object_store::Error) -> BlobError {
+    if is_unreachable(&error) { BlobError::Unavailable(Arc::new(error)) } else { BlobError::internal(error) }
 }
 
 /// True if the bucket did not answer at all.

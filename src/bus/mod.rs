@@ -24,7 +24,7 @@ use uuid::Uuid;
 pub use nats::{NatsBus, NatsOptions};
 pub use postgres::PostgresBus;
 
-use crate::{lifecycle::Lifecycle, metrics::Metrics, telemetry};
+use crate::{error::chain, lifecycle::Lifecycle, metrics::Metrics};
 
 /// Capacity of the outbox; further notifications are dropped.
 const OUTBOX: usize = 4_096;
@@ -189,7 +189,7 @@ impl<S: Serialize + DeserializeOwned + Send + 'static> Outbox<S> {
                         Ok(()) if std::mem::take(&mut failing) => tracing::info!("the bus takes letters again"),
                         Ok(()) => {}
                         Err(error) if !std::mem::replace(&mut failing, true) => {
-                            tracing::warn!(error = %telemetry::chain(error.as_ref()), "the bus takes no letters");
+                            tracing::warn!(error = %chain(error.as_ref()), "the bus takes no letters");
                         }
                         Err(_) => {}
                     }

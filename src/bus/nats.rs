@@ -9,7 +9,7 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::{Mutex, mpsc};
 
 use super::{Bus, BusInput, Error, Inbox};
-use crate::telemetry;
+use crate::error::chain;
 
 /// Size limit of a batch; the default limit of servers is 1 MiB.
 const MOST_BYTES: usize = 512 * 1024;
@@ -148,7 +148,7 @@ impl Bus for NatsBus {
                         }
                     }
                 }
-                Err(error) => tracing::debug!(error = %telemetry::chain(&error), "NATS gives no subscription"),
+                Err(error) => tracing::debug!(error = %chain(&error), "NATS gives no subscription"),
             }
             inbox(BusInput::Disconnected);
             tokio::time::sleep(PAUSE).await;

@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use super::{Bus, BusInput, Error, Inbox, RECEIVE_TIMEOUT, SEND_TIMEOUT};
-use crate::{metrics::Metrics, telemetry};
+use crate::{error::chain, metrics::Metrics};
 
 /// Channel name. `NOTIFY` stays within its database, so one name serves every workspace.
 const CHANNEL: &str = "dragoman";
@@ -99,7 +99,7 @@ impl Bus for PostgresBus {
             let heard = Notify::new();
             tokio::select! {
                 ended = self.receive(inbox, &heard) => if let Err(error) = ended {
-                    tracing::debug!(error = %telemetry::chain(&error), "the listener of the bus ended");
+                    tracing::debug!(error = %chain(&error), "the listener of the bus ended");
                 },
                 // The listener is dropped with its connection, so its lost state does not matter.
                 () = self.watch_heartbeat(&heard) => tracing::debug!("the listener of the bus heard nothing, not even itself"),

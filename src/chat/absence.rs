@@ -13,9 +13,9 @@ use storage::{PartnerId, Timestamp};
 use super::{Chat, Result, presence::TICK};
 use crate::{
     clock,
+    error::chain,
     events::{PresenceAudience, PresenceState, Signal, SignalAudience},
     lifecycle::Lifecycle,
-    telemetry,
 };
 
 /// Grace period after the end of a partner's heartbeats, until the partner counts as vanished. Within it, a node where the
@@ -66,7 +66,7 @@ impl Chat {
                     Ok(true) => PAUSE,
                     Ok(false) => TICK,
                     Err(error) => {
-                        tracing::debug!(error = %telemetry::chain(&error), "who has vanished could not be looked for");
+                        tracing::debug!(error = %chain(&error), "who has vanished could not be looked for");
                         look.trusted = None;
                         TICK
                     }

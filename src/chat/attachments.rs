@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Stream, stream::BoxStream};
+use futures_util::Stream;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use storage::{
@@ -18,10 +18,13 @@ use storage::{
 };
 
 use super::{Chat, Error, NAME_CHARACTERS, ResourceKind, Result, check_storable, rates::Act, support, uploads};
-use crate::{auth::Caller, blobs, clock, shares::Charge};
-
-/// Stream of the bytes of a file.
-pub type FileBytes = BoxStream<'static, std::io::Result<Bytes>>;
+use crate::{
+    auth::Caller,
+    blobs::{self, FileBytes},
+    characters::is_bidi_control,
+    clock,
+    shares::Charge,
+};
 
 /// Hexadecimal digits of the signature in a token.
 const SIGNATURE_DIGITS: usize = 64;
@@ -147,7 +150,7 @@ impl Chat {
         (limit_bytes, charge): (u64, Charge),
     ) -> Result<ReceivedFile> {
         let place = self.acquire_upload_permit(user)?;
-        let stored = self.0.blobs.put(place.counted(bytes), limit_bytes, charge).await;
+        let stored = self.0.blobs.put(place.counted(bytes), limit_bytes, charge).await.map_err(Error::from);
         let mut stored = self.within_quota(&place, stored)?;
         stored.mimetype = uploads::reconciled_media_type(stored.mimetype, declared);
         Ok(ReceivedFile { stored, blobs: self.0.blobs.clone(), committed: AtomicBool::new(false) })
@@ -257,7 +260,7 @@ impl Chat {
     /// # Errors
     /// `NotFound` if the object store does not have them.
     pub async fn attachment_bytes(&self, attachment: &Attachment, part: Option<Range<u64>>) -> Result<FileBytes> {
-        self.0.blobs.get(&attachment.object, part).await
+        Ok(self.0.blobs.get(&attachment.object, part).await?)
     }
 
     /// Deletes an attachment of the caller from every message, and its bytes from the object store.
@@ -284,12 +287,6 @@ impl Chat {
         })
         .await
     }
-}
-
-/// True if a character only changes the reading direction, or ends a line: with it, a name shows another extension than it has
-/// (Unicode Standard Annex 9, "Explicit Directional Formatting").
-pub fn is_bidi_control(character: char) -> bool {
-    matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 pub(super) fn safe_name(name: &str) -> String {

@@ -9,7 +9,7 @@ use storage::{Fact, Message, MessageId, PartnerId, Topic};
 use tokio::sync::Notify;
 
 use super::{Chat, Error, ResourceKind, Result};
-use crate::{auth::Caller, clock, lifecycle::Lifecycle, telemetry};
+use crate::{auth::Caller, clock, error::chain, lifecycle::Lifecycle, telemetry};
 
 /// Limit of held messages per sender. Any further one is shown at once.
 const HELD_PER_SENDER: usize = 100;
@@ -214,7 +214,7 @@ impl Chat {
             if come.is_empty() { Ok(()) } else { self.renew_held_message_leases(&come).await }
         };
         if let Err(error) = said.await {
-            tracing::warn!(error = %telemetry::chain(&error), "who is here could not be stored");
+            tracing::warn!(error = %chain(&error), "who is here could not be stored");
             // The next renewal tries again.
             here.lock().unsynced.extend(come.into_iter().chain(gone));
         }

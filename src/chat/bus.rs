@@ -3,7 +3,7 @@
 use storage::{Scope, Timestamp};
 use tokio::time::Instant;
 
-use super::{Chat, PollSlot, Result};
+use super::{Chat, Error, PollSlot, Result};
 use crate::{
     auth::Caller,
     events::{Feed, FeedBatch, SignalMark, SubscriptionStart},
@@ -46,7 +46,7 @@ impl Chat {
             SubscribeSince::Time(time) => SubscriptionStart::Time { time, position: self.0.storage.position_at(time).await? },
         };
         let own = Scope::Partner(caller.partner);
-        let feed = self.subscribe_with_signals(&[own], from, &[own]).read_by(caller);
+        let feed = self.subscribe_with_signals(&[own], from, &[own]).read_by(caller.partner);
         // The subscription precedes the slot: a poll that is counted as waiting misses nothing.
         let place = self.take_poll_slot(caller)?;
         Ok(UserSubscription { feed, caller: caller.clone(), requests: self.0.requests.clone(), _place: place })
@@ -62,6 +62,26 @@ impl UserSubscription {
     /// # Cancel safety
     /// No event is lost.
     pub async fn next(&mut self, deadline: Instant) -> Result<Option<FeedBatch>> {
-        self.feed.next_until(&self.caller, &self.requests, deadline).await
+        next_until(&mut self.feed, &self.caller, &self.requests, deadline).await
+    }
+}
+
+/// Waits for the next batch of a feed, as [`Feed::next_until`], as long as the caller's session lasts.
+///
+/// # Errors
+/// `Ended` once the session has ended; `Unavailable` if the event log cannot be read.
+///
+/// # Cancel safety
+/// No event is lost.
+pub(super) async fn next_until(
+    feed: &mut Feed,
+    caller: &Caller,
+    requests: &Lifecycle,
+    deadline: Instant,
+) -> Result<Option<FeedBatch>> {
+    tokio::select! {
+        biased;
+        () = caller.ended.cancelled() => Err(Error::Ended),
+        batch = feed.next_until(requests, deadline) => Ok(batch?),
     }
 }

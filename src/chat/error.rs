@@ -2,7 +2,12 @@
 
 use std::{borrow::Cow, sync::Arc, time::Duration};
 
-use crate::transaction::{Retryable, is_contention};
+use crate::{
+    blobs::BlobError,
+    error::Cause,
+    shares::RETRY_AFTER_SECONDS,
+    transaction::{Retryable, is_contention},
+};
 
 /// Kind of resource that was not found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,8 +61,8 @@ pub enum Error {
     Internal(#[source] Cause),
 }
 
-/// Source of an error, for log lines alone.
-pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+/// Refusal of an upload for want of memory for one part.
+pub const NO_MEMORY: Error = Error::TooFast { what: "uploads at once", retry_after: Duration::from_secs(RETRY_AFTER_SECONDS) };
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -93,6 +98,19 @@ impl From<storage::Error> for Error {
             storage::Error::Conflict(_) | storage::Error::Corrupt(_) | storage::Error::Internal(_) => {
                 Self::Internal(Arc::new(error))
             }
+        }
+    }
+}
+
+impl From<BlobError> for Error {
+    fn from(error: BlobError) -> Self {
+        match error {
+            BlobError::NotFound => Self::NotFound(ResourceKind::Attachment),
+            BlobError::TooLarge { limit_bytes } => Self::TooLarge { limit_bytes },
+            BlobError::Incomplete => Self::Invalid { field: "file", reason: "did not arrive whole".into() },
+            BlobError::NoMemory => NO_MEMORY,
+            BlobError::Unavailable(cause) => Self::Unavailable(cause),
+            BlobError::Internal(cause) => Self::Internal(cause),
         }
     }
 }

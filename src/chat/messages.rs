@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     Chat, Error, Result,
+    bus::next_until,
     rates::Act,
     texts::check_bytes,
     uploads::mentioned_uploads,
@@ -198,7 +199,7 @@ impl Chat {
         deadline: Instant,
         waits: impl FnOnce(),
     ) -> Result<Vec<MessageForReader>> {
-        let feed = self.subscribe(Scope::Conversation(of), None).read_by(caller);
+        let feed = self.subscribe(Scope::Conversation(of), None).read_by(caller.partner);
         let (conversation, participant) = self.conversation(caller, of).await?;
         let mut feed = feed.visible_from(&participant);
         let newest = conversation.last_message.unwrap_or(MessageId(0));
@@ -214,7 +215,7 @@ impl Chat {
         }
         let _place = self.take_poll_slot_until(caller, deadline, waits)?;
         loop {
-            let Some(batch) = feed.next_until(caller, &self.0.requests, deadline).await? else { return Ok(Vec::new()) };
+            let Some(batch) = next_until(&mut feed, caller, &self.0.requests, deadline).await? else { return Ok(Vec::new()) };
             let events = batch.events;
             let left = |told: &Arc<DeliveredEvent>| matches!(&told.event.fact, Fact::ParticipantLeft { partner, .. } if *partner == caller.partner);
             if events.iter().any(left) {

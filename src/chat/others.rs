@@ -13,9 +13,9 @@ use tokio::sync::mpsc;
 use super::{Chat, Error, Result, absence::PAGE};
 use crate::{
     bus::{BusMessage, BusNotification, Outbox},
+    error::chain,
     events::{PresenceState, Signal},
     lifecycle::Lifecycle,
-    telemetry,
 };
 
 /// Capacity of the queue of signals from other nodes; more are dropped.
@@ -105,7 +105,7 @@ impl Chat {
                 let shown = presences.iter().map(|(partner, status)| (*partner, *status, acquainted[partner].clone()));
                 self.publish_presences(shown.collect());
             }
-            Err(error) => tracing::debug!(error = %telemetry::chain(&error), "somebody could not be told of a signal"),
+            Err(error) => tracing::debug!(error = %chain(&error), "somebody could not be told of a signal"),
         }
         presences.clear();
     }

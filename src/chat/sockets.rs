@@ -50,7 +50,7 @@ impl Chat {
 
     /// Subscribes as [`Chat::subscribe_caller`]; every event that the feed gives counts as delivered.
     pub fn subscribe_delivering(&self, caller: &Caller) -> Feed {
-        self.subscribe_caller(caller).read_by(caller)
+        self.subscribe_caller(caller).read_by(caller.partner)
     }
 
     /// Records the delivery of a message from a feed to the caller.
@@ -68,7 +68,7 @@ impl Chat {
     pub async fn subscribe_conversation(&self, caller: &Caller, id: ConversationId) -> Result<(Feed, Conversation)> {
         let scope = Scope::Conversation(id);
         let hears = [scope, Scope::Partner(caller.partner)];
-        let feed = self.subscribe_with_signals(&[scope], SubscriptionStart::Now, &hears).read_by(caller);
+        let feed = self.subscribe_with_signals(&[scope], SubscriptionStart::Now, &hears).read_by(caller.partner);
         let (conversation, participant) = self.conversation(caller, id).await?;
         Ok((feed.visible_from(&participant), conversation))
     }

@@ -1,17 +1,15 @@
 //! Validation of texts: length limits and forbidden characters. A valid text is stored exactly as sent; any other is refused.
 
-use std::fmt;
-
 use super::{Chat, Error, Result};
+use crate::{
+    auth::{LOGIN_BYTES, external_id_fault},
+    characters::is_control,
+};
 
 /// Maximum length of the name of a thread, a group or a file, in characters.
 pub const NAME_CHARACTERS: usize = 255;
-/// Maximum length of a login, in bytes.
-pub const LOGIN_BYTES: usize = 256;
 /// Maximum length of an e-mail address, in bytes.
 const EMAIL_BYTES: usize = 254;
-/// Maximum length of an external id, in bytes.
-const EXTERNAL_ID_BYTES: usize = 255;
 /// Maximum length of a search query, in bytes.
 pub(super) const QUERY_BYTES: usize = 256;
 
@@ -73,18 +71,7 @@ pub fn check_email(email: &str) -> Result<()> {
 /// # Errors
 /// [`Error::Invalid`] for `external_id`.
 pub fn check_external_id(id: &str) -> Result<()> {
-    let field = "external_id";
-    check_bytes(field, id, EXTERNAL_ID_BYTES)?;
-    let reason = if id.is_empty() {
-        "must not be empty"
-    } else if id.contains(is_control) {
-        "must not contain control characters"
-    } else if id.starts_with('@') {
-        "must not begin with @"
-    } else {
-        return Ok(());
-    };
-    Err(Error::Invalid { field, reason: reason.into() })
+    external_id_fault(id).map_or(Ok(()), |reason| Err(Error::Invalid { field: "external_id", reason: reason.into() }))
 }
 
 /// Refuses a text that is empty, has surrounding white space, or control characters: two such texts may look alike, and forge
@@ -100,44 +87,6 @@ fn check_line(field: &'static str, text: &str) -> Result<()> {
         return Ok(());
     };
     Err(Error::Invalid { field, reason: reason.into() })
-}
-
-/// True for invisible characters and those that change their surroundings: control characters, line separators, bidi controls,
-/// and zero-width characters, except joiners, which some scripts need within words.
-fn is_control(character: char) -> bool {
-    let is_format = matches!(
-        character,
-        '\u{ad}'
-            | '\u{61c}'
-            | '\u{180e}'
-            | '\u{200b}'
-            | '\u{200e}'
-            | '\u{200f}'
-            | '\u{2028}'..='\u{202e}'
-            | '\u{2060}'..='\u{206f}'
-            | '\u{feff}'
-            | '\u{fff9}'..='\u{fffb}'
-    );
-    character.is_control() || is_format
-}
-
-/// Escapes a text for one line of a list or a terminal: control characters and backslashes as Rust writes them, such as
-/// `\u{1b}` and `\t`.
-pub fn escaped(text: &str) -> impl fmt::Display + '_ {
-    struct Escaped<'a>(&'a str);
-
-    impl fmt::Display for Escaped<'_> {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            use fmt::Write;
-            self.0.chars().try_for_each(|character| match character {
-                '\t' | '\r' | '\n' | '\\' => write!(f, "{}", character.escape_default()),
-                character if is_control(character) => write!(f, "{}", character.escape_unicode()),
-                character => f.write_char(character),
-            })
-        }
-    }
-
-    Escaped(text)
 }
 
 /// True if a text has more characters than `characters`. Reads no further than that.

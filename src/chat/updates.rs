@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use storage::{ConversationId, Fact, InboxEntry, InboxFilter, Position, Scope, Timestamp, Topic, UnreadTotals};
 use tokio::time::Instant;
 
-use super::{Chat, Result};
+use super::{Chat, Result, bus::next_until};
 use crate::{auth::Caller, events::DeliveredEvent};
 
 /// A change of the caller's unread messages.
@@ -52,7 +52,7 @@ impl Chat {
         }
         let _place = self.take_poll_slot_until(caller, deadline, waits)?;
         while changed.is_empty() {
-            let Some(batch) = feed.next_until(caller, &self.0.requests, deadline).await? else { break };
+            let Some(batch) = next_until(&mut feed, caller, &self.0.requests, deadline).await? else { break };
             changed.extend(batch.events.iter().filter_map(|told| changed_conversation(caller, told)));
         }
         let changed: Vec<_> = changed.into_iter().collect();

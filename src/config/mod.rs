@@ -30,9 +30,10 @@ use crate::{
     blobs,
     chat::{PresenceRules, RetentionRules as Kept, Rules, SupportRules},
     networks::Networks,
+    telemetry::LogSettings,
 };
 
-/// All settings. `README.md` has them as a table.
+/// All settings. `deploy/SETTINGS.md` has them as a table.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -245,21 +246,6 @@ pub struct PostgresSettings {
     pub acquire_milliseconds: u64,
     /// Statement time-out.
     pub statement_milliseconds: u64,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct LogSettings {
-    pub format: LogFormat,
-    /// `error`, `warn`, `info`, `debug`, or a filter such as `info,dragoman::request=debug`.
-    pub level: String,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum LogFormat {
-    Text,
-    Json,
 }
 
 /// Command-line flags, which override all other sources.

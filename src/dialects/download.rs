@@ -16,7 +16,7 @@ use poem_openapi::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::chat::is_bidi_control;
+use crate::characters::is_bidi_control;
 
 /// Audience of a file. It determines caching (`Cache-Control`) and embedding by other origins (`Cross-Origin-Resource-Policy`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

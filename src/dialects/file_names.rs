@@ -3,7 +3,7 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use crate::chat::is_bidi_control;
+use crate::characters::is_bidi_control;
 
 /// Members that hold a file name in the JSON of common clients, compared without case, `_` and `-`.
 const MEMBERS: [&str; 5] = ["filename", "name", "originalfilename", "originalname", "displayname"];

@@ -14,8 +14,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    blobs::NO_MEMORY,
-    chat::{self, Chat, ReceivedFile},
+    chat::{self, Chat, NO_MEMORY, ReceivedFile},
     shares::{Charge, NoShare},
 };
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use storage::{Participant, PartnerId, Position, Scope, Storage};
+use storage::{Error, Participant, PartnerId, Position, Result, Scope, Storage};
 use tokio::time::Instant;
 
 use super::{
@@ -13,11 +13,7 @@ use super::{
     ring::BATCH_BYTES,
     signals::RecentSignal,
 };
-use crate::{
-    auth::Caller,
-    chat::{Error, Result},
-    lifecycle::Lifecycle,
-};
+use crate::lifecycle::Lifecycle;
 
 /// Limit of events in one read of the event log.
 const LOG_PAGE: usize = 500;
@@ -81,8 +77,8 @@ impl Feed {
     }
 
     /// Sets the reader, so that authors receive delivery signals.
-    pub(crate) fn read_by(mut self, caller: &Caller) -> Self {
-        self.reader = Some(caller.partner);
+    pub(crate) fn read_by(mut self, reader: PartnerId) -> Self {
+        self.reader = Some(reader);
         self
     }
 
@@ -151,8 +147,7 @@ impl Feed {
             }
             RingRead::Restarted => {
                 self.is_restarted = true;
-                let cause: Box<dyn std::error::Error + Send + Sync> = "the event log was restarted".into();
-                return Err(Error::Unavailable(cause.into()));
+                return Err(Error::Unavailable("the event log was restarted".into()));
             }
         };
         batch.events.retain(|told| told.event.fact.seq().is_none_or(|seq| seq > self.visible_from_seq));
@@ -169,19 +164,13 @@ impl Feed {
     /// restarted.
     ///
     /// # Errors
-    /// `Ended` once the session of the caller has ended; as [`Feed::next`] else.
+    /// As [`Feed::next`].
     ///
     /// # Cancel safety
     /// No event is lost.
-    pub(crate) async fn next_until(
-        &mut self,
-        caller: &Caller,
-        requests: &Lifecycle,
-        deadline: Instant,
-    ) -> Result<Option<FeedBatch>> {
+    pub(crate) async fn next_until(&mut self, requests: &Lifecycle, deadline: Instant) -> Result<Option<FeedBatch>> {
         tokio::select! {
             biased;
-            () = caller.ended.cancelled() => Err(Error::Ended),
             batch = self.next() => match batch {
                 Err(_) if self.is_restarted => Ok(None),
                 batch => batch.map(Some),

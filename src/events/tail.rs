@@ -25,6 +25,7 @@ use super::{
 };
 use crate::{
     bus::{BusNotification, BusSender},
+    error::chain,
     lifecycle::Lifecycle,
     telemetry,
 };
@@ -197,7 +198,7 @@ impl Tail {
                 let what = "the log cannot be read";
                 match error {
                     storage::Error::Unavailable(_) => telemetry::deferred(what, error, true),
-                    _ => tracing::error!(error = %telemetry::chain(error), "{what}"),
+                    _ => tracing::error!(error = %chain(error), "{what}"),
                 }
             }
             Err(_) => {}

@@ -34,6 +34,7 @@ use crate::{
     dialects::{
         AppContext, concierge, conversations, files, im_chat, messaging, odoo, room, socket::SocketServer, tokens, uploads,
     },
+    error::chain,
     events,
     lifecycle::Lifecycle,
     metrics::Metrics,
@@ -124,7 +125,7 @@ pub async fn run(
     compare_clocks(storage.as_ref()).await?;
     let (services, requests) = (Lifecycle::default(), Lifecycle::default());
     let files = FileStore::of(&config);
-    let blobs = Blobs::open(&files.address, &services).map_err(|error| format!("files: {}", telemetry::chain(error.as_ref())))?;
+    let blobs = Blobs::open(&files.address, &services).map_err(|error| format!("files: {}", chain(error.as_ref())))?;
     if config.is_persistent() {
         claim_files(&files, &blobs, storage.as_ref()).await?;
     }
@@ -208,8 +209,7 @@ async fn open_bus(config: &Config, metrics: &Metrics) -> Result<Option<Arc<dyn B
                 credentials: config.nats.credentials.clone(),
                 authorities: config.nats.authorities.clone(),
             };
-            let nats =
-                bus::NatsBus::open(&options).await.map_err(|error| format!("bus: {}", telemetry::chain(error.as_ref())))?;
+            let nats = bus::NatsBus::open(&options).await.map_err(|error| format!("bus: {}", chain(error.as_ref())))?;
             Some(Arc::new(nats))
         }
     })
@@ -350,7 +350,7 @@ async fn claim_files(files: &FileStore, blobs: &Blobs, storage: &dyn Storage) ->
             )
             .into());
         }
-        Ok(Err(error)) => telemetry::chain(&error).to_string(),
+        Ok(Err(error)) => chain(&error).to_string(),
         Err(_) => "it does not answer".to_owned(),
     };
     tracing::warn!(error = failure, "it cannot be seen to whom the files belong: no orphan sweep until it can");

@@ -11,9 +11,9 @@ use storage::{Storage, Writability};
 
 use crate::{
     dialects::AppContext,
+    error::chain,
     lifecycle::Lifecycle,
     metrics::{Metrics, ScrapedGauges},
-    telemetry,
 };
 
 /// Time-out of the readiness check for the store.
@@ -99,7 +99,7 @@ impl Operation {
                 Ok(Ok(Writability::Writable)) if !self.house.chat.is_bus_connected() => Some("the bus cannot be reached"),
                 Ok(Ok(Writability::Writable)) => None,
                 Ok(Err(error)) => {
-                    tracing::debug!(error = %telemetry::chain(&error), "not ready");
+                    tracing::debug!(error = %chain(&error), "not ready");
                     Some("the store cannot be reached")
                 }
                 Err(_) => Some("the store does not answer"),

@@ -1,33 +1,15 @@
 //! Claims of a token: validation (RFC 7519) and the credential that they name.
 
 use chrono::DateTime;
-use serde::de::DeserializeOwned;
-use serde_json::{Value, value::RawValue};
-use storage::{Timestamp, UserId};
+use serde_json::Value;
+use storage::Timestamp;
 use uuid::Uuid;
 
 use super::{LEEWAY, TokenError, TokenRules, keys::RawClaims};
-use crate::{auth::lives::Credential, chat::check_external_id};
-
-/// Kind of identifier in the user claim.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SubjectKind {
-    ExternalId,
-    Uid,
-    Uuid,
-    Login,
-}
-
-/// Subject of a foreign token.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(in crate::auth) enum Subject {
-    ExternalId(String),
-    Uid(UserId),
-    Uuid(Uuid),
-    Login(String),
-    /// A claim that cannot name a user, in its original spelling; empty if it is missing.
-    Unmatched(String),
-}
+use crate::auth::{
+    lives::Credential,
+    subject::{Subject, read},
+};
 
 /// Claim of this server's tokens for their family.
 pub(super) const FAMILY: &str = "dragoman_family";
@@ -81,42 +63,6 @@ impl Claims {
 pub(super) fn family(claims: &RawClaims, with_secret: bool) -> Result<Option<Uuid>, TokenError> {
     let family = claims.get(FAMILY).filter(|_| with_secret);
     family.map(|claim| read(claim).ok_or(TokenError::Malformed)).transpose()
-}
-
-/// Value of a claim, if it has this type.
-fn read<T: DeserializeOwned>(claim: &RawValue) -> Option<T> {
-    serde_json::from_str(claim.get()).ok()
-}
-
-impl Subject {
-    /// Excerpt for the log.
-    pub(super) fn excerpt(&self) -> String {
-        /// More than any identifier of a user has.
-        const CHARACTERS: usize = 255;
-
-        match self {
-            Self::ExternalId(text) | Self::Login(text) | Self::Unmatched(text) => text.chars().take(CHARACTERS).collect(),
-            Self::Uid(uid) => uid.to_string(),
-            Self::Uuid(uuid) => uuid.to_string(),
-        }
-    }
-
-    /// Parses the user claim. A uid may be a text, as in Django's newer tokens. An external id may be a whole number, which
-    /// stands for its decimal digits as they are written.
-    fn read(claim: &RawValue, names: SubjectKind) -> Option<Self> {
-        match names {
-            SubjectKind::ExternalId => {
-                let digits = claim.get().strip_prefix('-').unwrap_or(claim.get());
-                let is_whole = digits.bytes().all(|byte| byte.is_ascii_digit());
-                let id = if is_whole { claim.get().to_owned() } else { read(claim)? };
-                check_external_id(&id).is_ok().then_some(Self::ExternalId(id))
-            }
-            SubjectKind::Uid => read(claim).or_else(|| read::<String>(claim)?.parse().ok()).map(|uid| Self::Uid(UserId(uid))),
-            SubjectKind::Uuid => Some(Self::Uuid(read::<String>(claim)?.parse().ok()?)),
-            // No account has a NUL in its login, and PostgreSQL refuses to search for one.
-            SubjectKind::Login => read(claim).filter(|login: &String| !login.contains('\0')).map(Self::Login),
-        }
-    }
 }
 
 /// Last second of the year 9999, beyond which RFC 3339 has no notation.

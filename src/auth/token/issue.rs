@@ -9,15 +9,13 @@ use sha2::{Digest, Sha256};
 use storage::{Event, Fact, NewAuditEntry, NewRefreshToken, RefreshToken, Storage, Timestamp, TokenKey, Topic, Tx, User, UserId};
 use uuid::Uuid;
 
-use super::{
-    TokenError, TokenRules, Tokens,
-    claims::{FAMILY, SubjectKind},
-};
+use super::{TokenError, TokenRules, Tokens, claims::FAMILY};
 use crate::{
     auth::{
         Auth, Error, Login, Result,
         audit::{self, AuditAction, AuditActor},
         secret,
+        subject::SubjectKind,
     },
     clock,
     transaction::transaction,

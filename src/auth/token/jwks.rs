@@ -15,9 +15,9 @@ use url::Url;
 
 use crate::{
     auth::{Error, Result},
+    error::chain,
     lifecycle::Lifecycle,
     outgoing::{Outgoing, OutgoingLimits, Reach},
-    telemetry,
 };
 
 /// Limits of a download. No key set is nearly as large.
@@ -100,7 +100,7 @@ impl Jwks {
                     tracing::info!(keys = keys.len(), "tokens.jwks was loaded");
                     *this.0.keys.write() = Some(keys);
                 }
-                Err(error) => tracing::warn!(error = %telemetry::chain(error.as_ref()), "tokens.jwks could not be loaded"),
+                Err(error) => tracing::warn!(error = %chain(error.as_ref()), "tokens.jwks could not be loaded"),
             }
             *turn = Some(Instant::now());
         });

@@ -13,8 +13,8 @@ use serde_json::{Map, Value, value::RawValue};
 use super::{Token, TokenError, TokenRules, jwks::Jwks};
 use crate::{
     auth::{Error, Result, internal},
+    error::chain,
     lifecycle::Lifecycle,
-    telemetry,
 };
 
 /// Maximum length of a token.
@@ -92,7 +92,7 @@ impl Keys {
             "" => None,
             address => {
                 let jwks = Jwks::open(address, rules.jwks_pause, lifecycle);
-                Some(jwks.map_err(|error| format!("tokens.jwks: {}", telemetry::chain(error.as_ref())))?)
+                Some(jwks.map_err(|error| format!("tokens.jwks: {}", chain(error.as_ref())))?)
             }
         };
         Ok(Self { secret, public, jwks })

@@ -13,12 +13,14 @@ use sha2::{Digest, Sha256};
 use storage::{Storage, Timestamp, User};
 use uuid::Uuid;
 
-pub(super) use claims::Subject;
-pub use claims::SubjectKind;
 pub use issue::{IssuedTokens, Token};
 pub use revoke::Revocation;
 
-use super::{Auth, Caller, Error, Result, lives::Credential};
+use super::{
+    Auth, Caller, Error, Result,
+    lives::Credential,
+    subject::{Subject, SubjectKind},
+};
 use crate::{
     clock,
     lifecycle::Lifecycle,

@@ -24,6 +24,7 @@ use crate::{
     auth::Caller,
     bus::BusNotification,
     clock,
+    error::chain,
     events::{PresenceState, Signal},
     lifecycle::Lifecycle,
     telemetry,
@@ -109,7 +110,7 @@ impl Chat {
                     () = stop.stopping() => true,
                 };
                 if let Err(error) = chat.bar_deactivated().await {
-                    tracing::debug!(error = %telemetry::chain(&error), "who is deactivated could not be looked up");
+                    tracing::debug!(error = %chain(&error), "who is deactivated could not be looked up");
                 }
                 chat.shorten_presence().await;
                 // Store before publication: a node killed between the two would otherwise leave the partner online for ever.
@@ -271,7 +272,7 @@ impl Chat {
                 for partner in changed {
                     lives.entry(*partner).and_modify(|life| life.is_doubtful = true);
                 }
-                return tracing::debug!(error = %telemetry::chain(&error), "presence could not be told");
+                return tracing::debug!(error = %chain(&error), "presence could not be told");
             }
         }
     }

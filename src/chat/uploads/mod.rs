@@ -25,8 +25,13 @@ pub(super) use media_types::reconciled_media_type;
 pub(super) use names::{is_generated_name, mentioned_uploads, mimetype_by_name};
 pub(super) use permit::UploadSigningKey;
 
-use super::{Chat, Error, FileBytes, ResourceKind, Result, rates::Act, texts};
-use crate::{auth::Caller, blobs::SignedUrls, clock, shares::Charge};
+use super::{Chat, Error, ResourceKind, Result, rates::Act, texts};
+use crate::{
+    auth::Caller,
+    blobs::{FileBytes, SignedUrls},
+    clock,
+    shares::Charge,
+};
 use names::{essence, extension, is_harmless, is_mimetype, is_safe, normalised_media_type};
 
 /// Limits of uploads.
@@ -205,7 +210,7 @@ impl Chat {
     /// # Errors
     /// `NotFound` if the object is missing.
     pub async fn uploaded_bytes(&self, shown: &StoredUpload, part: Option<Range<u64>>) -> Result<FileBytes> {
-        self.0.blobs.get(&shown.object, part).await
+        Ok(self.0.blobs.get(&shown.object, part).await?)
     }
 
     async fn upload(&self, name: &str) -> Result<Option<Upload>> {

@@ -18,8 +18,8 @@ use crate::{
         AppContext,
         socket::{Close, Frame, FramesOrClose, SocketHandler},
     },
+    error::chain,
     events::FeedBatch,
-    telemetry,
 };
 
 /// Session of one connection.
@@ -126,7 +126,7 @@ impl SocketHandler for ConciergeHandler {
             match chat.store_device_use(&link.device).await {
                 Ok(()) => link.stored_at = link.device.updated_at,
                 // Retried at the next heartbeat.
-                Err(error) => tracing::debug!(error = %telemetry::chain(&error), "a connection's use could not be stored"),
+                Err(error) => tracing::debug!(error = %chain(&error), "a connection's use could not be stored"),
             }
         }
         Ok(Vec::new())

@@ -14,6 +14,7 @@ use super::{
 use crate::{
     auth::Caller,
     clock,
+    error::chain,
     events::{Feed, FeedBatch},
     metrics::Metrics,
     shares::Party,
@@ -102,7 +103,7 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
                     Err(_) if self.feed.is_restarted() => {}
                     Err(error) => {
                         // The feed keeps its position and resumes once the database can be read.
-                        tracing::debug!(error = %telemetry::chain(&error), "a socket waits for the store");
+                        tracing::debug!(error = %chain(&error), "a socket waits for the store");
                         times.feed_paused_until = Some(Instant::now() + FEED_PAUSE);
                     }
                 },
@@ -304,7 +305,7 @@ async fn expiry(caller: &Caller) -> Instant {
     let left = match caller.session_end().await {
         Ok(until) => until.map_or(FAR, |at| (at - clock::now()).to_std().unwrap_or_default().min(FAR)),
         Err(error) => {
-            tracing::debug!(error = %telemetry::chain(&error), "whether a socket's session lives cannot be said");
+            tracing::debug!(error = %chain(&error), "whether a socket's session lives cannot be said");
             Duration::from_secs(1)
         }
     };

@@ -15,7 +15,8 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::{self, SignedUpload, is_bidi_control},
+    characters::is_bidi_control,
+    chat::{self, SignedUpload},
     dialects::{
         AppContext,
         bearer::BearerOrSession,

@@ -24,8 +24,8 @@ use crate::{
         page::truncated_to_page,
         socket::{Close, Frame, FramesOrClose, SocketHandler},
     },
+    error::chain,
     events::{FeedBatch, PresenceState},
-    telemetry,
 };
 
 /// Maximum number of people whose presence is sent right after connecting, on a socket of all conversations. Of others only
@@ -160,7 +160,7 @@ impl SocketHandler for ConversationsHandler {
             match self.deliver_signal(signalled).await {
                 Ok(word) => said.extend(word),
                 // Signals are best effort.
-                Err(error) => tracing::debug!(error = %telemetry::chain(&error), "a signal could not be told"),
+                Err(error) => tracing::debug!(error = %chain(&error), "a signal could not be told"),
             }
         }
         Ok(said)

@@ -16,6 +16,7 @@ use crate::{
     chat::{self, Error, PersonPresence},
     clock,
     dialects::socket::{Close, Frame},
+    error::chain,
     events::{DeliveredEvent, Encoding, PresenceState, RecentSignal, Signal},
     telemetry,
 };
@@ -109,7 +110,7 @@ impl ConversationsHandler {
             }
             Fact::ParticipantJoined { partner, .. } => match self.arrival(told, *partner).await {
                 Ok(words) => said.extend(words),
-                Err(error) => tracing::debug!(error = %telemetry::chain(&error), "who has joined could not be told"),
+                Err(error) => tracing::debug!(error = %chain(&error), "who has joined could not be told"),
             },
             Fact::ParticipantLeft { partner, .. } => match self.of {
                 Subscription::One { .. } if *partner == self.caller.partner => return Err(NO_SUCH_CONVERSATION),
