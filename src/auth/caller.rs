@@ -7,7 +7,7 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    lives::{CacheEpoch, RevocationHandle},
+    revocation::{CacheEpoch, RevocationHandle},
     session::KeepAlive,
 };
 

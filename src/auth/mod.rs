@@ -8,17 +8,17 @@
 //! Each function writes in one transaction: dropped before the commit it leaves nothing behind; dropped afterwards, the change
 //! stands and reaches all nodes through the event log. `# Cancel safety` at a function names what differs.
 
-mod attempts;
 mod audit;
 mod caller;
 mod error;
-mod lives;
+mod login_throttle;
 mod password;
+mod password_queue;
+mod revocation;
 mod session;
 mod sign_in;
 mod subject;
 mod token;
-mod turns;
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,9 +28,9 @@ use storage::{
 };
 use subtle::ConstantTimeEq;
 
-pub use attempts::LoginLimits;
 pub use caller::Caller;
 pub use error::{Error, Result};
+pub use login_throttle::LoginLimits;
 pub use session::{Login, SessionId, SessionRules};
 pub use subject::{LOGIN_BYTES, SubjectKind, external_id_fault};
 pub use token::{IssuedTokens, Revocation, Token, TokenError, TokenRules, Tokens};
@@ -41,10 +41,10 @@ use crate::{
     lifecycle::Lifecycle,
     transaction::transaction,
 };
-use attempts::LoginThrottle;
 use audit::AuditTrail;
-use lives::{Credential, RevocationRegistry};
+use login_throttle::LoginThrottle;
 use password::Passwords;
+use revocation::{Credential, RevocationRegistry};
 use session::SessionCache;
 
 /// Time since the last use of a cursor within which the next token of another service inherits it.

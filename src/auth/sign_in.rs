@@ -7,10 +7,10 @@ use tokio::time::Instant;
 
 use super::{
     Auth, Caller, Error, Login, Result, Revocation, SessionId, TokenError,
-    attempts::{AddressAttempt, LockedOut},
     audit::{self, AuditAction, AuditActor},
-    lives::{CacheEpoch, Credential, RevocationHandle},
-    turns::QueuePlace,
+    login_throttle::{AddressAttempt, LockedOut},
+    password_queue::QueuePlace,
+    revocation::{CacheEpoch, Credential, RevocationHandle},
 };
 use crate::{auth::LOGIN_BYTES, clock};
 

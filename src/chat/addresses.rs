@@ -5,7 +5,7 @@ use std::sync::Arc;
 use storage::{Conversation, ConversationId, MessageId, Participant};
 use uuid::Uuid;
 
-use super::{Chat, Error, ResourceKind, Result, remembered::StoreCache};
+use super::{Chat, Error, ResourceKind, Result, cache::StoreCache};
 use crate::{auth::Caller, events::Observer};
 
 /// Capacity of each conversation cache, in entries.

@@ -16,10 +16,10 @@ use tokio::time::Instant;
 use super::{
     Chat, Error, Result,
     bus::next_until,
+    group_commit::{MarkRead, ReadMark, SendJob},
     rates::Act,
     texts::check_bytes,
     uploads::mentioned_uploads,
-    writer::{MarkRead, ReadMark, SendJob},
 };
 use crate::{auth::Caller, clock, events::DeliveredEvent};
 

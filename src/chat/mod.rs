@@ -1,35 +1,34 @@
 //! Domain rules of the chat, shared by all dialects and all storage backends. [`Chat`] is the entry point.
 
-mod absence;
+mod address_book;
 mod addresses;
 mod attachments;
-mod attendances;
-mod books;
 mod bus;
+mod cache;
 mod conversations;
 mod counts;
-mod desk;
 mod devices;
+mod directory;
 mod edits;
 mod error;
-mod housekeeping;
+mod find_or_create;
+mod group_commit;
+mod held_messages;
 mod lease;
-mod meetings;
 mod messages;
-mod others;
-mod pairs;
+mod peers;
 mod people;
 mod pictures;
 mod places;
 mod presence;
 mod rates;
 mod reactions;
-mod reads;
-mod remembered;
+mod read_state;
+mod retention;
 mod search;
 mod sent_files;
 mod signals;
-mod sockets;
+mod subscriptions;
 mod support;
 mod sweep;
 mod texts;
@@ -37,7 +36,6 @@ mod typing;
 mod updates;
 mod upload_quota;
 mod uploads;
-mod writer;
 
 use std::{future::Future, sync::Arc, time::Duration};
 
@@ -46,24 +44,24 @@ use storage::{Lane, Position, Scope, Storage, Tx, UserId};
 use tokio::time::Instant;
 use uuid::Uuid;
 
+pub use address_book::Acquaintance;
 pub use attachments::{FileName, ReceivedFile, attachment_token, text_for};
-pub use attendances::HeldMessageLease;
-pub use books::Acquaintance;
 pub use bus::{SubscribeSince, UserSubscription};
 pub use conversations::{InboxLine, NewThread};
+pub use directory::Recipient;
 pub use edits::EditPermission;
 pub use error::{Error, NO_MEMORY, ResourceKind, Result};
-pub use housekeeping::RetentionRules;
+pub use held_messages::HeldMessageLease;
 pub use messages::{ATTACHMENTS, Draft, SendOutcome};
-pub use pairs::Recipient;
 pub use people::{Contact, Deactivated, PreferredId};
 pub use places::InboxConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket};
 pub use rates::RateRules;
 pub use reactions::{ReactionChange, ReactionState};
+pub use retention::RetentionRules;
 pub use search::{MessageMatches, MessageQuery};
 pub use sent_files::SentFile;
-pub use sockets::ChangedMessages;
+pub use subscriptions::ChangedMessages;
 pub use support::{CallerSide, SupportMessage, may_change_members, side_of_message};
 pub use texts::{NAME_CHARACTERS, check_email, check_external_id, check_login, check_name};
 pub use updates::UnreadUpdates;
@@ -78,13 +76,13 @@ use crate::{
         self, Capacity, CommitReceiver, Feed, Hub, KnownLog, MembersCache, Observer, Publisher, Signal, SignalMark,
         SubscriptionStart,
     },
+    keyed_semaphore::{KeyedPermit, KeyedSemaphore},
     lifecycle::Lifecycle,
     metrics::Metrics,
-    tally::{KeyedPermit, KeyedSemaphore},
     transaction::transaction,
 };
+use group_commit::{GroupCommit, MarkRead, SendJob};
 use texts::check_storable;
-use writer::{GroupCommit, MarkRead, SendJob};
 
 /// Time for which a poll beyond the limit of waiting polls is asked to wait.
 const POLL_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -170,10 +168,10 @@ struct ChatInner {
     blobs: Blobs,
     hub: Arc<Hub>,
     members: Arc<MembersCache>,
-    support: Arc<desk::SupportCache>,
+    support: Arc<support::cache::SupportCache>,
     ids: Arc<addresses::IdCache>,
-    held_messages: attendances::HeldMessageLeases,
-    directory: Arc<pairs::DirectoryCache>,
+    held_messages: held_messages::HeldMessageLeases,
+    directory: Arc<directory::DirectoryCache>,
     unread: Arc<counts::UnreadCache>,
     publisher: Publisher,
     lease: lease::Lease,
@@ -181,7 +179,7 @@ struct ChatInner {
     sends: GroupCommit<SendJob>,
     read_marks: GroupCommit<MarkRead>,
     presence: Arc<presence::PresenceTracker>,
-    presence_news: absence::PresenceNews,
+    presence_news: presence::expiry::PresenceNews,
     typing: typing::TypingIndicators,
     upload_key: uploads::UploadSigningKey,
     poll_slots: KeyedSemaphore<UserId>,
@@ -219,8 +217,8 @@ impl Chat {
         let capacity = Capacity { events: rules.recent_events, bytes: rules.ring_bytes };
         let hub = Arc::new(Hub::new((head, head_at), capacity, link.clone()));
         let audiences = Arc::new(MembersCache::new(Arc::clone(&log), head));
-        let pairs = Arc::<pairs::DirectoryCache>::default();
-        let desk = Arc::<desk::SupportCache>::default();
+        let pairs = Arc::<directory::DirectoryCache>::default();
+        let desk = Arc::<support::cache::SupportCache>::default();
         let (addresses, counts) = (Arc::<addresses::IdCache>::default(), Arc::<counts::UnreadCache>::default());
         // Caches come first: they drop stale entries before any other observer acts upon the event.
         let lives = Arc::<presence::PresenceTracker>::default();
@@ -238,7 +236,7 @@ impl Chat {
             members: audiences,
             support: desk,
             ids: addresses,
-            held_messages: attendances::HeldMessageLeases::default(),
+            held_messages: held_messages::HeldMessageLeases::default(),
             directory: pairs,
             unread: counts,
             publisher: announce,
@@ -247,7 +245,7 @@ impl Chat {
             sends,
             read_marks: marks,
             presence: lives,
-            presence_news: absence::PresenceNews::default(),
+            presence_news: presence::expiry::PresenceNews::default(),
             typing: typing::TypingIndicators::default(),
             upload_key,
             poll_slots: KeyedSemaphore::default(),

@@ -11,7 +11,7 @@ use tokio::time::Instant;
 use super::{Chat, Error, Result};
 use crate::{
     auth::{self, Caller},
-    pruned::PruningMap,
+    pruning_map::PruningMap,
     token_bucket::{Rate, TokenBucket},
 };
 

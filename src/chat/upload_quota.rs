@@ -19,7 +19,7 @@ use storage::UserId;
 use tokio::time::Instant;
 
 use super::{Chat, Error, Result};
-use crate::pruned::PruningMap;
+use crate::pruning_map::PruningMap;
 
 /// Quota window; it begins with the first upload.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);

@@ -5,9 +5,9 @@ use std::{net::IpAddr, sync::Arc};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::{
+    keyed_semaphore::{KeyedPermit, KeyedSemaphore},
     metrics::Metrics,
     shares::share_of,
-    tally::{KeyedPermit, KeyedSemaphore},
 };
 
 /// Divisor of the reserve: a twentieth of the permits is for proxies, and for health checks of others.

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::Party;
 use crate::{
-    pruned::PruningMap,
+    pruning_map::PruningMap,
     token_bucket::{Rate, TokenBucket},
 };
 

@@ -19,7 +19,7 @@ use subtle::ConstantTimeEq;
 
 use super::{
     Result, internal,
-    turns::{PasswordQueue, PasswordTurn, QueuePlace},
+    password_queue::{PasswordQueue, PasswordTurn, QueuePlace},
 };
 use crate::{lifecycle::Lifecycle, telemetry};
 use argon2id::Argon2id;

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{LEEWAY, TokenError, TokenRules, keys::RawClaims};
 use crate::auth::{
-    lives::Credential,
+    revocation::Credential,
     subject::{Subject, read},
 };
 

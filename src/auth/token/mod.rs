@@ -18,7 +18,7 @@ pub use revoke::Revocation;
 
 use super::{
     Auth, Caller, Error, Result,
-    lives::Credential,
+    revocation::Credential,
     subject::{Subject, SubjectKind},
 };
 use crate::{

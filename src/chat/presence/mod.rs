@@ -2,7 +2,8 @@
 //! Each node tracks its own heartbeats in memory, writes their lease expiry to the store in batches, and publishes changes of
 //! status as signals. Heartbeats that a killed node had not yet written are lost.
 
-mod life;
+mod activity;
+pub(super) mod expiry;
 
 use std::{
     cmp::Reverse,
@@ -13,11 +14,11 @@ use std::{
 use storage::{ChosenStatus, PartnerId, Person, Presence, ShortenedLease, Timestamp};
 use tokio::time::Instant;
 
-pub(super) use self::life::PresenceTracker;
-use self::life::{Activity, delta};
+pub(super) use self::activity::PresenceTracker;
+use self::activity::{Activity, delta};
 use super::{
     Chat, Error, Result,
-    absence::{GRACE, PAGE},
+    presence::expiry::{GRACE, PAGE},
     rates::Act,
 };
 use crate::{

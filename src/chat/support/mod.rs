@@ -11,6 +11,7 @@
 //! A future dropped before its commit changes nothing but the rate limit. One dropped during its commit changes all or nothing,
 //! and the tail publishes the change.
 
+pub(super) mod cache;
 mod watch;
 
 use std::{

@@ -1,7 +1,7 @@
 //! Media types of office documents. Their first bytes show only the container, so the declared type counts if it fits the
 //! container. A browser opens none of them as active content.
 
-use super::names::essence;
+use super::mentions::essence;
 
 /// Container format of a document.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@
 //! Methods that read leave nothing behind when dropped; the others differ.
 
 mod media_types;
-mod names;
-mod permit;
+mod mentions;
+mod signed_url;
 
 use std::{ops::Range, time::Duration};
 
@@ -19,11 +19,11 @@ use futures_util::Stream;
 use storage::{NewUpload, Timestamp, Upload, UploadedFile};
 use uuid::Uuid;
 
-pub use permit::SignedUpload;
+pub use signed_url::SignedUpload;
 
 pub(super) use media_types::reconciled_media_type;
-pub(super) use names::{is_generated_name, mentioned_uploads, mimetype_by_name};
-pub(super) use permit::UploadSigningKey;
+pub(super) use mentions::{is_generated_name, mentioned_uploads, mimetype_by_name};
+pub(super) use signed_url::UploadSigningKey;
 
 use super::{Chat, Error, ResourceKind, Result, rates::Act, texts};
 use crate::{
@@ -32,7 +32,7 @@ use crate::{
     clock,
     shares::Charge,
 };
-use names::{essence, extension, is_harmless, is_mimetype, is_safe, normalised_media_type};
+use mentions::{essence, extension, is_harmless, is_mimetype, is_safe, normalised_media_type};
 
 /// Limits of uploads.
 #[derive(Clone, Debug)]

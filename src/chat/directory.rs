@@ -15,7 +15,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Contact, Error, ResourceKind, Result, remembered::StoreCache};
+use super::{Chat, Contact, Error, ResourceKind, Result, cache::StoreCache};
 use crate::{auth::Caller, events::Observer};
 
 /// Capacity of the caches of conversations and of users' uuids, in entries.

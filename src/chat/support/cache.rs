@@ -7,20 +7,19 @@ use parking_lot::Mutex;
 use storage::{ConversationId, Fact, SupportSession, UserId};
 use tokio::sync::Notify;
 
-use super::remembered::StoreCache;
-use crate::events::Observer;
+use crate::{chat::cache::StoreCache, events::Observer};
 
 /// Capacity of the cache, in conversations.
 const REMEMBERED: usize = 50_000;
 
 /// Cached state of support sessions and of their agents.
-pub(super) struct SupportCache {
+pub(in crate::chat) struct SupportCache {
     /// Cache of support sessions by conversation, `None` for other conversations, so that delivery of a message costs no query.
-    pub(super) sessions: StoreCache<ConversationId, Option<Arc<SupportSession>>>,
+    pub(in crate::chat) sessions: StoreCache<ConversationId, Option<Arc<SupportSession>>>,
     /// Accounts that have changed since the last check: an agent among them may have lost its role.
-    pub(super) changed_accounts: Mutex<HashSet<UserId>>,
+    pub(in crate::chat) changed_accounts: Mutex<HashSet<UserId>>,
     /// Notified of each changed account.
-    pub(super) accounts_changed: Notify,
+    pub(in crate::chat) accounts_changed: Notify,
 }
 
 impl Default for SupportCache {
@@ -31,7 +30,7 @@ impl Default for SupportCache {
 
 impl SupportCache {
     /// Cache invalidation, before an event is delivered.
-    pub(super) fn observer(self: &Arc<Self>) -> Observer {
+    pub(in crate::chat) fn observer(self: &Arc<Self>) -> Observer {
         let desk = Arc::clone(self);
         Box::new(move |event, _| match &event.fact {
             Fact::SupportChanged { session, .. } => desk.sessions.invalidate(&session.conversation),

@@ -10,8 +10,9 @@ use chrono::TimeDelta;
 use parking_lot::Mutex;
 use storage::{PartnerId, Timestamp};
 
-use super::{Chat, Result, presence::TICK};
+use super::TICK;
 use crate::{
+    chat::{Chat, Result},
     clock,
     error::chain,
     events::{PresenceAudience, PresenceState, Signal, SignalAudience},
@@ -20,9 +21,9 @@ use crate::{
 
 /// Grace period after the end of a partner's heartbeats, until the partner counts as vanished. Within it, a node where the
 /// partner is present stores a new heartbeat or publishes the change.
-pub(super) const GRACE: Duration = Duration::from_secs(7);
+pub(in crate::chat) const GRACE: Duration = Duration::from_secs(7);
 /// Page size of scans for expired presences and of lookups of their audiences, in partners.
-pub(super) const PAGE: usize = 100;
+pub(in crate::chat) const PAGE: usize = 100;
 /// Pause between two pages, which bounds the load of the store when thousands vanish together.
 const PAUSE: Duration = Duration::from_millis(100);
 /// Retention time of presence news: longer than the scans for expired presences may lag behind.
@@ -30,7 +31,7 @@ const NEWS_RETENTION: TimeDelta = TimeDelta::seconds(60);
 
 /// Deduplication of presence changes: the time at which each partner was last published on this node.
 #[derive(Default)]
-pub(super) struct PresenceNews(Mutex<HashMap<PartnerId, Timestamp>>);
+pub(in crate::chat) struct PresenceNews(Mutex<HashMap<PartnerId, Timestamp>>);
 
 impl PresenceNews {
     /// True if the presence of the partner was published since its heartbeats ended.
@@ -52,7 +53,7 @@ struct ExpiryScan {
 
 impl Chat {
     /// Starts the task that scans for expired presences.
-    pub(super) fn watch_presence_expiry(&self, lifecycle: &Lifecycle) {
+    pub(in crate::chat) fn watch_presence_expiry(&self, lifecycle: &Lifecycle) {
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
             let mut look = ExpiryScan { after: (clock::now(), PartnerId(0)), trusted: None };
@@ -104,7 +105,7 @@ impl Chat {
     }
 
     /// Publishes presences to the subscribers of this node, all at once, so that a poll receives them together.
-    pub(super) fn publish_presences(&self, of: Vec<(PartnerId, PresenceState, PresenceAudience)>) {
+    pub(in crate::chat) fn publish_presences(&self, of: Vec<(PartnerId, PresenceState, PresenceAudience)>) {
         let now = clock::now();
         self.0.presence_news.0.lock().extend(of.iter().map(|(partner, ..)| (*partner, now)));
         let signal =
@@ -114,7 +115,7 @@ impl Chat {
 
     /// The audience of presence changes of these partners, by rising partner: each partner itself, everybody who shares a
     /// conversation with it, and everybody with it in their address book.
-    pub(super) async fn presence_audiences(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, PresenceAudience)>> {
+    pub(in crate::chat) async fn presence_audiences(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, PresenceAudience)>> {
         if partners.is_empty() {
             return Ok(Vec::new());
         }

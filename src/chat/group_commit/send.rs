@@ -7,7 +7,7 @@ use storage::{Author, ClientKey, ConversationId, Fact, Message, NewClientKey, To
 
 use super::{
     BatchResult, Job, Locking,
-    admission::{SendContext, SendValidation},
+    send_rules::{SendContext, SendValidation},
 };
 use crate::{
     chat::{

@@ -10,7 +10,7 @@ use std::{
 use storage::{PartnerId, Position, Scope};
 use tokio::sync::mpsc;
 
-use super::{Chat, Error, Result, absence::PAGE};
+use super::{Chat, Error, Result, presence::expiry::PAGE};
 use crate::{
     bus::{BusMessage, BusNotification, Outbox},
     error::chain,

@@ -1,10 +1,10 @@
 //! Group commit: jobs that wait at the same time share one transaction. A worker prepares the next batch while the previous one
 //! commits; commits themselves are sequential. Locks of other transactions delay only the jobs that need them.
 
-mod admission;
-mod aside;
-mod marks;
-mod sends;
+mod lock_waits;
+mod mark_read;
+mod send;
+mod send_rules;
 
 use std::{
     collections::HashSet,
@@ -22,10 +22,10 @@ use tokio::{
     time::Instant,
 };
 
-use self::aside::LockWaits;
+use self::lock_waits::LockWaits;
 pub(super) use self::{
-    marks::{MarkRead, ReadMark},
-    sends::SendJob,
+    mark_read::{MarkRead, ReadMark},
+    send::SendJob,
 };
 use super::error::{Error, Result};
 use crate::{
