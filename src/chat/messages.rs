@@ -15,9 +15,9 @@ use tokio::time::Instant;
 
 use super::{
     Chat, Error, Result,
-    bus::next_until,
     group_commit::{MarkRead, ReadMark, SendJob},
     rates::Act,
+    subscriptions::next_until,
     texts::check_bytes,
     uploads::mentioned_uploads,
 };

@@ -1,12 +1,9 @@
 //! Domain rules of the chat, shared by all dialects and all storage backends. [`Chat`] is the entry point.
 
 mod address_book;
-mod addresses;
 mod attachments;
-mod bus;
 mod cache;
 mod conversations;
-mod counts;
 mod devices;
 mod directory;
 mod edits;
@@ -18,8 +15,6 @@ mod lease;
 mod messages;
 mod peers;
 mod people;
-mod pictures;
-mod places;
 mod presence;
 mod rates;
 mod reactions;
@@ -33,7 +28,6 @@ mod support;
 mod sweep;
 mod texts;
 mod typing;
-mod updates;
 mod upload_quota;
 mod uploads;
 
@@ -46,7 +40,7 @@ use uuid::Uuid;
 
 pub use address_book::Acquaintance;
 pub use attachments::{FileName, ReceivedFile, attachment_token, text_for};
-pub use bus::{SubscribeSince, UserSubscription};
+pub use conversations::InboxConversation;
 pub use conversations::{InboxLine, NewThread};
 pub use directory::Recipient;
 pub use edits::EditPermission;
@@ -54,7 +48,6 @@ pub use error::{Error, NO_MEMORY, ResourceKind, Result};
 pub use held_messages::HeldMessageLease;
 pub use messages::{ATTACHMENTS, Draft, SendOutcome};
 pub use people::{Contact, Deactivated, PreferredId};
-pub use places::InboxConversation;
 pub use presence::{PersonPresence, PresenceRules, PresentSocket};
 pub use rates::RateRules;
 pub use reactions::{ReactionChange, ReactionState};
@@ -62,9 +55,10 @@ pub use retention::RetentionRules;
 pub use search::{MessageMatches, MessageQuery};
 pub use sent_files::SentFile;
 pub use subscriptions::ChangedMessages;
+pub use subscriptions::UnreadUpdates;
+pub use subscriptions::{SubscribeSince, UserSubscription};
 pub use support::{CallerSide, SupportMessage, may_change_members, side_of_message};
 pub use texts::{NAME_CHARACTERS, check_email, check_external_id, check_login, check_name};
-pub use updates::UnreadUpdates;
 pub use upload_quota::UploadQuota;
 pub use uploads::{SignedUpload, StoredUpload, UploadAnnouncement, UploadGrant, UploadRules, UploadTarget};
 
@@ -169,10 +163,10 @@ struct ChatInner {
     hub: Arc<Hub>,
     members: Arc<MembersCache>,
     support: Arc<support::cache::SupportCache>,
-    ids: Arc<addresses::IdCache>,
+    ids: Arc<directory::IdCache>,
     held_messages: held_messages::HeldMessageLeases,
     directory: Arc<directory::DirectoryCache>,
-    unread: Arc<counts::UnreadCache>,
+    unread: Arc<read_state::UnreadCache>,
     publisher: Publisher,
     lease: lease::Lease,
     link: BusSender<Signal>,
@@ -219,7 +213,7 @@ impl Chat {
         let audiences = Arc::new(MembersCache::new(Arc::clone(&log), head));
         let pairs = Arc::<directory::DirectoryCache>::default();
         let desk = Arc::<support::cache::SupportCache>::default();
-        let (addresses, counts) = (Arc::<addresses::IdCache>::default(), Arc::<counts::UnreadCache>::default());
+        let (addresses, counts) = (Arc::<directory::IdCache>::default(), Arc::<read_state::UnreadCache>::default());
         // Caches come first: they drop stale entries before any other observer acts upon the event.
         let lives = Arc::<presence::PresenceTracker>::default();
         let caches = [pairs.observer(), addresses.observer(), desk.observer(), counts.observer(), lives.observer()];

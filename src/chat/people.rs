@@ -1,4 +1,4 @@
-//! Users and partners: look-up by id, walks over all of them, and search.
+//! Users and partners: look-up by id, walks over all of them, search, and profile pictures.
 //!
 //! # Errors
 //! All async methods: `Unavailable` if the store cannot be reached. Walks and searches: `TooFast` beyond the caller's rate
@@ -9,7 +9,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use storage::{Partner, PartnerId, Person, User, UserId};
+use storage::{Conversation, Partner, PartnerId, Person, Picture, User, UserId};
 
 use super::{
     Chat, Result,
@@ -149,5 +149,23 @@ impl Chat {
         check_bytes("query", query, QUERY_BYTES)?;
         self.charge(caller, Act::Search)?;
         Ok(self.0.storage.search_people(query, limit).await?)
+    }
+}
+
+impl Chat {
+    /// Reads the picture of a participant, as a PNG; `None` if the user has none or does not take part. The caller's own
+    /// membership is not checked.
+    ///
+    /// # Errors
+    /// `Unavailable` if the store cannot be reached.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves nothing behind.
+    pub async fn picture(&self, of: &Conversation, user: UserId) -> Result<Option<Picture>> {
+        let people = self.0.storage.people_in(&[of.id]).await?;
+        if people.iter().all(|(_, person)| person.user != Some(user)) {
+            return Ok(None);
+        }
+        Ok(self.0.storage.picture(user).await?)
     }
 }

@@ -1,5 +1,5 @@
-//! Subscriptions of connections: feeds of events and signals, by caller, by conversation, or for support agents. Also the
-//! delivery receipts of connections, and catch-up after a reconnect.
+//! Subscriptions: feeds of events and signals for sockets and polls, by caller, by conversation, or for support agents; long polling
+//! for unread messages; delivery receipts, and catch-up after a reconnect.
 //!
 //! # Errors
 //! All async methods: `Unavailable` if the store cannot be reached.
@@ -7,15 +7,19 @@
 //! # Cancel safety
 //! All async methods only read: a dropped future leaves nothing behind.
 
-use storage::{
-    ChangeKey, Conversation, ConversationId, Message, MessageForReader, MessageId, PAGE_BYTES, Page, PartnerId, SUPPORT_AGENTS,
-    Scope,
-};
+use std::collections::BTreeSet;
 
-use super::{Chat, PersonPresence, Result, support};
+use storage::{
+    ChangeKey, Conversation, ConversationId, Fact, InboxEntry, InboxFilter, Message, MessageForReader, MessageId, PAGE_BYTES,
+    Page, PartnerId, Position, SUPPORT_AGENTS, Scope, Timestamp, Topic, UnreadTotals,
+};
+use tokio::time::Instant;
+
+use super::{Chat, Error, PersonPresence, PollSlot, Result, support};
 use crate::{
     auth::Caller,
-    events::{Feed, SubscriptionStart},
+    events::{DeliveredEvent, Feed, FeedBatch, SignalMark, SubscriptionStart},
+    lifecycle::Lifecycle,
 };
 
 /// Batch size of a read of changes, and the page size of changed messages.
@@ -150,5 +154,151 @@ impl Chat {
         let mut people = self.0.storage.people(&company).await?;
         people.sort_unstable_by_key(|person| (person.partner.id != caller.partner, person.partner.id));
         self.presence(people).await
+    }
+}
+
+/// Start of a subscription.
+#[derive(Clone, Copy, Debug)]
+pub enum SubscribeSince {
+    /// After this mark; a mark beyond the newest counts as the newest.
+    Seen(SignalMark),
+    /// After this time.
+    Time(Timestamp),
+}
+
+/// Subscription to the events and signals that concern one user, in the order of the event log. Holds one of the user's slots for
+/// waiting polls.
+pub struct UserSubscription {
+    feed: Feed,
+    caller: Caller,
+    requests: Lifecycle,
+    _place: PollSlot,
+}
+
+impl Chat {
+    /// Subscribes to everything that concerns the caller.
+    ///
+    /// # Errors
+    /// `Unavailable` if this node does not catch up in time with a position from another node; `TooFast` beyond the limit of
+    /// waiting polls.
+    ///
+    /// # Cancel safety
+    /// The subscription ends.
+    pub async fn subscribe_user(&self, caller: &Caller, since: SubscribeSince) -> Result<UserSubscription> {
+        let from = match since {
+            SubscribeSince::Seen(mark) => {
+                self.wait_for_position(mark.position).await?;
+                SubscriptionStart::Seen(mark)
+            }
+            SubscribeSince::Time(time) => SubscriptionStart::Time { time, position: self.0.storage.position_at(time).await? },
+        };
+        let own = Scope::Partner(caller.partner);
+        let feed = self.subscribe_with_signals(&[own], from, &[own]).read_by(caller.partner);
+        // The subscription precedes the slot: a poll that is counted as waiting misses nothing.
+        let place = self.take_poll_slot(caller)?;
+        Ok(UserSubscription { feed, caller: caller.clone(), requests: self.0.requests.clone(), _place: place })
+    }
+}
+
+impl UserSubscription {
+    /// Waits for the next batch; `None` at the deadline, when the server stops, or once the event log was restarted.
+    ///
+    /// # Errors
+    /// `Ended` once the session of the caller has ended, `Unavailable` if the event log cannot be read.
+    ///
+    /// # Cancel safety
+    /// No event is lost.
+    pub async fn next(&mut self, deadline: Instant) -> Result<Option<FeedBatch>> {
+        next_until(&mut self.feed, &self.caller, &self.requests, deadline).await
+    }
+}
+
+/// Waits for the next batch of a feed, as [`Feed::next_until`], as long as the caller's session lasts.
+///
+/// # Errors
+/// `Ended` once the session has ended; `Unavailable` if the event log cannot be read.
+///
+/// # Cancel safety
+/// No event is lost.
+pub(super) async fn next_until(
+    feed: &mut Feed,
+    caller: &Caller,
+    requests: &Lifecycle,
+    deadline: Instant,
+) -> Result<Option<FeedBatch>> {
+    tokio::select! {
+        biased;
+        () = caller.ended.cancelled() => Err(Error::Ended),
+        batch = feed.next_until(requests, deadline) => Ok(batch?),
+    }
+}
+
+/// A change of the caller's unread messages.
+#[derive(Clone, Debug)]
+pub struct UnreadUpdates {
+    /// The conversations with new or deleted messages of others, or with a read mark of the caller, most recent first; empty
+    /// without a change.
+    pub changed: Vec<InboxEntry>,
+    pub unread: UnreadTotals,
+    /// Cursor of the next call.
+    pub position: Position,
+}
+
+impl Chat {
+    /// Waits for a change of the caller's unread messages after the cursor `after`, by default from now on. Returns an empty
+    /// change at the deadline, when the server stops, or after a restart of the event log. With `since`, messages of others
+    /// after that time are a change. `waits` is called when the wait begins.
+    ///
+    /// # Errors
+    /// `Unavailable` if the store cannot be reached, `TooFast` beyond the caller's waiting polls on this node, `Ended` once the
+    /// caller's session ends.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves nothing behind.
+    ///
+    /// # Ordering
+    /// The subscription begins before the store is read: no change between two calls is lost.
+    pub async fn updates(
+        &self,
+        caller: &Caller,
+        after: Option<Position>,
+        since: Option<Timestamp>,
+        deadline: Instant,
+        waits: impl FnOnce(),
+    ) -> Result<UnreadUpdates> {
+        let after = if since.is_some() { None } else { after };
+        if let Some(after) = after {
+            self.wait_for_position(after).await?;
+        }
+        let mut feed = self.subscribe(Scope::Partner(caller.partner), after);
+        let mut changed = BTreeSet::new();
+        if let Some(since) = since {
+            changed.extend(self.0.storage.conversations_with_new_messages(caller.partner, since).await?);
+        }
+        let _place = self.take_poll_slot_until(caller, deadline, waits)?;
+        while changed.is_empty() {
+            let Some(batch) = next_until(&mut feed, caller, &self.0.requests, deadline).await? else { break };
+            changed.extend(batch.events.iter().filter_map(|told| changed_conversation(caller, told)));
+        }
+        let changed: Vec<_> = changed.into_iter().collect();
+        let entries = if changed.is_empty() {
+            Vec::new()
+        } else {
+            self.0.storage.inbox(caller.partner, InboxFilter { only: Some(&changed), ..InboxFilter::default() }).await?
+        };
+        let unread = self.unread_totals(caller).await?;
+        Ok(UnreadUpdates { changed: entries, unread, position: feed.position() })
+    }
+}
+
+/// The conversation whose unread count an event changes for the caller.
+fn changed_conversation(caller: &Caller, told: &DeliveredEvent) -> Option<ConversationId> {
+    let Topic::Conversation(conversation) = told.event.topic else { return None };
+    match &told.event.fact {
+        Fact::MessagePosted(message) | Fact::MessageDeleted(message) if message.author.partner != caller.partner => {
+            Some(conversation)
+        }
+        Fact::ReadUpTo { partner, .. } if *partner == caller.partner => Some(conversation),
+        _ => None,
     }
 }
