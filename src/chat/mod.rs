@@ -6,29 +6,22 @@ mod cache;
 mod conversations;
 mod devices;
 mod directory;
-mod edits;
 mod error;
 mod find_or_create;
 mod group_commit;
 mod held_messages;
-mod lease;
+mod maintenance;
 mod messages;
 mod peers;
 mod people;
 mod presence;
 mod rates;
-mod reactions;
 mod read_state;
-mod retention;
-mod search;
-mod sent_files;
 mod signals;
 mod subscriptions;
 mod support;
-mod sweep;
 mod texts;
 mod typing;
-mod upload_quota;
 mod uploads;
 
 use std::{future::Future, sync::Arc, time::Duration};
@@ -39,27 +32,27 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 pub use address_book::Acquaintance;
+pub use attachments::quota::UploadQuota;
+pub use attachments::sent_files::SentFile;
 pub use attachments::{FileName, ReceivedFile, attachment_token, text_for};
 pub use conversations::InboxConversation;
 pub use conversations::{InboxLine, NewThread};
 pub use directory::Recipient;
-pub use edits::EditPermission;
 pub use error::{Error, NO_MEMORY, ResourceKind, Result};
 pub use held_messages::HeldMessageLease;
+pub use maintenance::retention::RetentionRules;
+pub use messages::edits::EditPermission;
+pub use messages::reactions::{ReactionChange, ReactionState};
+pub use messages::search::{MessageMatches, MessageQuery};
 pub use messages::{ATTACHMENTS, Draft, SendOutcome};
 pub use people::{Contact, Deactivated, PreferredId};
 pub use presence::{PersonPresence, PresenceRules, PresentSocket};
 pub use rates::RateRules;
-pub use reactions::{ReactionChange, ReactionState};
-pub use retention::RetentionRules;
-pub use search::{MessageMatches, MessageQuery};
-pub use sent_files::SentFile;
 pub use subscriptions::ChangedMessages;
 pub use subscriptions::UnreadUpdates;
 pub use subscriptions::{SubscribeSince, UserSubscription};
 pub use support::{CallerSide, SupportMessage, may_change_members, side_of_message};
 pub use texts::{NAME_CHARACTERS, check_email, check_external_id, check_login, check_name};
-pub use upload_quota::UploadQuota;
 pub use uploads::{SignedUpload, StoredUpload, UploadAnnouncement, UploadGrant, UploadRules, UploadTarget};
 
 use crate::{
@@ -168,7 +161,7 @@ struct ChatInner {
     directory: Arc<directory::DirectoryCache>,
     unread: Arc<read_state::UnreadCache>,
     publisher: Publisher,
-    lease: lease::Lease,
+    lease: maintenance::lease::Lease,
     link: BusSender<Signal>,
     sends: GroupCommit<SendJob>,
     read_marks: GroupCommit<MarkRead>,
@@ -178,7 +171,7 @@ struct ChatInner {
     upload_key: uploads::UploadSigningKey,
     poll_slots: KeyedSemaphore<UserId>,
     rates: rates::RateLimits,
-    uploading: upload_quota::UploadCounters,
+    uploading: attachments::quota::UploadCounters,
     rules: Rules,
     metrics: Metrics,
     requests: Lifecycle,
@@ -205,7 +198,7 @@ impl Chat {
         let head_at = newest.map_or(DateTime::UNIX_EPOCH, |event| event.at);
         // Not a secret, but drawn in the same way: once, by the first node.
         let workspace = secret(storage.as_ref(), "workspace").await?;
-        let lease = lease::Lease::new(storage.as_ref(), bus.as_ref().map_or("local", |bus| bus.kind())).await?;
+        let lease = maintenance::lease::Lease::new(storage.as_ref(), bus.as_ref().map_or("local", |bus| bus.kind())).await?;
         let (link, outbox) = bus.map(|bus| BusSender::new(bus, workspace, metrics.clone())).unzip();
         let link = link.unwrap_or_else(BusSender::single_node);
         let capacity = Capacity { events: rules.recent_events, bytes: rules.ring_bytes };
@@ -244,7 +237,7 @@ impl Chat {
             upload_key,
             poll_slots: KeyedSemaphore::default(),
             rates: rates::RateLimits::new(rules.rates),
-            uploading: upload_quota::UploadCounters::new(rules.upload_quota),
+            uploading: attachments::quota::UploadCounters::new(rules.upload_quota),
             rules,
             metrics,
             requests,

@@ -10,8 +10,14 @@ use storage::Timestamp;
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 use uuid::Uuid;
 
-use super::{Chat, Result, uploads};
-use crate::{blobs::Folders, clock, lifecycle::Lifecycle, telemetry, transaction::transaction};
+use crate::{
+    blobs::Folders,
+    chat::{Chat, Result, uploads},
+    clock,
+    lifecycle::Lifecycle,
+    telemetry,
+    transaction::transaction,
+};
 
 /// Limit of orphans per sweep. More of them indicate a mismatch of store and files, or lost rows.
 const MAX_ORPHANS: usize = 1_000;
@@ -30,7 +36,7 @@ enum SweepOutcome {
 impl Chat {
     /// Starts the sweep task, if there is an interval. The first sweep waits for one interval, so that an operator can notice
     /// wrong settings.
-    pub(super) fn sweep_files(&self, lifecycle: &Lifecycle) {
+    pub(in crate::chat) fn sweep_files(&self, lifecycle: &Lifecycle) {
         let retention = self.0.rules.retention;
         let Some(every) = retention.sweep_every else { return };
         let (chat, stop) = (self.clone(), lifecycle.clone());

@@ -4,12 +4,14 @@ use std::{cmp::Reverse, collections::BinaryHeap};
 
 use storage::{ConversationId, MessageForReader, MessageId, PAGE_BYTES, SearchScan, page_length};
 
-use super::{
-    Chat, Error, Result,
-    rates::Act,
-    texts::{QUERY_BYTES, check_bytes},
+use crate::{
+    auth::Caller,
+    chat::{
+        Chat, Error, Result,
+        rates::Act,
+        texts::{QUERY_BYTES, check_bytes},
+    },
 };
-use crate::auth::Caller;
 
 /// Minimum length of a query, in characters: shorter ones match every other message.
 const SHORTEST: usize = 3;

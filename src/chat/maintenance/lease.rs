@@ -12,8 +12,12 @@ use parking_lot::Mutex;
 use storage::{NO_CLIENT, Node, Scope, Storage, Timestamp};
 use uuid::Uuid;
 
-use super::{Chat, Error};
-use crate::{clock, lifecycle::Lifecycle, telemetry};
+use crate::{
+    chat::{Chat, Error},
+    clock,
+    lifecycle::Lifecycle,
+    telemetry,
+};
 
 /// Length of a lease; shorter if heartbeats end sooner.
 const LEASE_LENGTH: Duration = Duration::from_secs(30);
@@ -23,9 +27,9 @@ const RENEWALS_PER_LEASE: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Lease of this node.
-pub(super) struct Lease {
+pub(in crate::chat) struct Lease {
     /// Id of the node, from its start to its end.
-    pub(super) node: Uuid,
+    pub(in crate::chat) node: Uuid,
     bus: &'static str,
     started_at: Timestamp,
     /// Clock offset at the last measurement: microseconds by which the store's clock is ahead of this node's.
@@ -42,7 +46,7 @@ struct UnconnectedNode {
 }
 
 impl Lease {
-    pub(super) async fn new(storage: &dyn Storage, bus: &'static str) -> storage::Result<Self> {
+    pub(in crate::chat) async fn new(storage: &dyn Storage, bus: &'static str) -> storage::Result<Self> {
         let here = clock::now();
         let started_at = storage.now(here).await?;
         let ahead = AtomicI64::new(difference(started_at, here));
@@ -79,18 +83,18 @@ fn difference(there: Timestamp, here: Timestamp) -> i64 {
 
 impl Chat {
     /// Current time by the store's clock, computed without a query. Leases end by it.
-    pub(super) fn store_time(&self) -> Timestamp {
+    pub(in crate::chat) fn store_time(&self) -> Timestamp {
         let ahead = TimeDelta::microseconds(self.0.lease.clock_offset_micros.load(Ordering::Relaxed));
         clock::now().checked_add_signed(ahead).unwrap_or(Timestamp::MAX_UTC)
     }
 
     /// End of a lease that is renewed now.
-    pub(super) fn lease_end(&self) -> Timestamp {
+    pub(in crate::chat) fn lease_end(&self) -> Timestamp {
         self.store_time() + self.lease_length()
     }
 
     /// Time between two renewals.
-    pub(super) fn lease_renewal_interval(&self) -> Duration {
+    pub(in crate::chat) fn lease_renewal_interval(&self) -> Duration {
         self.lease_length() / RENEWALS_PER_LEASE
     }
 
@@ -103,7 +107,7 @@ impl Chat {
     ///
     /// # Errors
     /// Those of the store.
-    pub(super) async fn renew_lease(&self) -> storage::Result<()> {
+    pub(in crate::chat) async fn renew_lease(&self) -> storage::Result<()> {
         let (lease, storage) = (&self.0.lease, &self.0.storage);
         let here = clock::now();
         let now = storage.now(here).await?;
@@ -122,14 +126,14 @@ impl Chat {
     }
 
     /// Ends the lease of this node, which stops, and with it the held-message leases of the node. Logs a failure.
-    pub(super) async fn end_lease(&self) {
+    pub(in crate::chat) async fn end_lease(&self) {
         if let Err(error) = self.0.storage.end_lease(self.0.lease.node).await.map_err(Error::from) {
             telemetry::deferred("the lease of this node could not be ended", &error, error.is_unavailable());
         }
     }
 
     /// Starts the task that writes the state of this node to the store again after the store may have lost it.
-    pub(super) fn watch_store(&self, lifecycle: &Lifecycle) {
+    pub(in crate::chat) fn watch_store(&self, lifecycle: &Lifecycle) {
         let begin = |chat: &Self| chat.subscribe(Scope::Partner(NO_CLIENT), None);
         let (mut feed, chat, stop) = (begin(self), self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {

@@ -3,10 +3,13 @@
 
 use storage::{Conversation, ConversationId, ConversationKind, DeletedMessage, Fact, Locked, Message, MessageId, Topic, Tx};
 
-use super::{
-    Chat, Draft, Error, ResourceKind, Result, conversations::must_be_open, rates::Act, support, uploads::mentioned_uploads,
+use crate::{
+    auth::Caller,
+    chat::{
+        Chat, Draft, Error, ResourceKind, Result, conversations::must_be_open, rates::Act, support, uploads::mentioned_uploads,
+    },
+    clock,
 };
-use crate::{auth::Caller, clock};
 
 /// Permission by which a message is changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -2,6 +2,8 @@
 //! The object store holds the bytes, the database the rows. A row is committed after its bytes are stored, and deleted before
 //! them.
 
+pub(super) mod quota;
+pub(super) mod sent_files;
 use std::{
     borrow::Cow,
     ops::Range,

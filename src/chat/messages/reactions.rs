@@ -3,8 +3,11 @@
 
 use storage::{ConversationId, Fact, MessageId, ReactionCount, Topic};
 
-use super::{Chat, Error, ResourceKind, Result, check_storable, rates::Act};
-use crate::{auth::Caller, clock};
+use crate::{
+    auth::Caller,
+    chat::{Chat, Error, ResourceKind, Result, check_storable, rates::Act},
+    clock,
+};
 
 /// The longest content of a reaction, in bytes.
 const CONTENT_BYTES: usize = 64;

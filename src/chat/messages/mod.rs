@@ -1,6 +1,9 @@
 //! Messages: sending, history, polling, and read positions.
 //! Sends and read marks go through group commits. A client key makes a send idempotent.
 
+pub(super) mod edits;
+pub(super) mod reactions;
+pub(super) mod search;
 use std::{
     collections::{BTreeSet, HashSet},
     sync::Arc,

@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use percent_encoding::percent_decode_str;
 use storage::{Attachment, Message, MessageId, MessageType, Upload};
 
-use super::{
+use super::safe_name;
+use crate::chat::{
     Chat, Result,
-    attachments::safe_name,
     uploads::{mentioned_uploads, mimetype_by_name},
 };
 

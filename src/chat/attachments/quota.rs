@@ -18,8 +18,10 @@ use parking_lot::Mutex;
 use storage::UserId;
 use tokio::time::Instant;
 
-use super::{Chat, Error, Result};
-use crate::pruning_map::PruningMap;
+use crate::{
+    chat::{Chat, Error, Result},
+    pruning_map::PruningMap,
+};
 
 /// Quota window; it begins with the first upload.
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,7 +36,7 @@ pub struct UploadQuota {
 
 /// Counters of the uploads at this node. Clones are handles to the same.
 #[derive(Clone)]
-pub(super) struct UploadCounters(Arc<UploadCountersInner>);
+pub(in crate::chat) struct UploadCounters(Arc<UploadCountersInner>);
 
 struct UploadCountersInner {
     quota: UploadQuota,
@@ -61,14 +63,14 @@ enum ExhaustedQuota {
 }
 
 /// Permit for one upload, released when it is dropped.
-pub(super) struct UploadPermit {
+pub(in crate::chat) struct UploadPermit {
     uploading: UploadCounters,
     user: UserId,
     is_exhausted: Arc<AtomicBool>,
 }
 
 impl UploadCounters {
-    pub(super) fn new(quota: UploadQuota) -> Self {
+    pub(in crate::chat) fn new(quota: UploadQuota) -> Self {
         Self(Arc::new(UploadCountersInner { quota, users: Mutex::default() }))
     }
 
@@ -106,7 +108,7 @@ impl UploadCounters {
 
 impl UploadPermit {
     /// Counts a stream of bytes. The result fails beyond the quota of the day.
-    pub(super) fn counted<S: Stream<Item = io::Result<Bytes>> + Send + Unpin>(
+    pub(in crate::chat) fn counted<S: Stream<Item = io::Result<Bytes>> + Send + Unpin>(
         &self,
         bytes: S,
     ) -> impl Stream<Item = io::Result<Bytes>> + Send + Unpin + use<S> {
@@ -135,12 +137,12 @@ impl Chat {
     ///
     /// # Errors
     /// [`Error::TooFast`] beyond the limit of concurrent uploads, or the quota of the day.
-    pub(super) fn acquire_upload_permit(&self, user: UserId) -> Result<UploadPermit> {
+    pub(in crate::chat) fn acquire_upload_permit(&self, user: UserId) -> Result<UploadPermit> {
         self.0.uploading.begin(user, Instant::now()).map_err(|full| self.refused_upload(user, full))
     }
 
     /// Replaces the error of an upload that the quota of the day has ended.
-    pub(super) fn within_quota<T>(&self, place: &UploadPermit, outcome: Result<T>) -> Result<T> {
+    pub(in crate::chat) fn within_quota<T>(&self, place: &UploadPermit, outcome: Result<T>) -> Result<T> {
         match outcome {
             Err(_) if place.is_exhausted.load(Ordering::Relaxed) => Err(self.refused_upload(place.user, ExhaustedQuota::Day)),
             outcome => outcome,

@@ -7,8 +7,13 @@ use chrono::{DateTime, TimeDelta};
 use futures_util::future::BoxFuture;
 use storage::{Storage, Timestamp};
 
-use super::{Chat, Result, uploads::object_of};
-use crate::{blobs::Blobs, clock, lifecycle::Lifecycle, telemetry};
+use crate::{
+    blobs::Blobs,
+    chat::{Chat, Result, uploads::object_of},
+    clock,
+    lifecycle::Lifecycle,
+    telemetry,
+};
 
 /// Retention times of data without an expiry of its own.
 #[derive(Clone, Copy, Debug)]
@@ -117,7 +122,7 @@ const RETENTION_JOBS: &[RetentionJob] = &[
 
 impl Chat {
     /// Starts the task that runs the retention jobs, at the start and then periodically.
-    pub(super) fn watch_retention(&self, lifecycle: &Lifecycle) {
+    pub(in crate::chat) fn watch_retention(&self, lifecycle: &Lifecycle) {
         let (chat, stop) = (self.clone(), lifecycle.clone());
         lifecycle.spawn(async move {
             let mut rounds = tokio::time::interval(chat.0.rules.retention.every);
