@@ -23,4 +23,5 @@ pub mod shares;
 pub mod telemetry;
 pub mod token_bucket;
 mod transaction;
+pub mod web;
 pub mod weighed;

@@ -1,71 +1,21 @@
 //! The dialects: each translates one API to and from the chat, and contains no rule of its own.
 
-pub mod asyncapi;
-pub mod bearer;
-pub mod body;
 pub mod concierge;
 pub mod conversations;
-pub mod disposition;
-pub mod download;
-pub mod file_names;
-pub mod files;
-pub mod form;
 pub mod im_chat;
-pub mod json;
-pub mod jsonrpc;
-pub mod loose;
 pub mod messaging;
-pub mod model;
 pub mod odoo;
-pub mod page;
-pub mod python;
 pub mod room;
-pub mod session;
-pub mod socket;
 pub mod tokens;
-pub mod upload;
 pub mod uploads;
 
-use std::sync::Arc;
-
-use chrono::{DateTime, Utc};
 use poem::{Request, Response, http::StatusCode};
 use serde_json::value::RawValue;
-use storage::FILE_BYTES;
 
 use crate::{
-    auth::Auth,
-    chat::{ATTACHMENTS, Chat},
-    config::Config,
-    shares::{NoShare, Shares},
+    shares::NoShare,
+    web::{json::ErrorMessage, jsonrpc},
 };
-use json::ErrorMessage;
-use socket::SocketServer;
-
-/// Dependencies that every dialect works with. Clones share them.
-#[derive(Clone)]
-pub struct AppContext {
-    pub auth: Auth,
-    pub chat: Chat,
-    pub config: Arc<Config>,
-    pub sockets: SocketServer,
-    pub shares: Shares,
-    /// Public URL of this server, without a slash at the end.
-    pub base_url: Arc<str>,
-}
-
-impl AppContext {
-    /// Maximum memory of a page of messages while it is built: the rows from the database and the text of the response.
-    pub fn page_bytes(&self, messages: usize) -> usize {
-        let message = self.config.limits.message_bytes.saturating_add(ATTACHMENTS * FILE_BYTES);
-        messages.saturating_mul(2).saturating_mul(message)
-    }
-
-    /// True if cookies need the `Secure` attribute.
-    pub fn is_secure(&self) -> bool {
-        self.base_url.starts_with("https:")
-    }
-}
 
 /// Response to a request that exceeds its quota, in the format of the dialect at `path`. `call` is `Some` for a JSON-RPC call,
 /// and holds its id.
@@ -98,15 +48,4 @@ pub fn unsupported_content_encoding(request: &Request) -> Response {
     };
     response.set_status(StatusCode::UNSUPPORTED_MEDIA_TYPE);
     response
-}
-
-/// Formats a time as Odoo does: UTC, in seconds, without a time zone.
-pub fn odoo_time(time: DateTime<Utc>) -> String {
-    time.format("%Y-%m-%d %H:%M:%S").to_string()
-}
-
-/// Capitalizes a clause.
-pub fn capitalized(clause: &str) -> String {
-    let mut letters = clause.chars();
-    letters.next().into_iter().flat_map(char::to_uppercase).chain(letters).collect()
 }

@@ -6,20 +6,18 @@ use http_body_util::BodyExt;
 use hyper::body::Body as _;
 use poem::{Body, Request, Response, http::Method};
 
-use super::rest::BytesBody;
 use crate::{
     config::SOCKET_PATHS,
-    dialects::{
-        bearer::RequestCredentials,
-        conversations,
-        session::{ClientAddress, Session},
-        socket,
-    },
+    dialects::conversations,
     shares::{Account, NoShare, Party, Shares},
+    web::{
+        accept::HEALTH_ROUTES,
+        accept::unread_body::BytesBody,
+        bearer::RequestCredentials,
+        session::{ClientAddress, Session},
+        websocket,
+    },
 };
-
-/// Routes that every connection serves, a limited one too.
-pub(super) const HEALTH_ROUTES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Size up to which a response is not charged: the kernel takes it at once.
 const SMALL_BYTES: u64 = 4096;
@@ -60,7 +58,7 @@ pub(super) async fn admit(shares: &Shares, request: &mut Request, sockets: &[Str
 fn opens_socket(request: &Request, sockets: &[String]) -> bool {
     let path = request.uri().path().trim_end_matches('/');
     let is_below = |own: &&str| path.strip_prefix(*own).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
-    socket::is_handshake(request)
+    websocket::is_handshake(request)
         && (SOCKET_PATHS.iter().chain(&conversations::SOCKET_PATHS).any(is_below)
             || sockets.iter().any(|other| other.trim_end_matches('/') == path))
 }

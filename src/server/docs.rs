@@ -8,7 +8,7 @@ use poem::{
 };
 use sha2::{Digest, Sha256};
 
-use crate::dialects::jsonrpc::HTML;
+use crate::web::jsonrpc::HTML;
 
 /// Serves the page.
 pub(super) fn page(html: String) -> impl Endpoint {

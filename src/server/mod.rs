@@ -1,19 +1,13 @@
 //! Server assembly: opens the parts, and runs them on a listener until a stop. Only this module names concrete backends.
 
-mod accept;
 mod admission;
 mod asyncapi;
-mod corridor;
 mod cors;
 mod docs;
-mod forwarded;
-mod least_rate;
-mod operation;
-mod patient;
-mod places;
-mod rest;
+mod health;
+mod malformed;
+mod middleware;
 mod security;
-mod unreadable;
 
 use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
@@ -31,17 +25,16 @@ use crate::{
     clock,
     config::{self, Config},
     demo,
-    dialects::{
-        AppContext, concierge, conversations, files, im_chat, messaging, odoo, room, socket::SocketServer, tokens, uploads,
-    },
+    dialects::{concierge, conversations, im_chat, messaging, odoo, room, tokens, uploads},
     error::chain,
     events,
     lifecycle::Lifecycle,
     metrics::Metrics,
     shares::Shares,
     telemetry,
+    web::{AppContext, files, websocket::SocketServer},
 };
-use operation::Operation;
+use health::Operation;
 
 /// Error that prevents the start.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
@@ -172,7 +165,7 @@ pub async fn run(
     let endpoint = endpoint(&house, Arc::clone(&storage), &metrics, &requests);
 
     tracing::info!(%address, database = config.database, "listening");
-    let accepting = accept::AcceptLoop {
+    let accepting = crate::web::accept::AcceptLoop {
         listener,
         connections: config.limits.connections,
         connections_per_address: config.limits.of_one_address(),
@@ -247,9 +240,9 @@ fn endpoint(
     let operation = Operation { house: house.clone(), storage, metrics: metrics.clone(), requests: requests.clone() };
     let api = api(house, operation);
     let document = api.spec();
-    let corridor = corridor::Middleware::new(house, metrics, &document);
+    let corridor = middleware::Middleware::new(house, metrics, &document);
     let route = Route::new()
-        .at("/openapi.json", operation::document(document))
+        .at("/openapi.json", health::document(document))
         .at("/ws/chat/room", room::sockets(house))
         .at("/docs", docs::page(api.swagger_ui_html()))
         .nest("/", api);

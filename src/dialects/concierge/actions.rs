@@ -9,14 +9,14 @@ use uuid::Uuid;
 
 use super::{
     error::ConciergeError,
+    handler::ConciergeHandler,
     request::ConciergeRequest,
-    voice::ConciergeHandler,
     wire::{ChatMessage, ChatSession, Connection, MissingSession, Number, Paginate, Profile, Tenant, answer},
 };
 use crate::{
     chat::{CallerSide, Draft, EditPermission, Error, ResourceKind},
-    dialects::socket::Frame,
     shares::Party,
+    web::websocket::Frame,
 };
 
 /// Answer to a request; `None` if it is sent later, in the order of events.

@@ -4,9 +4,9 @@ use std::borrow::Cow;
 
 use crate::{
     chat::{Error, ResourceKind},
-    dialects::capitalized,
     shares::NoShare,
     telemetry,
+    web::capitalized,
 };
 
 /// Error answer to a request.

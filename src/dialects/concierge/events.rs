@@ -9,15 +9,15 @@ use uuid::Uuid;
 
 use super::{
     REPLACED,
-    voice::ConciergeHandler,
+    handler::ConciergeHandler,
     wire::{ChatMessage, ChatSession, Encoder, Entity, Number, frame},
 };
 use crate::{
     chat::{self, SupportMessage},
     config::NumbersInEvents,
-    dialects::socket::{Close, Frame, FramesOrClose},
     events::{DeliveredEvent, Encoding},
     telemetry,
+    web::websocket::{Close, Frame, FramesOrClose},
 };
 
 /// Key of the memoised encoding of an event, shared by its receivers.

@@ -4,9 +4,9 @@ mod actions;
 mod asyncapi;
 mod error;
 mod events;
-mod made;
+mod handler;
+mod own_changes;
 mod request;
-mod voice;
 mod wire;
 
 use poem::{
@@ -14,15 +14,17 @@ use poem::{
     http::{HeaderValue, StatusCode, header},
 };
 
-use super::{
-    AppContext,
-    bearer::{self, socket_caller},
-    json::ErrorMessage,
-    socket::{Close, SocketSession, is_handshake, open, upgrade_required},
+use crate::{
+    auth,
+    web::{
+        AppContext,
+        bearer::{self, socket_caller},
+        json::ErrorMessage,
+        websocket::{Close, SocketSession, is_handshake, open, upgrade_required},
+    },
 };
-use crate::auth;
 pub use asyncapi::asyncapi;
-use voice::ConciergeHandler;
+use handler::ConciergeHandler;
 
 /// Fixed path of the sockets, independent of the settings.
 const PATH: &str = "/concierge";

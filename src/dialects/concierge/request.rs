@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::{ERROR, error::ConciergeError};
 use crate::{
     chat::{CallerSide, Error, ResourceKind},
-    dialects::file_names::without_bidi_controls,
+    web::file_names::without_bidi_controls,
 };
 
 const MAX_PAGE: u64 = 100;

@@ -12,7 +12,7 @@ use super::request::Paging;
 use crate::{
     auth::Caller,
     chat::{SentFile, SupportMessage, side_of_message, text_for},
-    dialects::{files, socket::Frame},
+    web::{files, websocket::Frame},
 };
 
 const TENANT: &str = "TENANT";

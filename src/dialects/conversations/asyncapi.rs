@@ -4,9 +4,9 @@ use schemars::JsonSchema;
 use serde_json::{Value, json};
 
 use super::{NO_SUCH_CONVERSATION, wire::ServerFrame};
-use crate::dialects::{
+use crate::web::{
     asyncapi::{Document, DocumentInfo},
-    loose::{Int, Ints, Text},
+    lenient::{Int, Ints, Text},
 };
 
 const ABOUT: DocumentInfo = DocumentInfo {
@@ -138,7 +138,7 @@ fn said() -> [Value; 15] {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::asking::ClientFrame, *};
+    use super::{super::client_frame::ClientFrame, *};
 
     /// Every documented example parses.
     #[test]

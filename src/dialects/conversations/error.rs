@@ -1,11 +1,11 @@
 //! Error messages and close codes of the dialect.
 
-use super::{NO_SUCH_CONVERSATION, asking::InvalidFrame};
+use super::{NO_SUCH_CONVERSATION, client_frame::InvalidFrame};
 use crate::{
     auth,
     chat::{Error, ResourceKind},
-    dialects::{capitalized, socket::Close},
     telemetry,
+    web::{capitalized, websocket::Close},
 };
 
 /// Reason for which an action failed.

@@ -1,13 +1,13 @@
 #![doc = include_str!("README.md")]
 
-mod asking;
 mod asyncapi;
+mod client_frame;
 mod error;
+mod handler;
 mod local_id;
 mod paths;
 mod people;
 mod receipts;
-mod voice;
 mod wire;
 
 use std::sync::Arc;
@@ -17,15 +17,17 @@ use storage::ConversationId;
 use url::form_urlencoded;
 use uuid::Uuid;
 
-use super::{
-    AppContext, bearer,
-    socket::{self, Close, SocketSession},
+use crate::{
+    auth::{self, Caller},
+    web::{
+        AppContext, bearer,
+        websocket::{self, Close, SocketSession},
+    },
 };
-use crate::auth::{self, Caller};
 pub use asyncapi::asyncapi;
+use handler::{ConversationsHandler, Subscription};
 pub use paths::{FIXED_PATHS as SOCKET_PATHS, redirect};
 use people::PeopleLookup;
-use voice::{ConversationsHandler, Subscription};
 
 /// Close code of an unknown conversation, and of one without the caller: the same, so that ids cannot be probed.
 const NO_SUCH_CONVERSATION: Close = Close::new(4004, "no such conversation");
@@ -69,7 +71,7 @@ impl ConversationsDialect {
         let sockets = self.house.sockets.clone();
         // Subscribes before the response, because the client counts on every event after it.
         let begun = self.subscribe(caller, which, address).await;
-        socket::open(request, subprotocol, &sockets, std::future::ready(begun))
+        websocket::open(request, subprotocol, &sockets, std::future::ready(begun))
     }
 
     async fn subscribe(

@@ -5,7 +5,7 @@ use poem::{
     http::{Uri, uri::PathAndQuery},
 };
 
-use crate::{config::SOCKET_PATHS, dialects::socket};
+use crate::{config::SOCKET_PATHS, web::websocket};
 
 /// Fixed paths of the sockets, independent of the settings.
 pub const FIXED_PATHS: [&str; 2] = ["/conversations", "/ws/conversations"];
@@ -16,7 +16,7 @@ pub const FIXED_PATHS: [&str; 2] = ["/conversations", "/ws/conversations"];
 pub fn redirect(paths: &[String], others: &[String], request: &mut Request) {
     let path = request.uri().path();
     let is_taken = FIXED_PATHS.contains(&path) || SOCKET_PATHS.contains(&path) || others.iter().any(|other| other == path);
-    if paths.is_empty() || is_taken || !socket::is_handshake(request) {
+    if paths.is_empty() || is_taken || !websocket::is_handshake(request) {
         return;
     }
     let rest = paths.iter().filter_map(|prefix| path.strip_prefix(prefix.as_str()));

@@ -8,7 +8,7 @@ use storage::{ConversationKind, Message, MessageForReader, MessageId, PartnerId,
 use super::local_id::LocalId;
 use crate::{
     chat::text_for,
-    dialects::{files, socket::Frame},
+    web::{files, websocket::Frame},
 };
 
 /// `conversation_id` of a frame. Only sockets of all conversations have it.

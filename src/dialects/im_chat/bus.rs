@@ -24,13 +24,13 @@ use crate::{
     auth::Caller,
     chat::SubscribeSince,
     clock,
-    dialects::{
+    shares::Account,
+    web::{
         AppContext, body,
         jsonrpc::{Call, CallFailure, Fault, Reply},
-        loose::{Int, IntList, Ints, Lenient},
+        lenient::{Int, IntList, Ints, Lenient},
         session::{PollingSession, Session},
     },
-    shares::Account,
 };
 
 pub(super) struct BusApi(pub(super) AppContext);

@@ -5,7 +5,7 @@ use storage::{AttachmentId, Message, MessageType, PartnerId};
 
 use crate::{
     chat::{attachment_token, text_for},
-    dialects::{body, files},
+    web::{body, files},
 };
 
 /// Type of a message, as clients post it.

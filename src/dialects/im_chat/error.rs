@@ -4,7 +4,7 @@ use std::borrow::Borrow;
 
 use crate::{
     chat::{Error, ResourceKind},
-    dialects::{capitalized, jsonrpc::Fault},
+    web::{capitalized, jsonrpc::Fault},
 };
 
 /// Maps a chat error to the JSON-RPC error of a call.

@@ -20,11 +20,11 @@ use crate::{
     auth::Caller,
     chat::Draft,
     clock,
-    dialects::{
+    web::{
         AppContext,
         file_names::without_bidi_controls,
         jsonrpc::{Call, CallFailure, Fault, NoJsonRpcParams, Reply},
-        loose::{Int, Lenient, Text},
+        lenient::{Int, Lenient, Text},
         page::json_len,
         session::Session,
     },

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use storage::{ConversationId, UserId, WindowState, fold};
 
 use super::{
-    book::rank,
+    address_book::rank,
     content::MessageKind,
     error::{fault, is_absent},
     messages, params, sessions, view,
@@ -13,7 +13,7 @@ use super::{
 use crate::{
     auth::Caller,
     chat,
-    dialects::{AppContext, jsonrpc::Fault, loose::Text},
+    web::{AppContext, jsonrpc::Fault, lenient::Text},
 };
 
 /// Default number of users that a search returns, as in Odoo 8.

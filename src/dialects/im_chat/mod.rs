@@ -1,6 +1,6 @@
 #![doc = include_str!("README.md")]
 
-mod book;
+mod address_book;
 mod bus;
 mod content;
 mod error;
@@ -18,13 +18,13 @@ use poem_openapi::{OpenApi, Tags};
 
 pub use models::MODELS;
 
-use super::AppContext;
+use crate::web::AppContext;
 
 /// All routes of the dialect.
 pub fn api(house: &AppContext) -> impl OpenApi + use<> {
     (
         sessions::ImChatSessionsApi(house.clone()),
-        book::AddressBookApi(house.clone()),
+        address_book::AddressBookApi(house.clone()),
         messages::ImChatMessagesApi(house.clone()),
         picture::PicturesApi(house.clone()),
         bus::BusApi(house.clone()),

@@ -6,11 +6,13 @@ use serde_json::Value;
 use super::methods;
 use crate::{
     auth::Caller,
-    dialects::{
+    web::{
         AppContext,
-        jsonrpc::Fault,
-        model::{Model, no_such_method},
-        python::Arguments,
+        jsonrpc::{
+            Fault,
+            arguments::Arguments,
+            model::{Model, no_such_method},
+        },
     },
 };
 

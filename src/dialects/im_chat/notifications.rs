@@ -27,8 +27,8 @@ use super::{
 use crate::{
     auth::Caller,
     chat::PreferredId,
-    dialects::{AppContext, jsonrpc::Fault, odoo_time, page::json_len},
     events::{DeliveredEvent, FeedBatch, RecentSignal, Signal, SignalMark},
+    web::{AppContext, jsonrpc::Fault, odoo_time, page::json_len},
 };
 
 /// Ids per event, for its notifications and for the signals that follow it: more than clients send signals between two events,

@@ -3,9 +3,9 @@
 use storage::{Document, Folder, WindowState};
 use uuid::Uuid;
 
-use crate::dialects::{
+use crate::web::{
     jsonrpc::Fault,
-    loose::{Int, Lenient, Text},
+    lenient::{Int, Lenient, Text},
 };
 
 /// Value of an optional parameter; `ValueError` if it has the wrong type.

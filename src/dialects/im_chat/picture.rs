@@ -8,10 +8,10 @@ use storage::{Picture, Timestamp, UserId};
 use super::{Tag, params};
 use crate::{
     auth,
-    dialects::{
+    web::{
         AppContext,
         download::{DownloadMetadata, FileAudience, FileReply, RangeNotSatisfiable, RangeRequest},
-        loose::PathInt,
+        lenient::PathInt,
         session::Session,
     },
 };

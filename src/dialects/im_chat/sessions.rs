@@ -14,10 +14,10 @@ use super::{
 use crate::{
     auth::Caller,
     chat::InboxConversation,
-    dialects::{
+    web::{
         AppContext,
         jsonrpc::{Call, Fault, Reply},
-        loose::{Int, Lenient, Text},
+        lenient::{Int, Lenient, Text},
         session::Session,
     },
 };
@@ -113,7 +113,7 @@ impl ImChatSessionsApi {
         caller: &Caller,
         filter: SessionFilter,
         fits: impl Fn(&InboxConversation) -> bool,
-    ) -> Result<Vec<Wire>, crate::dialects::jsonrpc::CallFailure> {
+    ) -> Result<Vec<Wire>, crate::web::jsonrpc::CallFailure> {
         let mut kept = self.0.chat.inbox_conversations(caller, None).await.map_err(fault)?;
         kept.retain(|kept| filter.fits(kept) && fits(kept));
         Ok(view::sessions(&self.0, caller, &kept).await?)

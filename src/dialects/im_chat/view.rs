@@ -13,8 +13,8 @@ use super::{
 use crate::{
     auth::Caller,
     chat::InboxConversation,
-    dialects::{AppContext, jsonrpc::Fault, odoo_time},
     events::PresenceState,
+    web::{AppContext, jsonrpc::Fault, odoo_time},
 };
 
 /// Presence statuses of the participants of sessions, the caller included.

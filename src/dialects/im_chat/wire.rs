@@ -7,7 +7,7 @@ use storage::{Author, ConversationId, Document, Message as Stored, MessageId, Pa
 use uuid::Uuid;
 
 use super::content::{self, MessageKind};
-use crate::{dialects::odoo_time, events::PresenceState};
+use crate::{events::PresenceState, web::odoo_time};
 
 /// A session as one user sees it: `state`, `status` and `is_read` are the caller's own.
 #[derive(Debug, Object, Serialize)]

@@ -16,12 +16,12 @@ use super::{
 };
 use crate::{
     chat::{Error, FileName, attachment_token},
-    dialects::{
+    web::{
         AppContext,
         download::{DownloadMetadata, FileAudience, FileReply, RangeRequest},
         files,
         jsonrpc::{Call, NoJsonRpcParams},
-        loose::PathInt,
+        lenient::PathInt,
         odoo_time,
         session::{OptionalSession, Session},
     },

@@ -7,10 +7,10 @@ use storage::MessageId;
 use super::{MessagingReply, Tag, failure, wire::Reaction};
 use crate::{
     chat::{EditPermission, Error, ReactionChange},
-    dialects::{
+    web::{
         AppContext,
         jsonrpc::{Call, CallFailure},
-        loose::{Int, Text},
+        lenient::{Int, Text},
         session::Session,
     },
 };

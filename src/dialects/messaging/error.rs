@@ -7,13 +7,13 @@ use poem_openapi::{ApiResponse, payload::Json};
 use crate::{
     auth,
     chat::{Error, ResourceKind},
-    dialects::{
+    shares::NoShare,
+    telemetry,
+    web::{
         capitalized,
         download::RangeNotSatisfiable,
         jsonrpc::{CallFailure, ErrorResult, Fault},
     },
-    shares::NoShare,
-    telemetry,
 };
 
 /// Maps a chat error to the answer of a call.

@@ -8,10 +8,10 @@ use storage::{AttachmentId, ConversationId, MessageId, MessageType, Page};
 use super::{MessagingReply, Tag, failure, page_size, wire::Message};
 use crate::{
     chat::{Draft, Error},
-    dialects::{
+    web::{
         AppContext, body,
         jsonrpc::{Call, CallFailure, Fault},
-        loose::{Int, IntList, Ints, Text},
+        lenient::{Int, IntList, Ints, Text},
         odoo_time,
         page::truncated_to_page,
         session::Session,

@@ -19,12 +19,14 @@ use poem_openapi::{OpenApi, Tags};
 
 pub use error::failure;
 
-use super::{
-    AppContext,
-    jsonrpc::{self, CallFailure, OrRefusal},
-    loose::Int,
+use crate::{
+    shares::NoShare,
+    web::{
+        AppContext,
+        jsonrpc::{self, CallFailure, OrRefusal},
+        lenient::Int,
+    },
 };
-use crate::shares::NoShare;
 
 /// Response of a file route to a request refused for lack of its share of the server (concurrency quota or memory).
 pub fn refused(why: NoShare) -> Response {

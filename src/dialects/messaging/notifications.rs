@@ -5,10 +5,10 @@ use serde::Serialize;
 use storage::{ConversationId, InboxEntry, UnreadTotals};
 
 use super::{MessagingReply, Tag, failure, messages::MarkReadResult};
-use crate::dialects::{
+use crate::web::{
     AppContext,
     jsonrpc::{Call, NoJsonRpcParams},
-    loose::Int,
+    lenient::Int,
     session::Session,
 };
 

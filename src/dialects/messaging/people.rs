@@ -8,10 +8,10 @@ use super::{MessagingReply, Tag, failure, page_size, wire::Contact};
 use crate::{
     chat::PreferredId,
     config::PartnerOrUser,
-    dialects::{
+    web::{
         AppContext,
         jsonrpc::{Call, CallFailure},
-        loose::{Int, Text},
+        lenient::{Int, Text},
         session::Session,
     },
 };

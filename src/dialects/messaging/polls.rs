@@ -12,10 +12,10 @@ use tokio::time::Instant;
 use super::{MessagingReply, Tag, failure, wire::Message};
 use crate::{
     chat::text_for,
-    dialects::{
+    web::{
         AppContext, body,
         jsonrpc::{Call, CallFailure},
-        loose::{Int, Text},
+        lenient::{Int, Text},
         odoo_time,
         page::truncated_to_page,
         session::{Session, fault},

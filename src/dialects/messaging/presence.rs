@@ -10,14 +10,14 @@ use super::{
 };
 use crate::{
     chat::PersonPresence,
-    dialects::{
+    events::PresenceState,
+    web::{
         AppContext,
         jsonrpc::{Call, CallFailure},
-        loose::{IntList, Ints, Text},
+        lenient::{IntList, Ints, Text},
         odoo_time,
         session::Session,
     },
-    events::PresenceState,
 };
 
 pub(super) struct PresenceApi(pub(super) AppContext);

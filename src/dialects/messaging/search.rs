@@ -7,10 +7,10 @@ use storage::{ConversationId, MessageId};
 use super::{MessagingReply, Tag, failure, page_size, wire::Message};
 use crate::{
     chat::MessageQuery,
-    dialects::{
+    web::{
         AppContext,
         jsonrpc::Call,
-        loose::{Int, Text},
+        lenient::{Int, Text},
         page::truncated_to_page,
         session::Session,
     },

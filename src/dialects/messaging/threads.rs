@@ -11,10 +11,10 @@ use super::{
 };
 use crate::{
     chat::{self, InboxLine, NewThread, ResourceKind, text_for},
-    dialects::{
+    web::{
         AppContext,
         jsonrpc::{Call, CallFailure, NoJsonRpcParams},
-        loose::{Int, IntList, Ints, PathInt, Text},
+        lenient::{Int, IntList, Ints, PathInt, Text},
         odoo_time,
         session::Session,
     },

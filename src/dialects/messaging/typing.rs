@@ -10,10 +10,10 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    dialects::{
+    web::{
         AppContext,
         jsonrpc::{Call, NoJsonRpcParams},
-        loose::PathInt,
+        lenient::PathInt,
         session::Session,
     },
 };

@@ -15,15 +15,16 @@ use super::error::HttpFailure;
 use crate::{
     auth::Caller,
     chat::{Chat, ReceivedFile},
-    dialects::{
-        AppContext, session,
-        upload::{self, FormError},
+    web::{
+        AppContext,
+        multipart::{self, FormError},
+        session,
     },
 };
 
 /// A multipart form of which nothing is read yet.
 pub(super) struct AttachmentUpload {
-    form: upload::MultipartForm,
+    form: multipart::MultipartForm,
     origin: Option<HeaderValue>,
     host: Option<HeaderValue>,
 }
@@ -104,12 +105,12 @@ impl<'a> ApiExtractor<'a> for AttachmentUpload {
             ("name", MetaSchema::new("string"), "What to call it instead."),
             ("thread_id", MetaSchema::new_with_format("integer", "int64"), "A thread of the caller's."),
         ];
-        Some(upload::form_schema(members, vec!["file"]))
+        Some(multipart::form_schema(members, vec!["file"]))
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
         Ok(Self {
-            form: upload::MultipartForm::of(request, body).await?,
+            form: multipart::MultipartForm::of(request, body).await?,
             origin: request.headers().get(header::ORIGIN).filter(|_| !session::is_by_header(request)).cloned(),
             host: request.headers().get(header::HOST).cloned(),
         })

@@ -14,7 +14,7 @@ use storage::{Attachment, MessageForReader, MessageType, PartnerId, Person, Reac
 use crate::{
     chat::{attachment_token, text_for},
     config::PartnerOrUser,
-    dialects::{AppContext, files, loose::Int, odoo_time},
+    web::{AppContext, files, lenient::Int, odoo_time},
 };
 
 /// A participant of a thread.

@@ -6,7 +6,7 @@ use super::{
     Tag,
     wire::{VersionInfo, WebHealth, WebVersion},
 };
-use crate::dialects::{
+use crate::web::{
     AppContext,
     jsonrpc::{Call, Fault, NoJsonRpcParams, Reply},
 };

@@ -3,7 +3,7 @@
 
 use crate::{
     chat::{Error, ResourceKind},
-    dialects::{capitalized, jsonrpc::Fault},
+    web::{capitalized, jsonrpc::Fault},
 };
 
 /// Maps a chat error to one of Odoo's exceptions.

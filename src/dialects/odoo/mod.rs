@@ -9,7 +9,7 @@ mod wire;
 
 use poem_openapi::{OpenApi, Tags};
 
-use super::{AppContext, model::Model};
+use crate::web::{AppContext, jsonrpc::model::Model};
 
 /// All routes of the dialect. `models` are those that other dialects contribute.
 pub fn api(house: &AppContext, models: &'static [&'static dyn Model]) -> impl OpenApi + use<> {

@@ -14,11 +14,9 @@ use super::{
 };
 use crate::{
     auth::{self, Caller},
-    dialects::{
+    web::{
         AppContext,
-        jsonrpc::{Call, Fault, Reply},
-        model::Model,
-        python::Arguments,
+        jsonrpc::{Call, Fault, Reply, arguments::Arguments, model::Model},
         session::{self, Session},
     },
 };

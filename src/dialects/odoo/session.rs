@@ -10,13 +10,13 @@ use super::{
 };
 use crate::{
     auth::{self, Revocation},
-    dialects::{
+    telemetry,
+    web::{
         AppContext,
         bearer::may_read_by_session,
         jsonrpc::{Call, Fault, NoJsonRpcParams, Reply, error_page},
         session::{self, OptionalSession, Session},
     },
-    telemetry,
 };
 
 /// Modules reported as installed: only those that this server emulates.

@@ -12,7 +12,7 @@ use storage::Role;
 
 use crate::{
     auth::{Caller, SessionId},
-    dialects::AppContext,
+    web::AppContext,
 };
 
 /// Credentials of a log-in.

@@ -2,8 +2,8 @@
 
 use serde_json::{Value, json};
 
-use super::{frames::RoomServerFrame, socket::RoomClientFrame};
-use crate::dialects::asyncapi::{Document, DocumentInfo};
+use super::{handler::RoomClientFrame, server_frame::RoomServerFrame};
+use crate::web::asyncapi::{Document, DocumentInfo};
 
 const ABOUT: DocumentInfo = DocumentInfo {
     dialect: "room",

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::{
     chat::text_for,
-    dialects::{AppContext, files},
+    web::{AppContext, files},
 };
 
 /// Metadata key for the uuid of the user whose profile a message shows.

@@ -9,9 +9,9 @@ use serde_json::Value;
 use crate::{
     auth,
     chat::{self, Error, ResourceKind},
-    dialects::{bearer, socket::Close, upload::FormError},
     shares::NoShare,
     telemetry,
+    web::{bearer, multipart::FormError, websocket::Close},
 };
 
 /// Message for an unknown user, spelled as clients know it.

@@ -18,10 +18,10 @@ use super::{
 };
 use crate::{
     chat,
-    dialects::{
+    web::{
         AppContext,
         bearer::Bearer,
-        loose::{Int, Lenient},
+        lenient::{Int, Lenient},
         page::truncated_to_page,
     },
 };

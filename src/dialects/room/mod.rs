@@ -2,11 +2,11 @@
 
 mod asyncapi;
 mod content;
+mod delivery_order;
 mod error;
-mod frames;
+mod handler;
 mod history;
-mod order;
-mod socket;
+mod server_frame;
 mod upload;
 mod wire;
 
@@ -14,10 +14,9 @@ use poem::{IntoResponse, Response};
 use poem_openapi::{OpenApi, Tags};
 
 pub use asyncapi::asyncapi;
-pub use socket::sockets;
+pub use handler::sockets;
 
-use super::AppContext;
-use crate::shares::NoShare;
+use crate::{shares::NoShare, web::AppContext};
 
 /// Response of an HTTP route to a caller whose quota is used up.
 pub fn refused(why: NoShare) -> Response {

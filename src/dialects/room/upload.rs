@@ -15,13 +15,13 @@ use super::{
     Tag,
     content::{self, Content},
     error::{NO_SUCH_USER, RoomFailure},
-    frames::Revision,
+    server_frame::Revision,
     wire::time,
 };
 use crate::{
     auth::Caller,
     chat::{self, ATTACHMENTS, Chat, Draft, FileName, ReceivedFile},
-    dialects::{AppContext, bearer::Bearer, upload},
+    web::{AppContext, bearer::Bearer, multipart},
 };
 
 pub(super) struct RoomUploadsApi(pub(super) AppContext);
@@ -80,7 +80,7 @@ impl RoomUploadsApi {
 }
 
 /// The form before its first part is read.
-struct RoomUploadForm(upload::MultipartForm);
+struct RoomUploadForm(multipart::MultipartForm);
 
 /// Contents of the form.
 struct RoomUploadFields {
@@ -147,11 +147,11 @@ impl<'a> ApiExtractor<'a> for RoomUploadForm {
                 "What to call it instead; of several the first names the first file.",
             ),
         ];
-        Some(upload::form_schema(members, vec!["receiver", "attached_file"]))
+        Some(multipart::form_schema(members, vec!["receiver", "attached_file"]))
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        upload::MultipartForm::of(request, body).await.map(Self)
+        multipart::MultipartForm::of(request, body).await.map(Self)
     }
 }
 

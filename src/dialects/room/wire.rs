@@ -16,7 +16,7 @@ use serde_json::Value;
 use storage::{Message as Stored, PartnerId, Role, User as Account};
 
 use super::content::{self, Content};
-use crate::dialects::{AppContext, jsonrpc::JSON};
+use crate::web::{AppContext, jsonrpc::JSON};
 
 /// Formats a time for the HTTP routes: UTC, with microseconds.
 pub(super) fn time(time: DateTime<Utc>) -> String {

@@ -9,13 +9,15 @@ use poem::{Request, http::StatusCode};
 use poem_openapi::{ApiResponse, Object, OpenApi, Tags, payload::Json};
 use uuid::Uuid;
 
-use super::{
-    AppContext,
-    bearer::{BearerOrSession, CHALLENGE, may_use_session, status_and_message},
-    json::{ErrorMessage, JsonBody, OptionalJsonBody},
-    session::{ClientAddress as Origin, OptionalSession},
+use crate::{
+    auth::{self, Caller, IssuedTokens},
+    web::{
+        AppContext,
+        bearer::{BearerOrSession, CHALLENGE, may_use_session, status_and_message},
+        json::{ErrorMessage, JsonBody, OptionalJsonBody},
+        session::{ClientAddress as Origin, OptionalSession},
+    },
 };
-use crate::auth::{self, Caller, IssuedTokens};
 
 /// All routes of the dialect.
 pub fn api(house: &AppContext) -> impl OpenApi + use<> {

@@ -6,7 +6,7 @@ use poem_openapi::{ApiResponse, Object, OpenApi, payload::Json};
 use super::Tag;
 use crate::{
     auth::{self, Revocation},
-    dialects::{
+    web::{
         AppContext,
         bearer::status_and_message,
         form::{BodyErrorResponse, JsonOrForm},

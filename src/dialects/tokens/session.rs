@@ -6,7 +6,7 @@ use poem_openapi::{ApiResponse, OpenApi, payload::Json};
 use super::{Tag, TokenHolder};
 use crate::{
     auth,
-    dialects::{
+    web::{
         AppContext,
         bearer::{BearerAlone, CHALLENGE, status_and_message},
         json::ErrorMessage,

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use super::{Tag, renew_tokens};
 use crate::{
     auth::{self, IssuedTokens},
-    dialects::{
+    web::{
         AppContext,
         bearer::status_and_message,
         form::{BodyErrorResponse, JsonOrForm},

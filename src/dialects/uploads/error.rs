@@ -7,9 +7,9 @@ use poem_openapi::{ApiResponse, Object, payload::Json};
 use crate::{
     auth,
     chat::{Error, ResourceKind},
-    dialects::{bearer, download::RangeNotSatisfiable},
     shares::NoShare,
     telemetry,
+    web::{bearer, download::RangeNotSatisfiable},
 };
 
 /// The reason of a refusal.

@@ -10,8 +10,8 @@ use poem_openapi::{
 };
 
 use crate::{
-    dialects::body::{BodyLimit, account},
     shares::Charge,
+    web::body::{BodyLimit, account},
 };
 
 /// An incoming file of which nothing is read yet.

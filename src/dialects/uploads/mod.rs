@@ -8,8 +8,7 @@ mod wire;
 use poem::{IntoResponse, Response};
 use poem_openapi::{OpenApi, Tags};
 
-use super::AppContext;
-use crate::shares::NoShare;
+use crate::{shares::NoShare, web::AppContext};
 
 /// Response to a request refused for lack of its share of the server (concurrency quota or memory).
 pub fn refused(why: NoShare) -> Response {

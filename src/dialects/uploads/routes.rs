@@ -17,7 +17,7 @@ use crate::{
     auth::Caller,
     characters::is_bidi_control,
     chat::{self, SignedUpload},
-    dialects::{
+    web::{
         AppContext,
         bearer::BearerOrSession,
         download::{DownloadMetadata, FileAudience, FileReply, RangeRequest},

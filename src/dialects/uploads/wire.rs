@@ -12,7 +12,7 @@ use url::form_urlencoded;
 use super::error::UploadFailure;
 use crate::{
     chat::{SignedUpload, UploadAnnouncement, UploadGrant, UploadTarget},
-    dialects::{
+    web::{
         AppContext,
         body::{self, BodyError, BodyLimit, FullBody, JsonError},
         jsonrpc,

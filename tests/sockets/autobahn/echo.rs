@@ -8,11 +8,11 @@ use dragoman::{
     chat::{Chat, Dependencies, Rules},
     config::{self, Config},
     demo,
-    dialects::socket::{self, Frame, FramesOrClose, SocketHandler, SocketServer, SocketSession},
     events::FeedBatch,
     lifecycle::Lifecycle,
     metrics::Metrics,
     shares::{Shares, Sizes},
+    web::websocket::{self, Frame, FramesOrClose, SocketHandler, SocketServer, SocketSession},
 };
 use poem::{Request, listener::TcpAcceptor};
 use storage::{Storage, UserId, memory::Memory};
@@ -87,7 +87,7 @@ impl Echo {
         let sockets = SocketServer::new(&chat, &limits, &turns, &metrics, &lifecycle);
         let endpoint = poem::endpoint::make_sync(move |request: Request| {
             let (feed, caller) = (chat.subscribe_caller(&caller), caller.clone());
-            socket::open(&request, None, &sockets, async move { Ok(SocketSession { handler: Repeating, feed, caller }) })
+            websocket::open(&request, None, &sockets, async move { Ok(SocketSession { handler: Repeating, feed, caller }) })
         });
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
         let address = listener.local_addr().expect("it is bound");

@@ -8,12 +8,12 @@ use super::{
     CONNECTION, ERROR, IDLE, NO_DEVICE, PATH, REPLACED,
     actions::{DeletedMessage, SessionBody, SessionDetails, SessionList, SessionMessage, SessionMessages, UnreadCount},
     events::{self, EventEnvelope},
-    voice::Connected,
+    handler::Connected,
     wire::{Answer, MissingSession, Refusal},
 };
-use crate::dialects::{
+use crate::web::{
     asyncapi::{Document, DocumentInfo},
-    loose::Int,
+    lenient::Int,
 };
 
 mod examples;

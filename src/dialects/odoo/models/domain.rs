@@ -7,7 +7,8 @@ use serde_json::Value;
 use super::fields::{FieldPath, FieldValue, PersonModel};
 use crate::{
     chat::{Contact, Deactivated},
-    dialects::{jsonrpc::Fault, odoo::error::value_error},
+    dialects::odoo::error::value_error,
+    web::jsonrpc::Fault,
 };
 
 /// Most items of a domain. Each one costs time for every person searched.

@@ -7,8 +7,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     chat::Contact,
-    dialects::{jsonrpc::Fault, odoo::error::value_error, odoo_time},
+    dialects::odoo::error::value_error,
     events::PresenceState,
+    web::{jsonrpc::Fault, odoo_time},
 };
 
 /// Model of a person.

@@ -10,7 +10,10 @@ use serde_json::Value;
 
 use crate::{
     auth::Caller,
-    dialects::{AppContext, jsonrpc::Fault, model::Model, python::Arguments},
+    web::{
+        AppContext,
+        jsonrpc::{Fault, arguments::Arguments, model::Model},
+    },
 };
 
 const MODELS: [&dyn Model; 2] = [&users::UsersModel, &partners::PartnersModel];

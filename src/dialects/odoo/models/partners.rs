@@ -9,13 +9,15 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    dialects::{
+    dialects::odoo::error,
+    web::{
         AppContext,
-        jsonrpc::Fault,
-        model::{Model, no_such_method},
-        odoo::error,
+        jsonrpc::{
+            Fault,
+            arguments::Arguments,
+            model::{Model, no_such_method},
+        },
         odoo_time,
-        python::Arguments,
     },
 };
 

@@ -12,13 +12,12 @@ use super::{
 use crate::{
     auth::Caller,
     chat::Contact,
-    dialects::{
-        AppContext,
-        jsonrpc::Fault,
-        odoo::error::{fault, user_error, value_error},
-        python::Arguments,
-    },
+    dialects::odoo::error::{fault, user_error, value_error},
     events::PresenceState,
+    web::{
+        AppContext,
+        jsonrpc::{Fault, arguments::Arguments},
+    },
 };
 
 /// Most records per call; larger results must be read in pages.

@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 use super::{fields::PersonModel, records};
 use crate::{
     auth::Caller,
-    dialects::{
+    dialects::odoo::wire::UserContext,
+    web::{
         AppContext,
-        jsonrpc::Fault,
-        model::{Model, no_such_method},
-        odoo::wire::UserContext,
-        python::Arguments,
+        jsonrpc::{
+            Fault,
+            arguments::Arguments,
+            model::{Model, no_such_method},
+        },
     },
 };
 

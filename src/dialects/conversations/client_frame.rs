@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use storage::{MessageId, Page};
 
 use super::local_id::{LocalId, is_number};
-use crate::dialects::loose::{Int, Lenient, Text};
+use crate::web::lenient::{Int, Lenient, Text};
 
 /// Default page size of `fetch_messages`, followed by its maximum.
 const DEFAULT_PAGE: usize = 20;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use storage::{ConversationId, MessageId, SupportSession};
 
-use crate::dialects::socket::Frame;
+use crate::web::websocket::Frame;
 
 /// Maximum number of tracked changes. No client can cause nearly as many before the first event arrives.
 const MAX_TRACKED: usize = 256;

@@ -5,7 +5,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
 use serde_json::{Map, Value, json};
 
-use super::{session::COOKIE, socket::Close};
+use super::{session::COOKIE, websocket::Close};
 
 /// Metadata of a dialect's WebSocket.
 pub struct DocumentInfo {

@@ -16,14 +16,14 @@ use super::{
 };
 use crate::{
     chat::PersonPresence,
-    dialects::{
+    events::PresenceState,
+    web::{
         AppContext,
         jsonrpc::{Call, CallFailure, NoJsonRpcParams, Reply},
-        loose::{Int, Lenient, Text},
+        lenient::{Int, Lenient, Text},
         odoo_time,
         session::Session,
     },
-    events::PresenceState,
 };
 
 /// Most contacts per response.

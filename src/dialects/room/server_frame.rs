@@ -13,8 +13,8 @@ use super::{
 };
 use crate::{
     chat::{self, Error, Recipient},
-    dialects::{AppContext, socket::Frame},
     events::Encoding,
+    web::{AppContext, websocket::Frame},
 };
 
 /// Revision of the dialect, recognised by the action names that a client uses.

@@ -17,8 +17,8 @@ use parking_lot::Mutex;
 
 use super::least_rate::LeastRate;
 use crate::{
-    dialects::body::{self, BodyLimit, FullBody},
     shares::Charge,
+    web::body::{self, BodyLimit, FullBody},
 };
 
 /// Size limit of the drain; beyond it the connection is closed.
@@ -26,27 +26,27 @@ const MOST_BYTES: usize = 16 * 1024 * 1024;
 /// Time-out of the drain.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-pub(super) type BytesBody = BoxBody<Bytes, std::io::Error>;
+pub type BytesBody = BoxBody<Bytes, std::io::Error>;
 
 /// Slot for the unread rest of a request's body. Clones share it.
 #[derive(Clone, Default)]
-pub(super) struct UnreadBody(Arc<Mutex<Option<BytesBody>>>);
+pub struct UnreadBody(Arc<Mutex<Option<BytesBody>>>);
 
 impl UnreadBody {
     /// Wraps a body: enforces the least rate and the read time-out `patience`, and puts the unread rest into the slot when it is
     /// dropped.
-    pub(super) fn track(&self, body: BytesBody, patience: Duration) -> BytesBody {
+    pub fn track(&self, body: BytesBody, patience: Duration) -> BytesBody {
         BoxBody::new(TrackedBody { body: Some(body), rate: LeastRate::new(patience), rest: self.clone() })
     }
 
     /// Reads the unread rest as a whole; `None` if it fails or exceeds `limit`.
-    pub(super) async fn bytes(&self, limit: BodyLimit, charge: Charge) -> Option<FullBody> {
+    pub async fn bytes(&self, limit: BodyLimit, charge: Charge) -> Option<FullBody> {
         let body = self.0.lock().take()?;
         body::read_within(body.into(), limit.bytes, limit.time, charge).await.ok()
     }
 
     /// Drains the unread rest, unless the client `waits` for `100 Continue`. Returns true if nothing is left.
-    pub(super) async fn drain(&self, waits: bool) -> bool {
+    pub async fn drain(&self, waits: bool) -> bool {
         let Some(mut body) = self.0.lock().take() else { return true };
         if waits {
             return false;

@@ -10,10 +10,10 @@ use poem_openapi::{
 use storage::{Storage, Writability};
 
 use crate::{
-    dialects::AppContext,
     error::chain,
     lifecycle::Lifecycle,
     metrics::{Metrics, ScrapedGauges},
+    web::AppContext,
 };
 
 /// Time-out of the readiness check for the store.

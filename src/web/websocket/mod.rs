@@ -1,11 +1,11 @@
 //! WebSocket server loop of all dialects. A dialect implements [`SocketHandler`]; reading, the send queue, back-pressure, pings, limits,
 //! closing and the server's stop are the same for all.
 
+mod connection;
 mod metered;
 mod refusals;
-mod talk;
+mod transport;
 mod upgrade;
-mod wire;
 
 use std::{any::Any, future::Future, sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ use crate::{
     token_bucket::Rate,
 };
 use refusals::RefusalDelays;
-use wire::Transport;
+use transport::Transport;
 
 /// A text frame. Clones share the text.
 pub type Frame = Utf8Bytes;
@@ -174,7 +174,7 @@ pub struct SocketSession<V> {
 /// Serves a socket from its first frame to its end, and returns the close.
 async fn serve<V: SocketHandler>(sockets: &SocketServer, wire: &mut Transport, speaking: &mut SocketSession<V>) -> Close {
     let Ok(present) = sockets.chat.record_socket(&speaking.caller) else { return Close::TOO_MANY };
-    let close = talk::SocketConnection::new(sockets, wire, speaking).run().await;
+    let close = connection::SocketConnection::new(sockets, wire, speaking).run().await;
     if close.is_final() {
         present.close();
     }

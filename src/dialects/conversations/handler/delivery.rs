@@ -15,10 +15,10 @@ use super::{
 use crate::{
     chat::{self, Error, PersonPresence},
     clock,
-    dialects::socket::{Close, Frame},
     error::chain,
     events::{DeliveredEvent, Encoding, PresenceState, RecentSignal, Signal},
     telemetry,
+    web::websocket::{Close, Frame},
 };
 
 /// Batch size for looking up the authors of messages.

@@ -4,8 +4,8 @@
 use async_trait::async_trait;
 use serde_json::Value;
 
-use super::{AppContext, jsonrpc::Fault, python::Arguments};
-use crate::auth::Caller;
+use super::{Fault, arguments::Arguments};
+use crate::{auth::Caller, web::AppContext};
 
 /// An Odoo model, or some methods of a model that another dialect owns.
 #[async_trait]

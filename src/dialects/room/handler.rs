@@ -12,21 +12,21 @@ use uuid::Uuid;
 
 use super::{
     content,
+    delivery_order::DeliveryOrder,
     error::{self, NO_SUCH_USER},
-    frames::{self, EncodedMessage, Revision},
-    order::DeliveryOrder,
+    server_frame::{self, EncodedMessage, Revision},
 };
 use crate::{
     auth::Caller,
     chat::{self, Draft, Error, HeldMessageLease},
-    dialects::{
+    events::{DeliveredEvent, FeedBatch},
+    web::{
         AppContext,
         bearer::socket_caller,
         body,
-        loose::{Int, Lenient, Text},
-        socket::{self, Frame, FramesOrClose, SocketHandler, SocketSession},
+        lenient::{Int, Lenient, Text},
+        websocket::{self, Frame, FramesOrClose, SocketHandler, SocketSession},
     },
-    events::{DeliveredEvent, FeedBatch},
 };
 
 /// WebSocket endpoint of the dialect.
@@ -45,7 +45,7 @@ async fn open(request: &Request, house: AppContext) -> Response {
     // Subscribes before the response, because the client counts on every event after it.
     let heard = caller.map(|caller| (house.chat.subscribe_caller(&caller), caller));
     let sockets = house.sockets.clone();
-    socket::open(request, subprotocol, &sockets, async move {
+    websocket::open(request, subprotocol, &sockets, async move {
         let (feed, caller) = heard.map_err(|error| error::auth_close(&error))?;
         let voice = RoomHandler {
             house,
@@ -156,7 +156,7 @@ impl SocketHandler for RoomHandler {
         }
         let (action, frame) = match read(text) {
             Ok(read) => read,
-            Err(words) => return Ok(vec![frames::failure(None, words, "invalid_json")]),
+            Err(words) => return Ok(vec![server_frame::failure(None, words, "invalid_json")]),
         };
         let action = action.as_str();
         let outcome = match (action, RoomClientFrame::deserialize(frame)) {
@@ -167,7 +167,7 @@ impl SocketHandler for RoomHandler {
         };
         Ok(match outcome {
             Ok(answer) => answer.into_iter().collect(),
-            Err(RoomActionError(message, code)) => vec![frames::failure(action, &message, code)],
+            Err(RoomActionError(message, code)) => vec![server_frame::failure(action, &message, code)],
         })
     }
 
@@ -195,7 +195,7 @@ impl SocketHandler for RoomHandler {
     }
 
     fn on_binary(&self) -> Frame {
-        frames::failure(None, "Frames must hold text", "not_text")
+        server_frame::failure(None, "Frames must hold text", "not_text")
     }
 }
 
@@ -217,7 +217,7 @@ impl RoomHandler {
                 self.revision = Revision::Older;
                 self.show_file(chat_id).await
             }
-            RoomClientFrame::Ping {} => Ok(Some(frames::pong())),
+            RoomClientFrame::Ping {} => Ok(Some(server_frame::pong())),
         }
     }
 

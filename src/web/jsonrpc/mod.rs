@@ -1,8 +1,10 @@
 //! JSON-RPC envelope of the Odoo-compatible dialects: extractor of calls and writer of replies (spec `10-odoo-session.md`,
 //! "Envelope").
 
+pub mod arguments;
 mod envelope;
 mod fault;
+pub mod model;
 mod schema;
 
 use std::{borrow::Cow, future::Future, marker::PhantomData, sync::Arc, time::Duration};

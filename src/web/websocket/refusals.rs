@@ -5,7 +5,7 @@ use std::{collections::HashMap, net::IpAddr, time::Duration};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use super::{Close, SocketServer, wire::Transport};
+use super::{Close, SocketServer, transport::Transport};
 
 /// Time without a refusal after which the count of an address is reset.
 const RESET_AFTER: Duration = Duration::from_secs(60);

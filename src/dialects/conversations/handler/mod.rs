@@ -1,7 +1,7 @@
 //! WebSocket session of the `conversations` dialect: handles a client's frames and delivers events of one conversation, or of
 //! all.
 
-mod telling;
+mod delivery;
 
 use std::collections::{HashMap, VecDeque};
 
@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     ConversationAddress, ConversationsDialect,
-    asking::{ClientAction, ClientFrame, SEND},
+    client_frame::{ClientAction, ClientFrame, SEND},
     error::ActionError,
     people,
     receipts::{self, Receipts},
@@ -20,12 +20,12 @@ use crate::{
     auth::Caller,
     chat::{self, ChangedMessages, Chat, Draft, EditPermission, Error, PersonPresence, ReactionChange, ResourceKind},
     clock,
-    dialects::{
-        page::truncated_to_page,
-        socket::{Close, Frame, FramesOrClose, SocketHandler},
-    },
     error::chain,
     events::{FeedBatch, PresenceState},
+    web::{
+        page::truncated_to_page,
+        websocket::{Close, Frame, FramesOrClose, SocketHandler},
+    },
 };
 
 /// Maximum number of people whose presence is sent right after connecting, on a socket of all conversations. Of others only

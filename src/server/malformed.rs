@@ -5,7 +5,7 @@ use poem::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, Version, header, uri::Authority},
 };
 
-use crate::dialects::{self, jsonrpc};
+use crate::{dialects, web::jsonrpc};
 
 /// The refusal of a request without exactly one valid Host header, or with a body in an unknown content coding.
 pub(super) fn refusal(request: &Request) -> Option<Response> {

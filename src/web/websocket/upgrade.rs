@@ -11,8 +11,8 @@ use poem::{
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{Close, ConnectionGuard, SocketHandler, SocketServer, SocketSession, refusals, serve, wire::Transport};
-use crate::{dialects::session::ClientAddress, shares::share_of};
+use super::{Close, ConnectionGuard, SocketHandler, SocketServer, SocketSession, refusals, serve, transport::Transport};
+use crate::{shares::share_of, web::session::ClientAddress};
 
 /// Time-out for the upgrade of an accepted connection.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);

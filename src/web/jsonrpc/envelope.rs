@@ -16,8 +16,8 @@ use serde_json::{Value, value::RawValue};
 
 use super::{CallFailure, Fault};
 use crate::{
-    dialects::body::{self, JsonError},
     shares::Charge,
+    web::body::{self, JsonError},
 };
 
 /// The `id` of a call, returned byte for byte.

@@ -15,7 +15,7 @@ const HEADER: &str = "x-forwarded-for";
 const LOGGED_CHARACTERS: usize = 64;
 
 /// Trusted proxies, and the client addresses that they report.
-pub(super) struct Forwarded {
+pub struct Forwarded {
     proxies: Networks,
     /// Keyed, so that clients cannot find two texts with the same stand-in.
     hasher: RandomState,
@@ -23,12 +23,12 @@ pub(super) struct Forwarded {
 }
 
 impl Forwarded {
-    pub(super) fn new(proxies: Networks) -> Self {
+    pub fn new(proxies: Networks) -> Self {
         Self { proxies, hasher: RandomState::new(), has_warned: AtomicBool::new(false) }
     }
 
     /// True if this peer is a trusted proxy.
-    pub(super) fn is_proxy(&self, peer: IpAddr) -> bool {
+    pub fn is_proxy(&self, peer: IpAddr) -> bool {
         self.proxies.contains(peer)
     }
 
@@ -37,7 +37,7 @@ impl Forwarded {
     ///
     /// An unreadable hop (`unknown`, a host name) is a client as well. It gets a stand-in address derived from its text, which no
     /// host has: with the proxy's address, all such clients would share one, and failed log-ins of one would lock out the others.
-    pub(super) fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
+    pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         let lines = headers.get_all(HEADER).iter().rev().map(|line| line.as_bytes());
         let mut hops = lines.flat_map(|line| line.rsplit(|byte| *byte == b',')).map(plain).filter(|hop| !hop.is_empty());
         let mut client = peer.to_canonical();

@@ -7,19 +7,19 @@ use storage::{Device, Fact, Timestamp};
 use super::{
     CONNECTION, ERROR, IDLE, NO_DEVICE,
     error::ConciergeError,
-    made::OwnChanges,
+    own_changes::OwnChanges,
     request::{ConciergeRequest, InvalidRequest},
     wire::{Connection, Encoder, Refusal, answer},
 };
 use crate::{
     auth::Caller,
     chat::Error,
-    dialects::{
-        AppContext,
-        socket::{Close, Frame, FramesOrClose, SocketHandler},
-    },
     error::chain,
     events::FeedBatch,
+    web::{
+        AppContext,
+        websocket::{Close, Frame, FramesOrClose, SocketHandler},
+    },
 };
 
 /// Session of one connection.

@@ -14,18 +14,20 @@ use poem::{
     http::{HeaderValue, Method, StatusCode, header},
 };
 
-use super::{admission, cors, rest::UnreadBody, security, unreadable};
+use super::{admission, cors, malformed, security};
 use crate::{
-    dialects::{
-        self, AppContext,
+    dialects,
+    metrics::Metrics,
+    shares::{Account, NoShare, RETRY_AFTER_SECONDS},
+    telemetry,
+    web::{
+        AppContext,
+        accept::unread_body::UnreadBody,
         body::BodyLimit,
         files,
         jsonrpc::{self, CallOutcome, FAILED_POLL_PAUSE, Fault, IdSlot},
         session::CookieSlot,
     },
-    metrics::Metrics,
-    shares::{Account, NoShare, RETRY_AFTER_SECONDS},
-    telemetry,
 };
 
 /// The middleware. Clones share it.
@@ -57,7 +59,7 @@ impl Middleware {
         let parts = &self.0;
         let origin = cors::allowed(&parts.house.config.cors, request.headers());
         let is_preflight = origin.is_some() && cors::is_preflight(&request);
-        let answered = unreadable::refusal(&request).or_else(|| is_preflight.then(|| cors::preflight(request.headers())));
+        let answered = malformed::refusal(&request).or_else(|| is_preflight.then(|| cors::preflight(request.headers())));
         if let Some(mut answered) = answered {
             self.add_headers(&mut answered, origin);
             parts.metrics.request("none", outcome(&answered), begun);

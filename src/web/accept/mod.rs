@@ -1,6 +1,12 @@
 //! Accept loop over poem's endpoint. poem's own has no header time-out, spins when file descriptors run out, and does not wait
 //! for upgraded connections.
 
+mod connection_permits;
+pub mod forwarded;
+mod least_rate;
+pub mod unread_body;
+mod write_timeout;
+
 use std::{
     future::Future,
     io::Write,
@@ -34,15 +40,21 @@ use tokio::{
     sync::OwnedSemaphorePermit,
 };
 
-use super::{admission::HEALTH_ROUTES, forwarded::Forwarded, patient::WriteTimeout, places::ConnectionPermits, rest::UnreadBody};
 use crate::{
-    dialects::{jsonrpc, session::ClientAddress as CalledFrom, socket::ConnectionGuard},
     lifecycle::Lifecycle,
     metrics::Metrics,
     networks::Networks,
     shares::RETRY_AFTER_SECONDS,
     telemetry::Outage,
+    web::{jsonrpc, session::ClientAddress as CalledFrom, websocket::ConnectionGuard},
 };
+use connection_permits::ConnectionPermits;
+use forwarded::Forwarded;
+use unread_body::UnreadBody;
+use write_timeout::WriteTimeout;
+
+/// Routes that every connection serves, a limited one too.
+pub const HEALTH_ROUTES: [&str; 2] = ["/healthz", "/readyz"];
 
 /// Delay after a failed accept, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -64,27 +76,27 @@ const SEND_BUFFER_BYTES: usize = 256 * 1024;
 const DRAIN_POLL_INTERVAL: Duration = Duration::from_millis(100);
 
 /// The accept loop's listener, limits and time-outs.
-pub(super) struct AcceptLoop {
-    pub(super) listener: TcpListener,
+pub struct AcceptLoop {
+    pub listener: TcpListener,
     /// Limit of concurrent connections; more wait to be accepted.
-    pub(super) connections: usize,
+    pub connections: usize,
     /// Connection limit of one address; more are refused. 0 for no limit.
-    pub(super) connections_per_address: usize,
+    pub connections_per_address: usize,
     /// Header time-out of a request; also the keep-alive of an idle connection.
-    pub(super) header_timeout: Duration,
+    pub header_timeout: Duration,
     /// Read time-out between pieces of a request's body.
-    pub(super) body_timeout: Duration,
+    pub body_timeout: Duration,
     /// Write time-out of HTTP connections and sockets.
-    pub(super) write_timeout: Duration,
+    pub write_timeout: Duration,
     /// Trusted proxies, whose `X-Forwarded-For` counts.
-    pub(super) proxies: Networks,
-    pub(super) metrics: Metrics,
+    pub proxies: Networks,
+    pub metrics: Metrics,
 }
 
 impl AcceptLoop {
     /// Accepts until `stop` resolves, and then the kernel's backlog. Connections live on, and finish their current request once
     /// `requests` stop.
-    pub(super) async fn run(
+    pub async fn run(
         self,
         endpoint: impl Endpoint<Output = Response> + 'static,
         requests: &Lifecycle,

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::{
     Close, Frame, FramesOrClose, SocketHandler, SocketServer, SocketSession,
-    wire::{IncomingFrame, Transport, TransportEvent},
+    transport::{IncomingFrame, Transport, TransportEvent},
 };
 use crate::{
     auth::Caller,

@@ -51,7 +51,7 @@ pub struct UnusableBody {
 }
 
 impl UnusableBody {
-    pub(super) fn new(status: StatusCode, message: &'static str) -> Self {
+    pub fn new(status: StatusCode, message: &'static str) -> Self {
         Self { status, message }
     }
 }
@@ -137,7 +137,7 @@ fn no_json() -> UnusableBody {
 }
 
 /// Reads the body, then waits for a turn.
-pub(super) async fn read(request: &Request, body: &mut RequestBody) -> Result<FullBody, UnusableBody> {
+pub async fn read(request: &Request, body: &mut RequestBody) -> Result<FullBody, UnusableBody> {
     let whole = body::read_body(request, body).await.map_err(|why| match why {
         BodyError::TooLarge => UnusableBody::new(StatusCode::PAYLOAD_TOO_LARGE, "The request is too large."),
         BodyError::Truncated => UnusableBody::new(StatusCode::BAD_REQUEST, "The body cannot be read."),
@@ -148,7 +148,7 @@ pub(super) async fn read(request: &Request, body: &mut RequestBody) -> Result<Fu
     Ok(whole)
 }
 
-pub(super) fn parsed<P: ParseFromJSON>(FullBody { bytes, mut charge }: FullBody) -> Result<P, UnusableBody> {
+pub fn parsed<P: ParseFromJSON>(FullBody { bytes, mut charge }: FullBody) -> Result<P, UnusableBody> {
     let bad = |message| UnusableBody::new(StatusCode::BAD_REQUEST, message);
     let text = String::from_utf8(bytes).map_err(|_| bad("The body is not JSON."))?;
     let value = body::parse_json(&text, &mut charge).map_err(|why| match why {

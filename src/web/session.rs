@@ -62,7 +62,7 @@ impl Session {
         self.id.as_ref()
     }
 
-    pub(super) async fn of(request: &Request) -> Self {
+    pub async fn of(request: &Request) -> Self {
         match request.data::<RequestCredentials>() {
             Some(RequestCredentials::Session(session)) => session.clone(),
             Some(RequestCredentials::Token(caller)) => Self { id: None, login: auth_of(request).login_by_token(caller).await },
@@ -140,7 +140,7 @@ pub fn fault(error: &auth::Error) -> Fault {
 }
 
 /// Session ids of a request, in their order; at least one.
-pub(super) struct PresentedSessions {
+pub struct PresentedSessions {
     ids: Vec<SessionId>,
     is_cookie: bool,
 }
@@ -151,7 +151,7 @@ pub fn presented_ids(request: &Request) -> Vec<SessionId> {
 }
 
 /// Session ids of a request, valid or not. The size limit of its headers bounds their number.
-pub(super) fn presented(request: &Request) -> Option<PresentedSessions> {
+pub fn presented(request: &Request) -> Option<PresentedSessions> {
     let ids: Vec<_> = cookies(request.headers()).filter_map(|id| SessionId::parse(&id)).collect();
     let is_cookie = !ids.is_empty();
     let ids = if is_cookie { ids } else { by_header(request).into_iter().collect() };
@@ -159,7 +159,7 @@ pub(super) fn presented(request: &Request) -> Option<PresentedSessions> {
 }
 
 /// True if the request has a session header, which a foreign page cannot set (CSRF protection).
-pub(super) fn is_by_header(request: &Request) -> bool {
+pub fn is_by_header(request: &Request) -> bool {
     by_header(request).is_some()
 }
 

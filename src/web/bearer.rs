@@ -27,7 +27,7 @@ use crate::{
     telemetry,
 };
 
-pub(super) const SCHEME: &str = "bearer";
+pub const SCHEME: &str = "bearer";
 /// Value of `WWW-Authenticate` in a 401 response.
 pub const CHALLENGE: &str = "Bearer";
 /// WebSocket subprotocol that announces a token as the next list entry. Browsers cannot set other headers of a handshake.
@@ -157,13 +157,13 @@ fn offered_subprotocol(headers: &HeaderMap) -> Option<Option<&str>> {
 
 /// True if the session of a request counts (CSRF check). Browsers send its cookie with requests of foreign pages too, but a
 /// foreign page can set neither the session header nor the content type of JSON.
-pub(super) fn may_use_session(request: &Request, config: &Config) -> bool {
+pub fn may_use_session(request: &Request, config: &Config) -> bool {
     is_json(request) || session::is_by_header(request) || is_trusted_origin(request.headers(), config)
 }
 
 /// Like [`may_use_session`], but a GET or HEAD also passes, unless `Origin` or `Sec-Fetch-Site` shows that a page sends it from
 /// elsewhere: that page cannot read the response, and a navigation from the address bar has no origin.
-pub(super) fn may_read_by_session(request: &Request, config: &Config) -> bool {
+pub fn may_read_by_session(request: &Request, config: &Config) -> bool {
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     let is_of_page = request.headers().contains_key(header::ORIGIN)
         || request.header("Sec-Fetch-Site").is_some_and(|site| !["same-origin", "none"].contains(&site));
@@ -234,7 +234,7 @@ fn with_activity(caller: Result<Caller, auth::Error>, request: &Request) -> Resu
     caller
 }
 
-pub(super) fn register(registry: &mut Registry) {
+pub fn register(registry: &mut Registry) {
     registry.create_security_scheme(
         SCHEME,
         MetaSecurityScheme {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::jsonrpc::Fault;
+use super::Fault;
 
 /// Arguments of one call.
 #[derive(Default)]
