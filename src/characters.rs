@@ -45,3 +45,14 @@ pub fn escaped(text: &str) -> impl fmt::Display + '_ {
 
     Escaped(text)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::escaped;
+
+    #[test]
+    fn what_is_listed_stays_in_its_line() {
+        let text = "Jane\tS\n99\u{1b}[31m \u{202e}\u{9b}\u{2028} \\ Zoë";
+        assert_eq!(escaped(text).to_string(), r"Jane\tS\n99\u{1b}[31m \u{202e}\u{9b}\u{2028} \\ Zoë");
+    }
+}

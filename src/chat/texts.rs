@@ -150,18 +150,12 @@ mod tests {
 
     #[test]
     fn an_external_id_is_short_and_has_no_control_characters() {
-        let (longest, longer) = ("x".repeat(EXTERNAL_ID_BYTES), "x".repeat(EXTERNAL_ID_BYTES + 1));
+        let (longest, longer) = ("x".repeat(255), "x".repeat(255 + 1));
         for good in ["17", "-1", "a", " a ", "user@example.com", "a/b?c", "é", longest.as_str()] {
             assert!(check_external_id(good).is_ok(), "{good:?}");
         }
         for bad in ["", "@4", "a\0", "a\nb", "\u{1b}[31m", "a\u{7f}", "a\u{85}", "\u{202e}a", longer.as_str()] {
             assert!(matches!(check_external_id(bad), Err(Error::Invalid { field: "external_id", .. })), "{bad:?}");
         }
-    }
-
-    #[test]
-    fn what_is_listed_stays_in_its_line() {
-        let text = "Jane\tS\n99\u{1b}[31m \u{202e}\u{9b}\u{2028} \\ Zoë";
-        assert_eq!(escaped(text).to_string(), r"Jane\tS\n99\u{1b}[31m \u{202e}\u{9b}\u{2028} \\ Zoë");
     }
 }

@@ -1,73 +1,59 @@
 #![doc = include_str!("../README.md")]
 
-mod attachments;
-mod attendances;
-mod audit;
-mod books;
-mod changes;
+mod accounts;
 mod conversations;
-mod devices;
-mod directory;
 mod error;
 mod events;
 mod fold;
-mod groups;
-mod memberships;
 pub mod memory;
 mod messages;
-mod metadata;
 mod nodes;
-mod pictures;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod presence;
-mod reactions;
-mod reads;
-mod search;
-mod sessions;
-mod support;
-mod tokens;
-mod uploads;
-mod users;
 mod workspace;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use attachments::{Attachment, AttachmentAccess, Attachments, DeletedAttachment, Media, NewAttachment, WriteAttachments};
-pub use attendances::HeldMessages;
-pub use audit::{ActorKind, Audit, AuditEntry, AuditFilter, NewAuditEntry, WriteAudit};
-pub use books::{AddressBooks, WriteAddressBooks};
-pub use changes::{ChangeKey, Changes, MessageChange};
+pub use accounts::address_book::{AddressBooks, WriteAddressBooks};
+pub use accounts::audit::{ActorKind, Audit, AuditEntry, AuditFilter, NewAuditEntry, WriteAudit};
+pub use accounts::devices::{Device, DeviceConnection, Devices, WriteDevices};
+pub use accounts::directory::{Directory, WriteDirectory};
+pub use accounts::groups::{Group, Groups, WriteGroups};
+pub use accounts::pictures::{Picture, Pictures, WritePictures};
+pub use accounts::sessions::{NewSession, Session, SessionKey, SessionToken, SessionTouch, Sessions, WriteSessions};
+pub use accounts::tokens::{NewRefreshToken, RefreshToken, TokenKey, Tokens, WriteTokens};
+pub use accounts::users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
+pub use conversations::support::{
+    MessageSide, OpenSupportSession, Support, SupportSession, SupportSide, SupportStatus, WriteSupport,
+};
 pub use conversations::{
     Conversation, ConversationKind, Conversations, Document, Folder, InboxEntry, InboxFilter, NewConversation, Participant,
     ParticipantRole, ParticipantStatus, ReadAdvance, ThreadType, UnreadTotals, WindowState, WriteConversations,
 };
-pub use devices::{Device, DeviceConnection, Devices, WriteDevices};
-pub use directory::{Directory, WriteDirectory};
 pub use error::{Error, Result};
 pub use events::{
     Event, EventLog, EventMark, Fact, LogPage, LogState, Member, NO_CLIENT, Position, SUPPORT_AGENTS, Scope, Topic,
 };
 pub use fold::fold;
-pub use groups::{Group, Groups, WriteGroups};
+pub use messages::attachments::{
+    Attachment, AttachmentAccess, Attachments, DeletedAttachment, Media, NewAttachment, WriteAttachments,
+};
+pub use messages::changes::{ChangeKey, Changes, MessageChange};
+pub use messages::held_messages::HeldMessages;
+pub use messages::metadata::Metadata;
+pub use messages::reactions::{ReactionCount, Reactions, WriteReactions};
+pub use messages::reads::{ReadRange, Reads, UnreadByOthers};
+pub use messages::search::{Search, SearchScan, SearchScanResult, SearchStart};
+pub use messages::uploads::{NewUpload, Upload, UploadReference, UploadedFile, Uploads, WriteUploads};
 pub use messages::{
     Author, ClientKey, ContentHash, DeletedMessage, EXCERPT_BYTES, FILE_BYTES, KeyedMessage, Message, MessageForReader,
     MessageLocation, MessageType, Messages, NewClientKey, NewMessage, PAGE_BYTES, Page, WriteMessages, page_length,
 };
-pub use metadata::Metadata;
 pub use nodes::{Node, Nodes};
-pub use pictures::{Picture, Pictures, WritePictures};
 pub use presence::{ChosenStatus, Heartbeat, Presence, Presences, ShortenedLease};
-pub use reactions::{ReactionCount, Reactions, WriteReactions};
-pub use reads::{ReadRange, Reads, UnreadByOthers};
-pub use search::{Search, SearchScan, SearchScanResult, SearchStart};
-pub use sessions::{NewSession, Session, SessionKey, SessionToken, SessionTouch, Sessions, WriteSessions};
-pub use support::{MessageSide, OpenSupportSession, Support, SupportSession, SupportSide, SupportStatus, WriteSupport};
-pub use tokens::{NewRefreshToken, RefreshToken, TokenKey, Tokens, WriteTokens};
-pub use uploads::{NewUpload, Upload, UploadReference, UploadedFile, Uploads, WriteUploads};
-pub use users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
 pub use workspace::{ImportMarks, Workspace, Workspaces, WriteWorkspace};
 
 /// UTC time with microsecond resolution, which is PostgreSQL's.

@@ -11,11 +11,11 @@ use std::{
 use async_trait::async_trait;
 use imbl::{HashMap, OrdMap, OrdSet};
 
-use super::{Memory, State, memberships::Memberships};
+use super::{Memory, State, conversations::memberships::Memberships};
 use crate::{
     ConversationId, Event, EventLog, Fact, LogPage, LogState, Member, Message, MessageId, Position, Result, Scope, Timestamp,
     Topic,
-    memberships::{InitialParticipants, membership_intervals},
+    conversations::memberships::{InitialParticipants, membership_intervals},
 };
 
 #[derive(Clone, Default)]

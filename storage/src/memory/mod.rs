@@ -4,30 +4,13 @@
 //! consistent. A single writer changes a copy that shares all unchanged parts with the original; a commit replaces the original,
 //! a drop discards the copy.
 
-mod attachments;
-mod attendances;
-mod audit;
-mod books;
-mod changes;
+mod accounts;
 mod conversations;
-mod devices;
-mod directory;
 mod events;
-mod groups;
-mod memberships;
 mod messages;
 mod nodes;
-mod pictures;
 mod presence;
 mod ranking;
-mod reactions;
-mod reads;
-mod search;
-mod sessions;
-mod support;
-mod tokens;
-mod uploads;
-mod users;
 mod workspace;
 
 use std::{fmt::Display, sync::Arc};
@@ -39,7 +22,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
     Error, Event, Fact, Lane, Position, Result, Storage, Timestamp, Topic, Tx, Workspace, Writability,
-    memberships::InitialParticipants,
+    conversations::memberships::InitialParticipants,
 };
 
 /// Committed state; `None` once the store is closed.
@@ -56,24 +39,24 @@ pub struct Memory {
 /// State of the store. A copy costs a few reference counts.
 #[derive(Clone, Default)]
 struct State {
-    users: users::Table,
-    books: books::Table,
-    pictures: pictures::Table,
-    groups: groups::Table,
-    sessions: sessions::Table,
-    tokens: tokens::Table,
+    users: accounts::users::Table,
+    books: accounts::address_book::Table,
+    pictures: accounts::pictures::Table,
+    groups: accounts::groups::Table,
+    sessions: accounts::sessions::Table,
+    tokens: accounts::tokens::Table,
     conversations: conversations::Table,
     messages: messages::Table,
-    attachments: attachments::Table,
-    attendances: attendances::Table,
-    audit: audit::Table,
+    attachments: messages::attachments::Table,
+    attendances: messages::held_messages::Table,
+    audit: accounts::audit::Table,
     nodes: nodes::Table,
-    reactions: reactions::Table,
+    reactions: messages::reactions::Table,
     workspace: Workspace,
-    uploads: uploads::Table,
+    uploads: messages::uploads::Table,
     presences: presence::Table,
-    support: support::Table,
-    devices: devices::Table,
+    support: conversations::support::Table,
+    devices: accounts::devices::Table,
     log: events::Log,
     demo: bool,
     secrets: OrdMap<String, String>,

@@ -10,9 +10,7 @@ use sqlx::{Executor, PgConnection};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
-use super::error::code;
-use super::gate::CircuitBreaker;
-use super::statement::Statement;
+use super::{circuit_breaker::CircuitBreaker, error::code, statement::Statement};
 use crate::{Error, Result};
 
 const BEGIN: &str = "BEGIN";

@@ -4,12 +4,10 @@ use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 use sqlx::types::Json;
 
-use super::outcome::CommitMark;
-use super::timeline::timeline;
-use super::{Postgres, PostgresTx, alone, count, get, limit};
+use super::{Postgres, PostgresTx, alone, commit_outcome::CommitMark, count, get, limit, timeline::timeline};
 use crate::{
     ConversationId, Error, Event, EventLog, EventMark, Fact, LogPage, LogState, Member, PartnerId, Position, Result, Scope,
-    Timestamp, Topic, memberships::membership_intervals,
+    Timestamp, Topic, conversations::memberships::membership_intervals,
 };
 
 const POSITION: &str = "SELECT position FROM log_head";

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::gate::CircuitBreaker;
+use super::circuit_breaker::CircuitBreaker;
 use crate::{Error, Result};
 
 /// Connection budget of one kind of work. A request waits only for others of its kind.

@@ -3,41 +3,23 @@
 //! Statements on the path of a send hide the length of their array parameters from the planner, in a subquery. A new plan for
 //! each array shorter than the assumed ten elements would take several times as long as the execution.
 
-mod attachments;
-mod attendances;
-mod audit;
-mod books;
+mod accounts;
 mod cause;
-mod changes;
+mod circuit_breaker;
+mod commit_outcome;
 mod connection;
 mod conversations;
-mod devices;
-mod directory;
 mod error;
 mod events;
-mod gate;
-mod groups;
 mod lanes;
-mod message_rows;
 mod messages;
 mod nodes;
-mod outcome;
-mod people_index;
-mod pictures;
 mod presence;
-mod reactions;
-mod reads;
-mod search;
 mod session;
-mod sessions;
 mod start;
 mod statement;
-mod support;
 mod timeline;
-mod tokens;
 mod upgrade;
-mod uploads;
-mod users;
 mod workspace;
 
 use std::future::Future;
@@ -53,16 +35,16 @@ use sqlx::query::Query;
 use tokio::time::{Instant, timeout};
 
 use self::connection::Connection;
-use self::gate::CircuitBreaker;
 use self::lanes::{ConnectionBudget, Lanes};
-use self::outcome::CommitMark;
 pub use self::session::{PinnedSettings, SessionTimeouts, connect_options};
 pub use self::statement::Observer;
 use self::statement::Statement;
 use self::timeline::Timelines;
 pub use self::upgrade::OtherNode;
+use self::{circuit_breaker::CircuitBreaker, commit_outcome::CommitMark};
 use crate::{
-    Error, Event, Fact, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, Writability, memberships::InitialParticipants,
+    Error, Event, Fact, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, Writability,
+    conversations::memberships::InitialParticipants,
 };
 
 /// Condition of a transaction-level advisory lock: no other process cleans up the same `$kind` at this moment. Concurrent

@@ -7,10 +7,13 @@ use sqlx::postgres::PgConnectOptions;
 use sqlx::{Connection as _, PgConnection};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::error::code;
-use super::gate::{CircuitBreaker, ProbeResult};
-use super::session::{PinnedSettings, SessionTimeouts};
-use super::{MIGRATIONS, Postgres, get, sequences};
+use super::{
+    MIGRATIONS, Postgres,
+    circuit_breaker::{CircuitBreaker, ProbeResult},
+    error::code,
+    get, sequences,
+    session::{PinnedSettings, SessionTimeouts},
+};
 use crate::{Error, Result};
 
 /// Properties of the server. The schema is that of existing tables, even if a role's `search_path` has put them elsewhere.

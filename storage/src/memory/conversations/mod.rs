@@ -1,0 +1,517 @@
+//! In-memory conversations: each row holds its messages, participants and read positions.
+
+pub(crate) mod memberships;
+pub(crate) mod support;
+use std::{
+    cmp::Reverse,
+    collections::{BTreeSet, HashMap},
+    sync::Arc,
+};
+
+use async_trait::async_trait;
+use imbl::{OrdMap, OrdSet, Vector};
+use uuid::Uuid;
+
+use super::{Memory, MemoryTx, Sequence, State, messages::last_message, ranking::Ranking, taken};
+use crate::{
+    AttachmentId, ChangeKey, Conversation, ConversationId, ConversationKind, Conversations, Error, Folder, GroupId, InboxEntry,
+    InboxFilter, Locked, Message, MessageId, NewConversation, Participant, ParticipantRole, ParticipantStatus, PartnerId, Person,
+    ReadAdvance, Result, ThreadType, Timestamp, UnreadTotals, WindowState, WriteConversations,
+};
+
+#[derive(Clone, Default)]
+pub(crate) struct Table {
+    pub(crate) ids: Sequence,
+    rows: OrdMap<ConversationId, Arc<Row>>,
+    of_partner: OrdMap<PartnerId, OrdSet<ConversationId>>,
+    pub(crate) uuids: imbl::HashMap<Uuid, ConversationId>,
+    pub(crate) keys: imbl::HashMap<String, ConversationId>,
+    external_ids: imbl::HashSet<String>,
+    pub(crate) of_group: OrdMap<GroupId, OrdSet<ConversationId>>,
+}
+
+/// Conversation with its participants, messages and indexes.
+#[derive(Clone)]
+pub(crate) struct Row {
+    pub(crate) conversation: Conversation,
+    pub(crate) key: Option<String>,
+    /// Messages in the order of `seq`: number n is at index n - 1.
+    pub(crate) messages: Vector<Arc<Message>>,
+    participations: OrdMap<PartnerId, Participation>,
+    /// Greatest read `seq` of each reader, former participants included: a read message stays read.
+    pub(crate) reads: Ranking<i64>,
+    /// The same of newcomers, by the `seq` up to which messages are hidden from them.
+    pub(crate) reads_of_newcomers: OrdMap<(PartnerId, i64), i64>,
+    /// The `seq` of each changed message, sorted by its last change.
+    pub(crate) changes: OrdMap<ChangeKey, i64>,
+    pub(crate) changed: OrdMap<MessageId, ChangeKey>,
+    /// Time of each author's latest message.
+    pub(crate) posts: Ranking<Timestamp>,
+}
+
+/// Participation: one participant's state in a conversation.
+#[derive(Clone)]
+struct Participation {
+    window: WindowState,
+    shelf: Folder,
+    read_seq: i64,
+    /// Like `read_seq`, but 0 until the participant has read something itself.
+    seen_seq: i64,
+    /// Number of messages above `read_seq` that are its own, or deleted.
+    own_after: i64,
+    /// The `seq` of its newest message since it joined, if there is one.
+    last_own: Option<i64>,
+    joined_at: Timestamp,
+    standing: ParticipantStatus,
+}
+
+impl Table {
+    pub(crate) fn get(&self, id: ConversationId) -> Option<&Row> {
+        self.rows.get(&id).map(AsRef::as_ref)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ConversationId) -> Option<&mut Row> {
+        self.rows.get_mut(&id).map(Arc::make_mut)
+    }
+
+    /// True if the partner is a participant.
+    pub(crate) fn has(&self, id: ConversationId, partner: PartnerId) -> bool {
+        self.get(id).is_some_and(|row| row.participations.contains_key(&partner))
+    }
+
+    /// Role, visibility and mute of the participant; `None` if the partner is none.
+    pub(crate) fn standing(&self, id: ConversationId, partner: PartnerId) -> Option<ParticipantStatus> {
+        self.get(id).and_then(|row| row.standing(partner))
+    }
+
+    /// Conversations of the partner, by rising id.
+    pub(crate) fn of(&self, partner: PartnerId) -> impl Iterator<Item = ConversationId> {
+        self.of_partner.get(&partner).into_iter().flatten().copied()
+    }
+
+    /// Rows of the conversations that [`Table::of`] lists.
+    pub(crate) fn rows_of(&self, partner: PartnerId) -> impl Iterator<Item = &Row> {
+        self.of(partner).map(|id| self.get(id).expect("conversations are never deleted"))
+    }
+
+    /// Removes an attachment from messages. Returns the changed messages.
+    pub(crate) fn detach(&mut self, id: ConversationId, seqs: &OrdSet<i64>, attachment: AttachmentId) -> Vec<Message> {
+        let row = self.get_mut(id).expect("conversations are never deleted");
+        let detach = |seq: &i64| {
+            let message = row.message_mut(*seq).expect("messages are never deleted");
+            message.attachments.retain(|held| held.id != attachment);
+            message.clone()
+        };
+        seqs.iter().map(detach).collect()
+    }
+
+    /// Adds partners to an existing conversation, with all earlier messages read. Returns those that were no participants.
+    fn join(
+        &mut self,
+        id: ConversationId,
+        partners: &[PartnerId],
+        standing: ParticipantStatus,
+        joined_at: Timestamp,
+    ) -> Vec<PartnerId> {
+        let row = self.rows.get_mut(&id).map(Arc::make_mut).expect("what is joined exists");
+        let read_seq = row.conversation.last_seq;
+        let mut joined = Vec::new();
+        for partner in partners {
+            if row.participations.contains_key(partner) {
+                continue;
+            }
+            let (window, shelf) = (WindowState::default(), Folder::default());
+            let place = Participation { window, shelf, read_seq, seen_seq: 0, own_after: 0, last_own: None, joined_at, standing };
+            row.participations.insert(*partner, place);
+            self.of_partner.entry(*partner).or_default().insert(id);
+            joined.push(*partner);
+        }
+        joined
+    }
+}
+
+/// Index in [`Row::messages`] of the message with this `seq`.
+fn index(seq: i64) -> usize {
+    usize::try_from(seq - 1).expect("seq counts from 1")
+}
+
+impl Row {
+    pub(crate) fn message(&self, seq: i64) -> Option<&Message> {
+        self.messages.get(index(seq)).map(AsRef::as_ref)
+    }
+
+    pub(crate) fn message_mut(&mut self, seq: i64) -> Option<&mut Message> {
+        self.messages.get_mut(index(seq)).map(Arc::make_mut)
+    }
+
+    pub(crate) fn has(&self, partner: PartnerId) -> bool {
+        self.participations.contains_key(&partner)
+    }
+
+    pub(crate) fn standing(&self, partner: PartnerId) -> Option<ParticipantStatus> {
+        self.participations.get(&partner).map(|place| place.standing)
+    }
+
+    pub(crate) fn participant_count(&self) -> usize {
+        self.participations.len()
+    }
+
+    pub(crate) fn read_seq(&self, partner: PartnerId) -> Option<i64> {
+        self.participations.get(&partner).map(|place| place.read_seq)
+    }
+
+    /// Appends a message, whose `seq` must be the next.
+    pub(crate) fn push(&mut self, message: Message) {
+        self.conversation.last_seq = message.seq;
+        self.conversation.last_message = Some(message.id);
+        self.conversation.last_message_at = Some(message.created_at);
+        self.posts.raise(message.author.partner, message.created_at);
+        if let Some(place) = self.participations.get_mut(&message.author.partner) {
+            place.own_after += 1;
+            place.last_own = Some(message.seq);
+        }
+        self.messages.push_back(Arc::new(message));
+    }
+
+    /// Removes a message from the unread counts before its deletion.
+    pub(crate) fn uncount(&mut self, seq: i64, author: PartnerId) {
+        let behind: Vec<_> =
+            self.participations.iter().filter(|(_, place)| place.read_seq < seq).map(|(partner, _)| *partner).collect();
+        for partner in behind.into_iter().filter(|partner| *partner != author) {
+            self.participations.get_mut(&partner).expect("it was just there").own_after += 1;
+        }
+    }
+
+    /// Newest message of each participant.
+    pub(crate) fn last_of_each(&self) -> impl Iterator<Item = &Message> {
+        self.participations.values().filter_map(|place| self.message(place.last_own?))
+    }
+
+    /// Newest message of a participant.
+    pub(crate) fn last_own(&self, partner: PartnerId) -> Option<&Message> {
+        self.message(self.participations.get(&partner)?.last_own?)
+    }
+
+    /// Newest message, unless it is hidden from this participant.
+    fn last_visible(&self, place: &Participation) -> Option<Message> {
+        let last = self.messages.back().filter(|last| last.seq > place.standing.visible_from_seq);
+        last.map(|message| last_message(message))
+    }
+
+    fn unread(&self, place: &Participation) -> i64 {
+        self.conversation.last_seq - place.read_seq - place.own_after
+    }
+
+    pub(crate) fn unread_of(&self, partner: PartnerId) -> i64 {
+        self.participations.get(&partner).map_or(0, |place| self.unread(place))
+    }
+
+    /// Moves the read position of a participant; `None` if nothing changed.
+    fn advance(&mut self, partner: PartnerId, seq: i64) -> Option<ReadAdvance> {
+        let last_seq = self.conversation.last_seq;
+        let seq = seq.min(last_seq);
+        let place = self.participations.get_mut(&partner)?;
+        if seq <= place.seen_seq.max(place.standing.visible_from_seq) {
+            return None;
+        }
+        let message = |seq: i64| &self.messages[index(seq)];
+        let is_own = |seq: &i64| message(*seq).author.partner == partner;
+        let saw = !(place.seen_seq + 1..=seq.min(place.read_seq)).all(|seq| is_own(&seq));
+        let read_seq = seq.max(place.read_seq);
+        let counts_not = |seq: &i64| is_own(seq) || message(*seq).deleted_at.is_some();
+        let own = match seq == last_seq {
+            true => place.own_after,
+            false => (place.read_seq + 1..=read_seq).filter(counts_not).count() as i64,
+        };
+        let unread = read_seq - place.read_seq - own;
+        place.read_seq = read_seq;
+        place.seen_seq = seq;
+        place.own_after -= own;
+        match place.standing.visible_from_seq {
+            0 => self.reads.raise(partner, seq),
+            hidden => drop(self.reads_of_newcomers.insert((partner, hidden), seq)),
+        }
+        Some(ReadAdvance { newly_read: unread, has_seen: saw || unread > 0 })
+    }
+}
+
+impl State {
+    fn participant(&self, row: &Row, partner: PartnerId, place: &Participation) -> Participant {
+        Participant {
+            conversation: row.conversation.id,
+            person: self.users.person(partner).expect("partners are never deleted").clone(),
+            window: place.window,
+            folder: place.shelf,
+            read_seq: place.read_seq,
+            unread: row.unread(place),
+            joined_at: place.joined_at,
+            status: place.standing,
+        }
+    }
+
+    fn participants(&self, id: ConversationId) -> Vec<Participant> {
+        let Some(row) = self.conversations.get(id) else { return Vec::new() };
+        let mut found: Vec<_> =
+            row.participations.iter().map(|(partner, place)| self.participant(row, *partner, place)).collect();
+        found.sort_unstable_by_key(|participant| (participant.joined_at, participant.person.partner.id));
+        found
+    }
+}
+
+#[async_trait]
+impl Conversations for Memory {
+    async fn conversation(&self, id: ConversationId) -> Result<Option<Conversation>> {
+        Ok(self.snapshot()?.conversations.get(id).map(|row| row.conversation.clone()))
+    }
+
+    async fn conversation_seen_by(
+        &self,
+        id: ConversationId,
+        partner: PartnerId,
+    ) -> Result<Option<(Conversation, Option<Participant>)>> {
+        let state = self.snapshot()?;
+        let Some(row) = state.conversations.get(id) else { return Ok(None) };
+        let participant = row.participations.get(&partner).map(|place| state.participant(row, partner, place));
+        Ok(Some((row.conversation.clone(), participant)))
+    }
+
+    async fn participants(&self, id: ConversationId) -> Result<Vec<Participant>> {
+        Ok(self.snapshot()?.participants(id))
+    }
+
+    async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Arc<Person>)>> {
+        let state = self.snapshot()?;
+        let ids: BTreeSet<_> = conversations.iter().copied().collect();
+        let mut people: HashMap<PartnerId, Arc<Person>> = HashMap::new();
+        let mut shared = |person: Person| Arc::clone(people.entry(person.partner.id).or_insert_with(|| Arc::new(person)));
+        Ok(ids
+            .into_iter()
+            .flat_map(|id| state.participants(id))
+            .map(|participant| (participant.conversation, shared(participant.person)))
+            .collect())
+    }
+
+    async fn participant_ids(&self, id: ConversationId) -> Result<Vec<PartnerId>> {
+        let state = self.snapshot()?;
+        Ok(state.conversations.get(id).map(|row| row.participations.keys().copied().collect()).unwrap_or_default())
+    }
+
+    async fn contacts(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>> {
+        let state = self.snapshot()?;
+        let contacts = |partner: PartnerId| {
+            let others = state.conversations.rows_of(partner).flat_map(|row| row.participations.keys().copied());
+            let others: BTreeSet<_> = others.filter(|other| *other != partner).collect();
+            (!others.is_empty()).then(|| (partner, others.into_iter().collect()))
+        };
+        let partners: BTreeSet<_> = partners.iter().copied().collect();
+        Ok(partners.into_iter().filter_map(contacts).collect())
+    }
+
+    async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>> {
+        let state = self.snapshot()?;
+        let table = &state.conversations;
+        let candidates: Vec<&Row> = match filter.only {
+            Some(only) => {
+                let only: BTreeSet<_> = only.iter().copied().filter(|id| table.has(*id, partner)).collect();
+                only.into_iter().filter_map(|id| table.get(id)).collect()
+            }
+            None => table.rows_of(partner).collect(),
+        };
+        let mut entries: Vec<_> = candidates
+            .into_iter()
+            .filter(|row| filter.thread_type.is_none_or(|wanted| row.conversation.thread_type == wanted))
+            .filter_map(|row| {
+                let place = row.participations.get(&partner)?;
+                Some(InboxEntry {
+                    conversation: row.conversation.clone(),
+                    window: place.window,
+                    shelf: place.shelf,
+                    unread: row.unread(place),
+                    last_message: row.last_visible(place),
+                })
+            })
+            .filter(|entry| !filter.unread || entry.unread > 0)
+            .collect();
+        entries.sort_unstable_by_key(|InboxEntry { conversation, .. }| {
+            Reverse((conversation.last_message_at.unwrap_or(conversation.created_at), conversation.id))
+        });
+        Ok(entries)
+    }
+
+    async fn unread_totals(&self, partner: PartnerId) -> Result<UnreadTotals> {
+        let state = self.snapshot()?;
+        let mut totals = UnreadTotals::default();
+        for row in state.conversations.rows_of(partner) {
+            let total = match row.conversation.thread_type {
+                ThreadType::Chat => &mut totals.chat,
+                ThreadType::Group => &mut totals.group,
+                ThreadType::Sms => &mut totals.sms,
+            };
+            *total += row.unread_of(partner);
+        }
+        Ok(totals)
+    }
+}
+
+#[async_trait]
+impl WriteConversations for MemoryTx {
+    async fn insert_conversation(&mut self, new: NewConversation) -> Result<Conversation> {
+        let NewConversation { id, uuid, kind, thread_type, name, created_at, group, documents, external_id, participants, owner } =
+            new;
+        let mut documents = documents;
+        for partner in &participants {
+            self.draft.users.person(*partner)?;
+        }
+        if let Some(group) = group {
+            self.draft.groups.expect_group(group)?;
+        }
+        let table = &mut self.draft.conversations;
+        if let Some(id) = id.filter(|id| table.rows.contains_key(id)) {
+            return Err(taken("conversation", id));
+        }
+        if table.uuids.contains_key(&uuid) {
+            return Err(Error::Conflict("conversations_uuid"));
+        }
+        if external_id.as_ref().is_some_and(|id| table.external_ids.contains(id)) {
+            return Err(Error::Conflict("conversations_external_id"));
+        }
+        table.external_ids.extend(external_id.clone());
+        documents.sort_unstable();
+        documents.dedup();
+        let conversation = Conversation {
+            id: ConversationId(table.ids.draw(id.map(|id| id.0))),
+            uuid,
+            kind,
+            thread_type,
+            name,
+            created_at,
+            group,
+            documents,
+            last_seq: 0,
+            last_message: None,
+            last_message_at: None,
+            closed_at: None,
+            external_id,
+            began_direct: kind == ConversationKind::Direct,
+        };
+        let row = Row {
+            conversation: conversation.clone(),
+            key: None,
+            messages: Vector::new(),
+            participations: OrdMap::new(),
+            reads: Ranking::new(),
+            reads_of_newcomers: OrdMap::new(),
+            changes: OrdMap::new(),
+            changed: OrdMap::new(),
+            posts: Ranking::new(),
+        };
+        table.rows.insert(conversation.id, Arc::new(row));
+        table.uuids.insert(uuid, conversation.id);
+        if let Some(group) = group {
+            table.of_group.entry(group).or_default().insert(conversation.id);
+        }
+        let joined = table.join(conversation.id, &participants, ParticipantStatus::default(), created_at);
+        let row = table.get_mut(conversation.id).expect("inserted above");
+        if let Some(place) = owner.and_then(|owner| row.participations.get_mut(&owner)) {
+            place.standing.role = ParticipantRole::Owner;
+        }
+        self.founders.insert(conversation.id, joined);
+        Ok(conversation)
+    }
+
+    async fn lock_conversations(&mut self, ids: &[ConversationId]) -> Result<Vec<Locked<Conversation>>> {
+        // The transaction is the only writer, so all rows are locked.
+        let ids: BTreeSet<_> = ids.iter().copied().collect();
+        let rows = ids.into_iter().filter_map(|id| self.draft.conversations.get(id));
+        Ok(rows.map(|row| Locked(row.conversation.clone())).collect())
+    }
+
+    async fn lock_free_conversations(
+        &mut self,
+        ids: &[ConversationId],
+    ) -> Result<(Vec<Locked<Conversation>>, Vec<ConversationId>)> {
+        // No other writer can hold a lock.
+        Ok((self.lock_conversations(ids).await?, Vec::new()))
+    }
+
+    async fn participant_statuses(
+        &mut self,
+        pairs: &[(ConversationId, PartnerId)],
+    ) -> Result<HashMap<(ConversationId, PartnerId), ParticipantStatus>> {
+        let standing = |(id, partner)| Some(((id, partner), self.draft.conversations.standing(id, partner)?));
+        Ok(pairs.iter().copied().filter_map(standing).collect())
+    }
+
+    async fn insert_participants(
+        &mut self,
+        to: &Locked<Conversation>,
+        partners: &[PartnerId],
+        visible_from_seq: i64,
+        joined_at: Timestamp,
+    ) -> Result<Vec<PartnerId>> {
+        for partner in partners {
+            self.draft.users.person(*partner)?;
+        }
+        let standing = ParticipantStatus { visible_from_seq, ..ParticipantStatus::default() };
+        Ok(self.draft.conversations.join(to.id, partners, standing, joined_at))
+    }
+
+    async fn participant_count(&mut self, of: &Locked<Conversation>) -> Result<i64> {
+        let row = self.draft.conversations.get(of.id).expect("what is locked exists");
+        Ok(i64::try_from(row.participations.len()).expect("a count fits"))
+    }
+
+    async fn set_closed(&mut self, of: &Locked<Conversation>, at: Timestamp) -> Result<()> {
+        self.draft.conversations.get_mut(of.id).expect("what is locked exists").conversation.closed_at = Some(at);
+        Ok(())
+    }
+
+    async fn set_kind(&mut self, of: &Locked<Conversation>, kind: ConversationKind) -> Result<()> {
+        let conversation = &mut self.draft.conversations.get_mut(of.id).expect("what is locked exists").conversation;
+        conversation.kind = kind;
+        conversation.began_direct |= kind == ConversationKind::Direct;
+        Ok(())
+    }
+
+    async fn set_conversation_settings(
+        &mut self,
+        of: ConversationId,
+        partner: PartnerId,
+        window: Option<WindowState>,
+        shelf: Option<Folder>,
+    ) -> Result<bool> {
+        let Some(place) = self.draft.conversations.get_mut(of).and_then(|row| row.participations.get_mut(&partner)) else {
+            return Ok(false);
+        };
+        let before = (place.window, place.shelf);
+        place.window = window.unwrap_or(place.window);
+        place.shelf = shelf.unwrap_or(place.shelf);
+        Ok(before != (place.window, place.shelf))
+    }
+
+    async fn delete_participant(&mut self, of: &Locked<Conversation>, partner: PartnerId) -> Result<bool> {
+        let table = &mut self.draft.conversations;
+        let row = table.get_mut(of.id).expect("what is locked exists");
+        let was_in = row.participations.remove(&partner).is_some();
+        if let Some(conversations) = table.of_partner.get_mut(&partner) {
+            conversations.remove(&of.id);
+        }
+        Ok(was_in)
+    }
+
+    async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<ReadAdvance>>> {
+        let advance = |(of, partner, seq): &_| self.draft.conversations.get_mut(*of)?.advance(*partner, *seq);
+        Ok(to.iter().map(advance).collect())
+    }
+
+    async fn advance_read_everywhere(&mut self, partner: PartnerId) -> Result<Vec<(ConversationId, i64, i64)>> {
+        let table = &mut self.draft.conversations;
+        let behind: Vec<_> = table
+            .rows_of(partner)
+            .filter(|row| row.read_seq(partner).is_some_and(|read_seq| read_seq < row.conversation.last_seq))
+            .map(|row| (row.conversation.id, row.conversation.last_seq))
+            .collect();
+        let advance = |(id, seq)| Some((id, table.get_mut(id)?.advance(partner, seq)?.newly_read, seq));
+        Ok(behind.into_iter().filter_map(advance).collect())
+    }
+}
