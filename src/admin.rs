@@ -32,17 +32,17 @@ pub struct NewAccount {
 /// Reason for which a command failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    #[error("there is no user with the login {0}")]
+    #[error("no user with the login {0}")]
     NoSuchUser(String),
     #[error("the login {0} is taken")]
     LoginTaken(String),
-    #[error("{0} has the external id {1}: take that away first")]
+    #[error("{0} has the external id {1}: remove it first")]
     HasExternalId(String, String),
-    #[error("the external id {0} is another user's")]
+    #[error("the external id {0} belongs to another user")]
     ExternalIdTaken(String),
-    #[error("there is no group with the name {0}")]
+    #[error("no group with the name {0}")]
     NoSuchGroup(String),
-    #[error("there is a group {0} already")]
+    #[error("the group {0} already exists")]
     GroupTaken(String),
     #[error("a picture must be a PNG of at most {PICTURE_BYTES} bytes")]
     InvalidPicture,
@@ -51,9 +51,9 @@ pub enum AdminError {
     Text(chat::Error),
     #[error("the password must have {PASSWORD_CHARACTERS} characters or more")]
     ShortPassword,
-    #[error("the password could not be hashed")]
+    #[error("password not hashed")]
     Password(#[source] auth::Error),
-    #[error("there is no token for this user")]
+    #[error("token not issued")]
     Token(#[source] auth::Error),
     #[error(transparent)]
     Storage(#[from] storage::Error),

@@ -1,4 +1,4 @@
-//! Demo data (spec `00-product.md`): fixed, so that the examples in the dialects' documentation hold word for word.
+//! Demo data: fixed, so that the examples in the dialects' documentation hold word for word.
 
 use storage::{
     ConversationId, ConversationKind, Fact, GroupId, NewConversation, NewPartner, NewUser, PartnerId, Role, Storage, ThreadType,
@@ -113,7 +113,7 @@ pub async fn load(storage: &dyn Storage) -> Result<bool, Box<dyn std::error::Err
 /// Profile of a demo user, for the examples: the support chat's tenant and the room's administrator.
 fn profile(login: &str) -> serde_json::Value {
     match login {
-        TENANT => serde_json::from_str(include_str!("demo_tenant.json")).expect("the file beside this one is JSON"),
+        TENANT => serde_json::from_str(include_str!("demo_tenant.json")).expect("demo_tenant.json is valid JSON"),
         ADMIN => serde_json::json!({
             "gender": "male",
             "country_code": "",

@@ -52,7 +52,7 @@ pub struct KeyedPermit<K: Copy + Eq + Hash> {
 impl<K: Copy + Eq + Hash> Drop for KeyedPermit<K> {
     fn drop(&mut self) {
         let mut places = self.tally.0.lock();
-        let taken = places.get_mut(&self.owner).expect("an owner is there while it has a place");
+        let taken = places.get_mut(&self.owner).expect("an owner has an entry while it holds a permit");
         *taken -= 1;
         if *taken == 0 {
             places.remove(&self.owner);

@@ -64,7 +64,7 @@ pub fn stop_signal() -> impl Future<Output = ()> {
             tokio::select! {
                 _ = terminate.recv() => return,
                 _ = interrupt.recv() => return,
-                _ = hangup.recv() => tracing::warn!("SIGHUP is ignored: settings are read at the start only, so restart to change them"),
+                _ = hangup.recv() => tracing::warn!("SIGHUP ignored: settings are read at the start only; restart instead"),
             }
         }
     }

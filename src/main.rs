@@ -210,7 +210,7 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
         Command::User(command) => user(database(&config, command.purpose()).await?.as_ref(), command).await,
         Command::Group(command) => group(database(&config, command.purpose()).await?.as_ref(), command).await,
         Command::Token(TokenCommand::Issue { user }) => token(&config, &user).await,
-        Command::Openapi | Command::Asyncapi { .. } => unreachable!("answered above"),
+        Command::Openapi | Command::Asyncapi { .. } => unreachable!("handled above"),
     }
 }
 
@@ -240,7 +240,7 @@ async fn migrate(config: &Config) -> Result<(), server::StartError> {
 /// Opens a database; fails for the store in memory, which ends with its server.
 async fn database(config: &Config, purpose: Purpose) -> Result<Arc<dyn Storage>, server::StartError> {
     if config.storage.0 == "memory:" {
-        return Err("storage: what is in memory is gone with the server; name a database".into());
+        return Err("storage: memory: ends with the server; name a database".into());
     }
     server::open_storage(config, purpose, &Metrics::default()).await
 }
@@ -251,7 +251,7 @@ async fn user(storage: &dyn Storage, command: UserCommand) -> Result<(), server:
             let user = admin::add_user(storage, NewAccount { login, name, email, role, password: password()? }).await?;
             print(&format!("{} (uid {}, partner {})", escaped(user.login_text()), user.id, user.partner.id))?;
             for twin in admin::lookalike_logins(storage, &user).await? {
-                print_error(&format!("warning: {twin} is another user: logins that differ by case alone are different logins"));
+                print_error(&format!("warning: {twin} is another user: logins are case-sensitive"));
             }
             Ok(())
         }
@@ -262,7 +262,7 @@ async fn user(storage: &dyn Storage, command: UserCommand) -> Result<(), server:
         }
         UserCommand::Passwd { login } => {
             if !admin::set_password(storage, &login, &password()?).await?.active {
-                print_error(&format!("warning: {login} is deactivated and stays out until `dragoman user activate`"));
+                print_error(&format!("warning: {login} is deactivated and cannot log in until `dragoman user activate`"));
             }
             Ok(())
         }

@@ -165,7 +165,7 @@ impl Default for Metrics {
             families.orphan_sweeps.with_label_values(&[outcome]);
         }
         for family in all {
-            families.registry.register(family).expect("every name is used once");
+            families.registry.register(family).expect("metric names are unique");
         }
         Self(Arc::new(families))
     }
@@ -262,7 +262,7 @@ impl Metrics {
         self.0.log_epoch.set(depths.log_epoch);
         self.0.log_unread.set(i64::try_from(depths.log_unread_for.as_secs()).unwrap_or(i64::MAX));
         let mut text = Vec::new();
-        TextEncoder::new().encode(&self.0.registry.gather(), &mut text).expect("memory takes all that is written");
+        TextEncoder::new().encode(&self.0.registry.gather(), &mut text).expect("writing to memory cannot fail");
         text
     }
 }

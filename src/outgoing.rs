@@ -41,7 +41,7 @@ pub enum OutgoingError {
     NoTarget,
     #[error(transparent)]
     Forbidden(#[from] ForbiddenHost),
-    #[error("the answer has more than {0} bytes")]
+    #[error("response larger than {0} bytes")]
     TooLarge(usize),
     /// Without the URL, which may hold a password.
     #[error(transparent)]
@@ -50,7 +50,7 @@ pub enum OutgoingError {
 
 /// A host without an allowed address.
 #[derive(Debug, thiserror::Error)]
-#[error("{host} has no address that may be connected to from here")]
+#[error("{host} has no allowed address")]
 pub struct ForbiddenHost {
     host: String,
 }
@@ -85,7 +85,7 @@ impl Outgoing {
     /// Checks a URL without a DNS look-up.
     ///
     /// # Errors
-    /// [`OutgoingError::NoTarget`], [`OutgoingError::ForbiddenHost`].
+    /// [`OutgoingError::NoTarget`], [`OutgoingError::Forbidden`].
     pub fn check(&self, url: &Url) -> Result<(), OutgoingError> {
         let literal = match url.host().filter(|_| ["http", "https"].contains(&url.scheme())) {
             Some(Host::Domain(_)) => return Ok(()),

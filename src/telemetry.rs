@@ -10,12 +10,14 @@ use tracing_subscriber::EnvFilter;
 
 use crate::error::chain;
 
-/// Settings of the program's log.
+/// The program's log, on standard error.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LogSettings {
+    /// Format of log lines: `text`, or `json` for machines.
     pub format: LogFormat,
-    /// `error`, `warn`, `info`, `debug`, or a filter such as `info,dragoman::request=debug`.
+    /// Level: `error`, `warn`, `info`, `debug`, or a filter such as `info,dragoman::request=debug`. `RUST_LOG`, if set, overrides
+    /// it.
     pub level: String,
 }
 
@@ -112,13 +114,13 @@ pub fn deferred(what: &str, cause: &dyn Error, away: bool) {
 }
 
 fn begins(what: &str, cause: &dyn Error) {
-    tracing::warn!(error = %chain(cause), "what requests need cannot be reached: {what}");
+    tracing::warn!(error = %chain(cause), "required service unreachable: {what}");
 }
 
 /// Notes a successful access to the store, which may end an outage.
 pub fn store_reached() {
     if let Some(refused) = STORE_OUTAGE.recover() {
-        tracing::info!(refused, "what requests need can be reached again");
+        tracing::info!(refused, "required service reachable again");
     }
 }
 

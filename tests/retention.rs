@@ -81,7 +81,7 @@ async fn what_is_old_is_so_by_the_clock_of_the_database() {
     assert!(before.0 > 0 && before.1 > 0, "{before:?}");
 
     let mut server = Server::builder(backend.clone()).set("RETENTION__EVERY_SECONDS", 1).start().await;
-    let warning = "this machine's clock is not the database's";
+    let warning = "clock skew between this machine and the database";
     until(warning, async || server.log().contains(warning).then_some(())).await;
     // A statement of each retention round, after those that delete events and sessions.
     let last = "dragoman_store_seconds_count{operation=\"delete refresh_tokens\"} ";

@@ -240,7 +240,7 @@ pub(crate) async fn open_waiting_requests(
 
 /// Number of connections that the limit of open files allows, up to `most`.
 pub(crate) fn connections_limit(most: usize) -> Result<usize> {
-    let files = dragoman_bench::open_files_limit()?;
+    let files = dragoman_load::open_files_limit()?;
     Ok(most.min(files.saturating_sub(200)))
 }
 

@@ -15,10 +15,7 @@ use std::{cell::RefCell, io::Write, path::PathBuf, process::ExitCode, time::Inst
 
 use chrono::Utc;
 use clap::{Parser, Subcommand, builder::PossibleValuesParser};
-use dragoman_bench::{
-    Error, Result,
-    crowd::{GenerateAccounts, Load},
-};
+use dragoman_load::{Error, Result};
 
 use database::Databases;
 use machine::Machine;
@@ -46,11 +43,7 @@ struct Cli {
 enum Command {
     /// Serve the bare handlers to which the server is compared.
     #[command(hide = true)]
-    Limits {
-        database: Option<String>,
-    },
-    Load(Box<Load>),
-    People(GenerateAccounts),
+    Limits { database: Option<String> },
 }
 
 fn main() -> ExitCode {
@@ -62,12 +55,6 @@ fn main() -> ExitCode {
             .build()
             .map_err(Into::into)
             .and_then(|runtime| runtime.block_on(limits::serve(database.as_deref()))),
-        Some(Command::Load(load)) => tokio::runtime::Builder::new_multi_thread()
-            .enable_all()
-            .build()
-            .map_err(Into::into)
-            .and_then(|runtime| runtime.block_on(run_load(load))),
-        Some(Command::People(people)) => people.generate().and_then(|lines| print_line(lines.trim_end())),
         None => tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
@@ -82,21 +69,6 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// Runs the load generator, and reports even after Ctrl-C.
-async fn run_load(load: &Load) -> Result<()> {
-    let report = load
-        .run(async {
-            // Without a signal handler the run goes on to its end.
-            if tokio::signal::ctrl_c().await.is_err() {
-                std::future::pending().await
-            }
-        })
-        .await?;
-    print_line(report.to_string().trim_end())?;
-    report.write(load)?;
-    if report.is_flawless() { Ok(()) } else { Err("messages were lost, doubled or out of order".into()) }
 }
 
 async fn run(cli: &Cli) -> Result<()> {

@@ -111,7 +111,7 @@ impl AuditTrail {
     pub(super) async fn write(&self, entry: NewAuditEntry) {
         log(&entry);
         if let Err(error) = self.storage.audit(&[entry]).await {
-            telemetry::deferred("an entry of the audit trail could not be stored", &error, error.is_transient());
+            telemetry::deferred("audit entry not stored", &error, error.is_transient());
         }
     }
 
@@ -121,7 +121,7 @@ impl AuditTrail {
         let key = match self.key.get_or_try_init(|| self.read_key()).await {
             Ok(key) => key,
             Err(error) => {
-                telemetry::deferred("the key of the audit trail could not be read", &error, error.is_transient());
+                telemetry::deferred("audit key unreadable", &error, error.is_transient());
                 return AuditActor::Stranger(None);
             }
         };

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::TokenError;
 use crate::{
     error::Cause,
+    telemetry,
     transaction::{Retryable, is_contention},
 };
 
@@ -34,6 +35,24 @@ pub enum Error {
     Unavailable(#[source] Cause),
     #[error("internal error")]
     Internal(#[source] Cause),
+}
+
+impl Error {
+    /// Logs a failure with its cause: an outage in one line for all, anything else in a line of its own.
+    pub fn log(&self, what: &str) {
+        let cause = std::error::Error::source(self).unwrap_or(self);
+        match self {
+            Self::Unavailable(_) => drop(telemetry::unavailable(what, cause)),
+            Self::Denied
+            | Self::Expired
+            | Self::InvalidToken(_)
+            | Self::NotConfigured(_)
+            | Self::TooManyAttempts { .. }
+            | Self::TooFast { .. }
+            | Self::TooManyWaiting { .. }
+            | Self::Internal(_) => drop(telemetry::failed(what, cause)),
+        }
+    }
 }
 
 impl Retryable for Error {

@@ -48,9 +48,7 @@ pub(super) struct QueuePlace {
 
 /// A turn: the right to run checks one after the other. Clones share the turn, which ends with the last of them.
 #[derive(Clone)]
-pub(super) struct PasswordTurn(
-    #[expect(dead_code, reason = "they only have to live")] Arc<(QueuePlace, [OwnedSemaphorePermit; 2])>,
-);
+pub(super) struct PasswordTurn(#[expect(dead_code, reason = "held for their Drop")] Arc<(QueuePlace, [OwnedSemaphorePermit; 2])>);
 
 impl PasswordQueue {
     pub(super) fn new(most_places: usize) -> Self {
@@ -99,7 +97,7 @@ impl Drop for QueuePlace {
     fn drop(&mut self) {
         let mut places = self.parts.places.lock();
         places.taken -= 1;
-        let own = places.networks.get_mut(&self.network).expect("a network is there while it has a place");
+        let own = places.networks.get_mut(&self.network).expect("a network has an entry while it holds a permit");
         own.taken -= 1;
         if own.taken == 0 {
             places.networks.remove(&self.network);

@@ -145,7 +145,7 @@ impl Login {
     }
 
     pub(super) fn last_used(&self) -> Timestamp {
-        DateTime::from_timestamp_micros(self.last_used.load(Ordering::Acquire)).expect("it was made from a timestamp")
+        DateTime::from_timestamp_micros(self.last_used.load(Ordering::Acquire)).expect("stored from a timestamp")
     }
 
     /// Raises the last use; another node may know of a later one.
@@ -271,7 +271,7 @@ impl SessionCache {
     /// Flushes as [`SessionCache::flush`] does, and logs an error instead of returning it.
     pub(super) async fn flush_or_log(&self, storage: &dyn Storage) {
         if let Err(error) = self.flush(storage).await {
-            telemetry::deferred("when sessions were last used could not be stored", &error, error.is_transient());
+            telemetry::deferred("session last-use times not stored", &error, error.is_transient());
         }
     }
 }

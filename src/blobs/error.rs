@@ -12,10 +12,10 @@ pub enum BlobError {
     #[error("larger than {limit_bytes} bytes")]
     TooLarge { limit_bytes: u64 },
     /// The client's body ended early.
-    #[error("the file did not arrive whole")]
+    #[error("incomplete upload")]
     Incomplete,
     /// The memory share for bodies is used up.
-    #[error("no memory for a part of the file")]
+    #[error("memory limit for bodies reached")]
     NoMemory,
     /// The bucket did not answer.
     #[error("not available now")]

@@ -81,7 +81,7 @@ impl Blobs {
         let failures = outcomes.iter().filter_map(|outcome| outcome.as_ref().err());
         if let Some(error) = failures.clone().next() {
             let stay = failures.count();
-            tracing::warn!(stay, error = %chain(error), "orphans could not be deleted");
+            tracing::warn!(stay, error = %chain(error), "orphans not deleted");
         }
         outcomes.iter().filter(|outcome| matches!(outcome, Ok(true))).count()
     }

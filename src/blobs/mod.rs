@@ -219,7 +219,7 @@ impl Blobs {
     fn warn_of_missing(&self, object: &str) {
         let mut missing = self.missing.lock();
         if missing.len() < MISSING_NAMED && missing.insert(object.to_owned()) {
-            tracing::warn!(object, "a file is not found: its row is there, but not its object; look at the setting `files`");
+            tracing::warn!(object, "object missing: its row is in the store; check the setting `files`");
         }
     }
 
@@ -243,7 +243,7 @@ impl Blobs {
     pub async fn delete(&self, object: &str) {
         match self.store.delete(&Path::from(object)).await {
             Ok(()) | Err(object_store::Error::NotFound { .. }) => {}
-            Err(error) => tracing::warn!(object, error = %chain(&error), "an object could not be deleted"),
+            Err(error) => tracing::warn!(object, error = %chain(&error), "object not deleted"),
         }
     }
 
@@ -277,12 +277,12 @@ struct UnfinishedUpload(Option<Box<dyn object_store::MultipartUpload>>, Lifecycl
 
 impl UnfinishedUpload {
     async fn part(&mut self, bytes: Bytes) -> Result<()> {
-        let upload = self.0.as_mut().expect("only completing takes it");
+        let upload = self.0.as_mut().expect("taken only on completion");
         upload.put_part(PutPayload::from(bytes)).await.map_err(failed)
     }
 
     async fn complete(&mut self) -> Result<()> {
-        let upload = self.0.as_mut().expect("only completing takes it");
+        let upload = self.0.as_mut().expect("taken only on completion");
         upload.complete().await.map_err(failed)?;
         self.0 = None;
         Ok(())
@@ -297,15 +297,16 @@ impl UnfinishedUpload {
 
 impl Drop for UnfinishedUpload {
     fn drop(&mut self) {
-        if let Some(upload) = self.0.take() {
-            self.1.spawn(abort(upload));
+        let Self(upload, services) = self;
+        if let Some(upload) = upload.take() {
+            services.spawn(abort(upload));
         }
     }
 }
 
 async fn abort(mut upload: Box<dyn object_store::MultipartUpload>) {
     if let Err(error) = upload.abort().await {
-        tracing::warn!(error = %chain(&error), "an unfinished upload could not be aborted");
+        tracing::warn!(error = %chain(&error), "unfinished multipart upload not aborted");
     }
 }
 

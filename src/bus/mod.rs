@@ -186,10 +186,10 @@ impl<S: Serialize + DeserializeOwned + Send + 'static> Outbox<S> {
                         Err(elapsed) => Err(elapsed.into()),
                     };
                     match sent {
-                        Ok(()) if std::mem::take(&mut failing) => tracing::info!("the bus takes letters again"),
+                        Ok(()) if std::mem::take(&mut failing) => tracing::info!("bus publishing works again"),
                         Ok(()) => {}
                         Err(error) if !std::mem::replace(&mut failing, true) => {
-                            tracing::warn!(error = %chain(error.as_ref()), "the bus takes no letters");
+                            tracing::warn!(error = %chain(error.as_ref()), "bus publishing failed");
                         }
                         Err(_) => {}
                     }
@@ -211,14 +211,14 @@ fn receive<S: DeserializeOwned>(
     match incoming {
         BusInput::Connected => {
             if !connected.swap(true, Ordering::AcqRel) {
-                tracing::info!("connected to the bus");
+                tracing::info!("bus connected");
             }
             metrics.bus_connected(true);
             hear(BusMessage::Gap);
         }
         BusInput::Disconnected => {
             if connected.swap(false, Ordering::AcqRel) {
-                tracing::warn!("the bus cannot be heard; news of other nodes comes late");
+                tracing::warn!("bus disconnected: events of other nodes are delayed");
             }
             metrics.bus_connected(false);
         }
@@ -234,7 +234,7 @@ fn receive<S: DeserializeOwned>(
                     .for_each(hear);
             }
             // A node of another version may have other signals.
-            Err(error) => tracing::debug!(%error, "a letter could not be read"),
+            Err(error) => tracing::debug!(%error, "bus message undecodable"),
         },
     }
 }
@@ -271,7 +271,7 @@ fn pack<S: Serialize>(letter: &NotificationBatch<S>, most_bytes: usize, letters:
     let mut parts = vec![(letter.head, letter.signals.as_slice())];
     while let Some((head, signals)) = parts.pop() {
         let part = BatchPart { from: letter.from, workspace: letter.workspace.as_deref(), head, signals };
-        let text = serde_json::to_string(&part).expect("signals can be written as JSON");
+        let text = serde_json::to_string(&part).expect("signals serialize to JSON");
         if text.len() <= most_bytes {
             letters.push(text);
         } else if signals.len() > 1 {

@@ -131,14 +131,14 @@ impl Bus for NatsBus {
                                 Some(Event::ServerError(error)) => {
                                     let error = Some(error.to_string());
                                     if refused != error {
-                                        tracing::warn!(error, "NATS refuses something");
+                                        tracing::warn!(error, "NATS server error");
                                         refused = error;
                                     }
                                 }
                                 Some(Event::ClientError(error)) => {
                                     let error = Some(error.to_string());
                                     if said != error {
-                                        tracing::warn!(error, "NATS cannot be reached");
+                                        tracing::warn!(error, "NATS unreachable");
                                         said = error;
                                     }
                                 }
@@ -148,7 +148,7 @@ impl Bus for NatsBus {
                         }
                     }
                 }
-                Err(error) => tracing::debug!(error = %chain(&error), "NATS gives no subscription"),
+                Err(error) => tracing::debug!(error = %chain(&error), "NATS subscription failed"),
             }
             inbox(BusInput::Disconnected);
             tokio::time::sleep(PAUSE).await;

@@ -99,10 +99,10 @@ impl Bus for PostgresBus {
             let heard = Notify::new();
             tokio::select! {
                 ended = self.receive(inbox, &heard) => if let Err(error) = ended {
-                    tracing::debug!(error = %chain(&error), "the listener of the bus ended");
+                    tracing::debug!(error = %chain(&error), "bus listener ended");
                 },
                 // The listener is dropped with its connection, so its lost state does not matter.
-                () = self.watch_heartbeat(&heard) => tracing::debug!("the listener of the bus heard nothing, not even itself"),
+                () = self.watch_heartbeat(&heard) => tracing::debug!("bus listener ended: own heartbeat not received"),
             }
             inbox(BusInput::Disconnected);
             tokio::time::sleep(PAUSE).await;

@@ -18,7 +18,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, ResourceKind, Result, rates::Act, support, texts};
+use super::{Chat, Error, ResourceKind, Result, rates::Act, texts};
 use crate::{auth::Caller, clock};
 
 /// A conversation to create.
@@ -36,6 +36,17 @@ pub struct InboxLine {
     pub entry: InboxEntry,
     /// Participants in the order in which they joined.
     pub people: Vec<Arc<Person>>,
+}
+
+/// Guards the membership of support sessions: only [`Chat::join_support`], [`Chat::leave_support`] and the like change it.
+///
+/// # Errors
+/// `Conflict` for a support session.
+pub fn may_change_members(of: &Conversation) -> Result<()> {
+    match of.kind {
+        ConversationKind::Direct | ConversationKind::Group => Ok(()),
+        ConversationKind::Support => Err(Error::Conflict("the people in a support session change only through the support chat")),
+    }
 }
 
 impl Chat {
@@ -131,7 +142,7 @@ impl Chat {
             if tx.participant_statuses(&[(id, caller.partner)]).await?.is_empty() {
                 return Err(Error::Forbidden);
             }
-            support::may_change_members(conversation)?;
+            may_change_members(conversation)?;
             must_be_open(conversation)?;
             if !add_participants(tx.as_mut(), conversation, &[person.partner.id], now).await? {
                 return Ok(());
@@ -265,7 +276,7 @@ impl Chat {
             if !remove_participant(tx.as_mut(), conversation, caller.partner, clock::now()).await? {
                 return Err(Error::Forbidden);
             }
-            support::may_change_members(conversation)?;
+            may_change_members(conversation)?;
             if tx.participant_count(conversation).await? < 2 {
                 return Err(Error::Conflict("nobody would be left to talk to"));
             }

@@ -6,6 +6,7 @@ use crate::{
     blobs::BlobError,
     error::Cause,
     shares::RETRY_AFTER_SECONDS,
+    telemetry,
     transaction::{Retryable, is_contention},
 };
 
@@ -67,6 +68,26 @@ pub const NO_MEMORY: Error = Error::TooFast { what: "uploads at once", retry_aft
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
+    /// Logs a failure with its cause: an outage in one line for all, anything else in a line of its own.
+    pub fn log(&self, what: &str) {
+        let cause = std::error::Error::source(self).unwrap_or(self);
+        match self {
+            Self::Unavailable(_) => drop(telemetry::unavailable(what, cause)),
+            Self::NotFound(_)
+            | Self::Ended
+            | Self::Forbidden
+            | Self::Invalid { .. }
+            | Self::Conflict(_)
+            | Self::TooLarge { .. }
+            | Self::TooLong { .. }
+            | Self::WrongType { .. }
+            | Self::TooLate(_)
+            | Self::TooMany(_)
+            | Self::TooFast { .. }
+            | Self::Internal(_) => drop(telemetry::failed(what, cause)),
+        }
+    }
+
     /// Seconds until a retry may succeed, where known.
     pub fn retry_after_seconds(&self) -> Option<u64> {
         match self {

@@ -34,7 +34,7 @@ impl UniqueConversation<'_> {
             UniqueParties::Group(group) => format!("group {group}"),
         };
         if let Some(Document { model, id }) = self.about {
-            write!(key, " {id} {model}").expect("a text can be extended");
+            write!(key, " {id} {model}").expect("writing to a String cannot fail");
         }
         key
     }
@@ -131,7 +131,7 @@ impl Chat {
         });
         match begun.await? {
             Some(id) => Ok(id),
-            None => self.find(meeting).await?.ok_or_else(|| Error::internal("a conversation has a key that does not fit it")),
+            None => self.find(meeting).await?.ok_or_else(|| Error::internal("conversation key without a matching conversation")),
         }
     }
 

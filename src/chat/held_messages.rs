@@ -56,7 +56,7 @@ impl Drop for HeldMessageLease {
         let attendances = &self.chat.0.held_messages;
         {
             let mut here = attendances.state.lock();
-            let sockets = here.sockets.get_mut(&self.partner).expect("it was counted when it came");
+            let sockets = here.sockets.get_mut(&self.partner).expect("each registered socket is counted");
             *sockets -= 1;
             if *sockets > 0 {
                 return;
@@ -176,7 +176,7 @@ impl Chat {
             if is_empty { Ok(()) } else { self.renew_held_message_leases(&[]).await }
         };
         if let Err(error) = kept.await {
-            telemetry::deferred("the lease of this node could not be renewed", &error, error.is_unavailable());
+            telemetry::deferred("node lease not renewed", &error, error.is_unavailable());
         }
     }
 
@@ -214,7 +214,7 @@ impl Chat {
             if come.is_empty() { Ok(()) } else { self.renew_held_message_leases(&come).await }
         };
         if let Err(error) = said.await {
-            tracing::warn!(error = %chain(&error), "who is here could not be stored");
+            tracing::warn!(error = %chain(&error), "held-message leases not stored");
             // The next renewal tries again.
             here.lock().unsynced.extend(come.into_iter().chain(gone));
         }
@@ -232,5 +232,5 @@ impl Chat {
 
 /// Logs that a message stays held; a later round shows it.
 fn log_not_shown(error: &Error) {
-    telemetry::deferred("what was held back could not be shown", error, error.is_unavailable());
+    telemetry::deferred("held messages not released", error, error.is_unavailable());
 }

@@ -36,7 +36,7 @@ pub use attachments::quota::UploadQuota;
 pub use attachments::sent_files::SentFile;
 pub use attachments::{FileName, ReceivedFile, attachment_token, text_for};
 pub use conversations::InboxConversation;
-pub use conversations::{InboxLine, NewThread};
+pub use conversations::{InboxLine, NewThread, may_change_members};
 pub use directory::Recipient;
 pub use error::{Error, NO_MEMORY, ResourceKind, Result};
 pub use held_messages::HeldMessageLease;
@@ -51,7 +51,7 @@ pub use rates::RateRules;
 pub use subscriptions::ChangedMessages;
 pub use subscriptions::UnreadUpdates;
 pub use subscriptions::{SubscribeSince, UserSubscription};
-pub use support::{CallerSide, SupportMessage, may_change_members, side_of_message};
+pub use support::{CallerSide, SupportMessage, side_of_message};
 pub use texts::{NAME_CHARACTERS, check_email, check_external_id, check_login, check_name};
 pub use uploads::{SignedUpload, StoredUpload, UploadAnnouncement, UploadGrant, UploadRules, UploadTarget};
 

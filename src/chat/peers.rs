@@ -105,7 +105,7 @@ impl Chat {
                 let shown = presences.iter().map(|(partner, status)| (*partner, *status, acquainted[partner].clone()));
                 self.publish_presences(shown.collect());
             }
-            Err(error) => tracing::debug!(error = %chain(&error), "somebody could not be told of a signal"),
+            Err(error) => tracing::debug!(error = %chain(&error), "signal not delivered"),
         }
         presences.clear();
     }

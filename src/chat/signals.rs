@@ -23,7 +23,7 @@ impl Chat {
     pub(crate) async fn signal_here(&self, signal: Signal) {
         match self.audience(&signal).await {
             Ok(audience) => self.0.hub.publish_signal(signal, audience),
-            Err(error) => tracing::debug!(error = %chain(&error), "somebody could not be told of a signal"),
+            Err(error) => tracing::debug!(error = %chain(&error), "signal not delivered"),
         }
     }
 

@@ -2,20 +2,22 @@
 
 use serde::{Deserialize, Deserializer, de::Error};
 
+/// Support chat (dialect `concierge`).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConciergeSettings {
     /// Paths of its sockets besides `/concierge`.
     pub paths: Vec<String>,
-    /// Number of the workspace.
+    /// Number of the workspace in this dialect.
     pub org_id: i64,
-    /// Form of ids and times in pushed events.
+    /// Form of ids and times in pushed events: `true` for numbers; `false` for texts, as in responses; `app` for texts except for
+    /// the `messageId` of `chat-message-delete`, as [the published app](GUIDE.md#clients-of-the-support-chat) expects.
     pub numbers_in_events: NumbersInEvents,
     /// Lifetime of a connection after its last request.
     pub connection_seconds: u64,
-    /// Time for which a session stays open after its initiator's last request.
+    /// Time for which a support session stays open after its initiator's last request.
     pub silence_seconds: u64,
-    /// Limit of open sessions of one tenant; 0 for no limit.
+    /// Limit of open support sessions of one tenant; 0 for no limit.
     pub open_sessions_per_tenant: usize,
 }
 

@@ -3,11 +3,12 @@
 use serde::Deserialize;
 use url::Url;
 
+/// Cross-origin requests (CORS).
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CorsSettings {
-    /// Origins, such as `https://app.example`, whose pages may call with the user's cookie; `https://*.app.example` for one label
-    /// in place of the star.
+    /// Origins whose pages may call with the user's cookie: `https://app.example`; `https://*.app.example` for one label in place
+    /// of the star; `capacitor://localhost` and other schemes of apps.
     pub origins: Vec<String>,
 }
 

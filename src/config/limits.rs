@@ -14,16 +14,16 @@ use crate::{
 pub struct LimitSettings {
     /// Open connections; more wait to be accepted. A twentieth of them serves only `/healthz`, `/readyz` and the proxies.
     pub connections: usize,
-    /// Open connections of one address, an IPv6 address by its /64; three quarters of `connections` if it is not set, and no
-    /// limit if it is 0.
+    /// Open connections of one address, an IPv6 address by its /64; three quarters of `limits.connections` if it is not set, and
+    /// no limit if it is 0. The proxies have no limit.
     pub connections_per_address: Option<usize>,
     /// Size limit of a JSON request's body.
     pub body_bytes: usize,
     /// Read time-out of a request: for the whole body of a JSON request, and for each next piece of a file.
     pub body_seconds: u64,
-    /// Memory budget for request bodies in bytes; one user or address may have an eighth of it.
+    /// Memory budget for request bodies; one user or address may have an eighth of it.
     pub bodies_bytes: u64,
-    /// Memory budget for responses until they are written, in bytes; one user or address may have an eighth of it.
+    /// Memory budget for responses until they are written; one user or address may have an eighth of it.
     pub answers_bytes: u64,
     /// Size limit of a message's text, in bytes of UTF-8.
     pub message_bytes: usize,
@@ -39,7 +39,7 @@ pub struct LimitSettings {
     pub failed_logins_per_login: u32,
     /// Failed log-ins within a minute from one address.
     pub failed_logins_per_address: u32,
-    /// Log-ins that wait for a password check; half of them for one network (/24, IPv6 /48).
+    /// Log-ins that wait for a password check; half of them for one network (/24, IPv6 /48). Networks take turns.
     pub password_checks_waiting: usize,
     /// Recent events kept in memory for subscribers.
     pub recent_events: usize,
@@ -57,7 +57,7 @@ pub struct LimitSettings {
 pub struct UserLimits {
     /// Rate limit of sends, edits, marks as read and typing.
     pub writes_per_second: u32,
-    /// Burst of writes.
+    /// Burst of sends, edits, marks as read and typing.
     pub writes_burst: u32,
     /// Rate limit of new conversations.
     pub conversations_per_second: u32,

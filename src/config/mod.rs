@@ -33,27 +33,31 @@ use crate::{
     telemetry::LogSettings,
 };
 
-/// All settings. `deploy/SETTINGS.md` has them as a table.
+/// All settings. `tests/settings.rs` renders them, with the doc comments of all fields, as `deploy/SETTINGS.md`; links in these
+/// comments are relative to that file.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Address and port to serve on; port 0 takes a free one.
     pub listen: String,
-    /// `memory:`, or `postgres://user:password@host/database`.
+    /// Store: `memory:`, or `postgres://user:password@host/database`.
     pub storage: Secret,
-    /// Name of the workspace, which Odoo clients call database.
+    /// Name of the workspace, which Odoo clients call database and send as `db`.
     pub database: String,
     /// Loads the demo data into an empty store.
     pub demo: bool,
-    /// Public URL of this server; empty means `http://` and the listening address.
+    /// Public URL of this server, which clients are told; with `https`, cookies are `Secure`. Empty means `http://` and the
+    /// listening address.
     pub base_url: String,
-    /// Bus between nodes: `local` for a single node, `postgres`, `nats://...` or `tls://...`.
+    /// Bus for notifications between nodes: `local` for a single node, `postgres`, `nats://user:password@host` or `tls://...`.
     pub bus: BusSettings,
     pub nats: NatsSettings,
-    /// Object store: `file:<directory>`, `s3://<bucket>/<prefix>`, `memory:`. Empty means the directory `dragoman-files`, or, for
-    /// a store in memory, a temporary directory.
+    /// Object store: `file:<directory>`, `s3://<bucket>/<prefix>` (credentials, region and endpoint as `AWS_...` in the
+    /// environment) or `memory:`. Empty means the directory `dragoman-files`, or, for a store in memory, a temporary directory
+    /// that is removed at the end of the program.
     pub files: String,
-    /// Addresses and networks of reverse proxies whose `X-Forwarded-For` is believed.
+    /// Addresses and networks (`10.0.0.0/8`) of reverse proxies whose `X-Forwarded-For` is believed. [The
+    /// guide](GUIDE.md#clients-behind-a-proxy) describes how the header is read.
     pub proxies: Networks,
     pub cors: CorsSettings,
     pub session: SessionSettings,
@@ -108,10 +112,11 @@ impl TryFrom<String> for BusSettings {
     }
 }
 
+/// NATS, for a `bus` of `nats://...` or `tls://...`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NatsSettings {
-    /// Subject of the workspace's notifications.
+    /// Subject of the workspace's notifications. Nodes of another database are ignored even with the same subject.
     pub subject: String,
     /// File with a user's JWT and key.
     pub credentials: Option<PathBuf>,
@@ -119,6 +124,7 @@ pub struct NatsSettings {
     pub authorities: Option<PathBuf>,
 }
 
+/// Messages, in all dialects.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MessageSettings {
@@ -126,15 +132,17 @@ pub struct MessageSettings {
     pub retry_seconds: u64,
 }
 
+/// Odoo's own protocol.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct OdooSettings {
-    /// Version that clients are told; with `9.0c` some log in with the session routes only.
+    /// Version of Odoo that clients are told; with `9.0c` some log in with the session routes only.
     pub server_version: String,
     /// True if anybody may ask for the name of the workspace.
     pub list_databases: bool,
 }
 
+/// Dialect `messaging`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct MessagingSettings {
@@ -151,6 +159,7 @@ pub enum PartnerOrUser {
     User,
 }
 
+/// Dialect `im_chat`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ImChatSettings {
@@ -158,28 +167,35 @@ pub struct ImChatSettings {
     pub poll_seconds: u64,
 }
 
+/// Dialect `conversations`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ConversationsSettings {
-    /// Paths of its sockets besides `/conversations` and `/ws/conversations`.
+    /// Paths of its sockets besides `/conversations/` and `/ws/conversations/`. With `/chat`, `/chat/<id>/` is the socket of one
+    /// conversation, and `/chat/` the socket of all. HTTP routes below such a path stay.
     pub paths: Vec<String>,
 }
 
+/// Support desk: the agents of support sessions.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DeskSettings {
-    /// Time after which the sessions of an absent agent return to the queue.
+    /// Time after which the sessions of an absent agent return to the queue. An agent is absent without an open socket or a
+    /// request, in any dialect, on any node. Absence is detected within a minute.
     pub absence_seconds: u64,
 }
 
+/// Presence of partners: online, away, offline.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PresenceSettings {
     /// Time for which a partner is online after its last request.
     pub online_seconds: u64,
-    /// Time for which a partner is online after its last socket was closed properly, if it has nothing else.
+    /// Time for which a partner is online after its client has closed its last socket, if it has nothing else. A lost connection
+    /// counts as a poll.
     pub clean_close_seconds: u64,
-    /// Time for which a partner is online after its last poll of the bus, or on a node without heartbeats.
+    /// Time for which a partner is online after its last poll of the bus; must be greater than `im_chat.poll_seconds`. Also, up
+    /// to 30 s, the time after which a node without heartbeats counts as gone.
     pub poll_seconds: u64,
     /// Idle time after which an online partner is away, in dialects whose clients report activity.
     pub away_seconds: u64,
@@ -196,6 +212,7 @@ impl PresenceSettings {
     }
 }
 
+/// Retention of data, and the tasks that delete it.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct RetentionSettings {
@@ -203,24 +220,30 @@ pub struct RetentionSettings {
     pub log_seconds: u64,
     /// Retention of a file that was uploaded and never sent.
     pub unsent_attachments_seconds: u64,
-    /// Retention of the audit trail.
+    /// Retention of the audit trail, in days.
     pub audit_days: u64,
-    /// Period of the task that deletes expired data.
+    /// Period of the task that deletes expired data, ended sessions included.
     pub every_seconds: u64,
-    /// Age from which an object without a row in the store is deleted.
+    /// Age from which an orphan is deleted: an object in `files` that nothing in the store names. Must be greater than
+    /// `limits.body_seconds`.
     pub orphans_seconds: u64,
-    /// Period of the orphan sweep that deletes them.
+    /// Period of the orphan sweep, which lists `files`. The first one is a period after the start. There is none if `storage` or
+    /// `files` is `memory:`.
     pub sweep_every_seconds: u64,
 }
 
+/// WebSockets, in all dialects.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SocketSettings {
     /// Open sockets of one user on one node.
     pub per_user: usize,
-    /// Longest time for which a refused socket is kept open, so that its client does not reconnect at once; 0 for none.
+    /// Longest delay before a refused socket (4003, 4004) is closed, so that its client does not reconnect at once. The delay
+    /// begins with the fourth refusal of one address within a minute: 1 s, then 2, 4, 8. A minute without a refusal resets it. 0
+    /// for no delay.
     pub refused_seconds: u64,
-    /// Size limit of a client's message; also the bytes per second that are read of it.
+    /// Size limit of a frame or message of a client; a larger one closes its socket. Also the rate limit of a socket's input, in
+    /// bytes per second.
     pub message_bytes: usize,
     /// Burst of frames that are read of a client.
     pub frames_burst: u32,
@@ -230,7 +253,7 @@ pub struct SocketSettings {
     pub ping_seconds: u64,
     /// Capacity of a client's send queue in frames, plus one batch; further events wait in the event log.
     pub queued_frames: usize,
-    /// The same in bytes.
+    /// Capacity of a client's send queue in bytes, plus one batch.
     pub queued_bytes: usize,
     /// Read buffer of a socket, which each open socket holds.
     pub read_buffer_bytes: usize,
@@ -238,9 +261,11 @@ pub struct SocketSettings {
     pub drain_seconds: u64,
 }
 
+/// PostgreSQL, for a `storage` of `postgres://...`.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct PostgresSettings {
+    /// Connection pool of one node. All nodes together must stay below the `max_connections` of PostgreSQL.
     pub max_connections: u32,
     /// Longest wait of a request for a connection.
     pub acquire_milliseconds: u64,
@@ -420,13 +445,11 @@ impl Config {
         }
         if self.retention.orphans_seconds <= self.limits.body_seconds {
             return Err(
-                "retention.orphans_seconds must be greater than limits.body_seconds: files on their way would be deleted".into(),
+                "retention.orphans_seconds must be greater than limits.body_seconds: files of uploads in progress would be deleted".into(),
             );
         }
         if self.presence.poll_seconds <= self.im_chat.poll_seconds {
-            return Err(
-                "presence.poll_seconds must be greater than im_chat.poll_seconds: who polls would go offline meanwhile".into()
-            );
+            return Err("presence.poll_seconds must be greater than im_chat.poll_seconds: polling users would go offline".into());
         }
         Ok(self)
     }

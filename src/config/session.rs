@@ -11,11 +11,13 @@ use crate::auth::SessionRules;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SessionSettings {
-    /// Idle lifetime of a session: from its last use.
+    /// Idle lifetime of a session: from its last use, which includes frames on its sockets. Any response renews the cookie once a
+    /// seventh of its lifetime is used.
     pub lifetime_seconds: u64,
     /// Maximum lifetime of a session, however much it is used.
     pub longest_seconds: u64,
-    /// `SameSite` attribute of the cookie.
+    /// `SameSite` attribute of the cookie: `lax`, or `none`, with which browsers send it from pages of every site. `none` needs
+    /// `https` as `base_url`. A page of another site in `cors.origins` needs `none`; the start warns if it is not set.
     pub same_site: SameSite,
 }
 

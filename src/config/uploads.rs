@@ -7,18 +7,20 @@ use serde::Deserialize;
 use super::is_web_address;
 use crate::chat::UploadRules;
 
+/// Direct uploads to the object store, by signed URL.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct UploadSettings {
-    /// Upload types; each has a folder of its own.
+    /// Upload types that `/file-new/get-upload-url` accepts; each has a folder of its own.
     pub types: Vec<String>,
     /// Size limit of a file.
     pub bytes: u64,
-    /// Lifetime of a signed upload URL.
+    /// Lifetime of a signed upload URL; S3 allows a week at most.
     pub lifetime_seconds: u64,
-    /// Time after its expiry for which a file without a message is kept.
+    /// Retention of a file that no message names, from the expiry of its upload URL. A file that an edit or a delete takes out of
+    /// the last message with it is deleted at once.
     pub unnamed_seconds: u64,
-    /// Public URL of the folders; empty means the bucket's own URL, or this server's `/files`.
+    /// Public URL of the folders, for example a CDN; empty means the bucket's own URL, or this server's `/files`.
     pub public_url: String,
 }
 

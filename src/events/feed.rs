@@ -147,7 +147,7 @@ impl Feed {
             }
             RingRead::Restarted => {
                 self.is_restarted = true;
-                return Err(Error::Unavailable("the event log was restarted".into()));
+                return Err(Error::Unavailable("event log restarted".into()));
             }
         };
         batch.events.retain(|told| told.event.fact.seq().is_none_or(|seq| seq > self.visible_from_seq));

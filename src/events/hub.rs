@@ -160,7 +160,7 @@ impl Hub {
         let mut inner = self.inner.lock();
         for (event, audience) in events {
             let is_next = event.position.0 == inner.head.0 + 1;
-            debug_assert!(is_next || matches!(event.fact, Fact::LogRestarted { .. }), "the log has no other gaps");
+            debug_assert!(is_next || matches!(event.fact, Fact::LogRestarted { .. }), "gap in the event log without a restart");
             let position = event.position;
             (inner.head, inner.head_at) = (position, event.at);
             let ring = |scope| {

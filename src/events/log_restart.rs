@@ -15,8 +15,8 @@ const GAP: i64 = 1_000_000;
 const SWEEP_PAUSE: TimeDelta = TimeDelta::days(7);
 
 /// Log line for the operator: the event log was restarted.
-pub(crate) const RESTART_MESSAGE: &str = "the event log was restarted after a gap: the database was failed over or restored, \
-    and may have lost what it had confirmed last";
+pub(crate) const RESTART_MESSAGE: &str = "event log restarted after a gap: the database was failed over or restored, \
+    and may have lost its last confirmed commits";
 
 /// The event log as this node knows it.
 #[derive(Debug, Default)]

@@ -144,7 +144,7 @@ impl Ring {
     fn discount(&mut self, told: &DeliveredEvent) {
         told.set_meter(None);
         let address = told.audience.as_ptr().addr();
-        let shared = self.audiences.get_mut(&address).expect("what is in the ring was counted");
+        let shared = self.audiences.get_mut(&address).expect("each event in the ring is counted");
         *shared -= 1;
         let is_last = *shared == 0;
         let audience = if is_last { size_of_val(&*told.audience) } else { 0 };

@@ -189,13 +189,13 @@ impl Tail {
         match step {
             Ok(()) => {
                 if unread_since.take().is_some() {
-                    tracing::info!("the log can be read again");
+                    tracing::info!("event log readable again");
                 }
                 telemetry::store_reached();
             }
             Err(error) if unread_since.is_none() => {
                 *unread_since = Some(Instant::now());
-                let what = "the log cannot be read";
+                let what = "event log unreadable";
                 match error {
                     storage::Error::Unavailable(_) => telemetry::deferred(what, error, true),
                     _ => tracing::error!(error = %chain(error), "{what}"),
@@ -261,7 +261,7 @@ impl Tail {
         let mut told = Vec::with_capacity(events.len());
         for event in events {
             if event.fact == Fact::Unknown && !std::mem::replace(&mut self.has_warned, true) {
-                tracing::warn!(position = event.position.0, "the log holds what only a newer version knows; it is passed over");
+                tracing::warn!(position = event.position.0, "unknown event of a newer version skipped");
             }
             match self.audience(&event).await {
                 Ok(audience) => told.push((event, audience)),

@@ -11,10 +11,8 @@ use crate::{
     dialects::conversations,
     shares::{Account, NoShare, Party, Shares},
     web::{
-        accept::HEALTH_ROUTES,
-        accept::unread_body::BytesBody,
-        bearer::RequestCredentials,
-        session::{ClientAddress, Session},
+        accept::{HEALTH_ROUTES, unread_body::BytesBody},
+        session::{ClientAddress, RequestCredentials, Session},
         websocket,
     },
 };

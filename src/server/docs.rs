@@ -14,7 +14,7 @@ use crate::web::jsonrpc::HTML;
 pub(super) fn page(html: String) -> impl Endpoint {
     // Line ends as browsers normalise them before they hash a script.
     let html = html.replace("\r\n", "\n");
-    let policy = HeaderValue::try_from(policy(&html)).expect("hashes in base64 are plain ASCII");
+    let policy = HeaderValue::try_from(policy(&html)).expect("base64 is ASCII");
     make_sync(move |_| {
         Response::builder()
             .header(header::CONTENT_TYPE, HTML)

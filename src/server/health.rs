@@ -125,7 +125,7 @@ impl Operation {
             bodies_bytes: self.house.shares.bodies.used(),
             answers_bytes: self.house.shares.answers.used(),
         };
-        PlainText(String::from_utf8(self.metrics.text(&depths)).expect("Prometheus's format is text"))
+        PlainText(String::from_utf8(self.metrics.text(&depths)).expect("the Prometheus text format is UTF-8"))
     }
 }
 

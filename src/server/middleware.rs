@@ -101,7 +101,7 @@ impl Middleware {
             Err(panic) => {
                 parts.metrics.panic();
                 let correlation = telemetry::correlation();
-                tracing::error!(correlation, %method, path, panic = telemetry::panic_text(panic.as_ref()), "panicked while answering");
+                tracing::error!(correlation, %method, path, panic = telemetry::panic_text(panic.as_ref()), "request handler panicked");
                 (Fault::internal_logged(correlation).response(id.get()), None, None)
             }
         };
@@ -261,7 +261,7 @@ fn allowed(document: &str) -> HashMap<String, HeaderValue> {
             words.push(method);
         }
         words.sort();
-        HeaderValue::from_str(&words.join(", ")).expect("methods are plain words")
+        HeaderValue::from_str(&words.join(", ")).expect("HTTP methods are ASCII")
     };
     paths.map(|(path, methods)| (pattern(path), allow(methods))).collect()
 }

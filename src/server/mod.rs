@@ -80,7 +80,7 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
         refuse_beside_other_versions(&storage.blocking_nodes(env!("CARGO_PKG_VERSION")).await?)?;
         storage.migrate().await?;
         if !storage.index_people().await? {
-            tracing::warn!("people are searched without an index: the extension pg_trgm is missing and may not be created");
+            tracing::warn!("people search has no index: extension pg_trgm is missing and cannot be created");
         }
     }
     if purpose != Purpose::Read {
@@ -88,7 +88,7 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
         events::restart_log_if_lost(&storage).await?;
     }
     for setting in storage.lossy_settings().await? {
-        tracing::warn!(setting, "the database may lose what it has confirmed, for this is off");
+        tracing::warn!(setting, "database may lose confirmed commits: this setting is off");
     }
     Ok(Arc::new(storage))
 }
@@ -148,7 +148,7 @@ pub async fn run(
         "" => {
             if address.ip().is_unspecified() {
                 tracing::warn!(
-                    "base_url is not set: addresses that clients are given begin with http://{address}, where nobody is"
+                    "base_url is not set: URLs given to clients begin with http://{address}, which no client can reach"
                 );
             }
             format!("http://{address}")
@@ -181,7 +181,7 @@ pub async fn run(
     requests.stop();
     let dropped = requests.finished(Duration::from_secs(config.limits.stop_seconds)).await;
     if dropped > 0 {
-        tracing::warn!(dropped, "requests did not finish in time");
+        tracing::warn!(dropped, "requests dropped at the shutdown deadline");
     }
     services.stop();
     services.finished(SERVICES_LIMIT).await;
@@ -297,17 +297,17 @@ pub fn asyncapi(dialect: Option<&str>) -> Result<String, StartError> {
     };
     let known = documents.each_ref().map(|(name, _)| *name).join(", ");
     let found = documents.into_iter().find(|(name, _)| *name == dialect);
-    let (_, document) = found.ok_or_else(|| format!("{dialect}: the dialects with sockets are {known}"))?;
+    let (_, document) = found.ok_or_else(|| format!("unknown dialect {dialect}: the dialects with sockets are {known}"))?;
     Ok(serde_json::to_string_pretty(&document)?)
 }
 
 /// Loads the demo data if the settings ask for it and the store is empty.
 pub async fn prepare_demo(config: &Config, storage: &dyn Storage) -> Result<(), StartError> {
     if config.demo && !demo::load(storage).await? && !storage.is_demo().await? {
-        tracing::warn!("the store holds data: the demo data was not loaded, nothing was changed");
+        tracing::warn!("demo data not loaded: the store holds data; nothing changed");
     }
     if storage.is_demo().await? {
-        tracing::warn!("this store holds the demo data: everybody knows its passwords");
+        tracing::warn!("the store holds the demo data: its passwords are public");
     }
     Ok(())
 }
@@ -320,10 +320,7 @@ async fn compare_clocks(storage: &dyn Storage) -> Result<(), StartError> {
     let ahead = if there < before { before - there } else { (after - there).min(TimeDelta::zero()) };
     if ahead.abs() > SKEW {
         let milliseconds = ahead.num_milliseconds();
-        tracing::warn!(
-            milliseconds,
-            "this machine's clock is not the database's: so much ahead, or behind; both should follow NTP"
-        );
+        tracing::warn!(milliseconds, "clock skew between this machine and the database: synchronize both by NTP");
     }
     Ok(())
 }
@@ -338,15 +335,15 @@ async fn claim_files(files: &FileStore, blobs: &Blobs, storage: &dyn Storage) ->
             let owner = owner.map_or_else(|| "no workspace".to_owned(), |owner| format!("workspace {owner}"));
             let address = &files.address;
             return Err(format!(
-                "files: {address} belongs to {owner}, as {MARKER} there says, and the database is workspace {workspace}: \
-                 set files to a place of its own"
+                "files: {address} belongs to {owner} by its {MARKER}, but the database is workspace {workspace}: set files to \
+                 a location of its own"
             )
             .into());
         }
         Ok(Err(error)) => chain(&error).to_string(),
-        Err(_) => "it does not answer".to_owned(),
+        Err(_) => "no answer in time".to_owned(),
     };
-    tracing::warn!(error = failure, "it cannot be seen to whom the files belong: no orphan sweep until it can");
+    tracing::warn!(error = failure, "owner of the files unknown: no orphan sweep until it is known");
     Ok(())
 }
 
@@ -358,7 +355,7 @@ fn open_tokens(config: &Config, lifecycle: &Lifecycle) -> Result<Tokens, StartEr
     }
     let tokens = Tokens::open(rules, lifecycle)?;
     if !tokens.is_configured() {
-        tracing::warn!("tokens.secret is not set, nor any other key: the dialects whose clients bring tokens are closed");
+        tracing::warn!("tokens.secret is not set, nor another key: dialects that take tokens are disabled");
     }
     Ok(tokens)
 }
@@ -367,8 +364,8 @@ fn open_tokens(config: &Config, lifecycle: &Lifecycle) -> Result<Tokens, StartEr
 async fn warn_of_missing_external_ids(config: &Config, storage: &dyn Storage) -> Result<(), StartError> {
     if config.tokens.user_claim_names.is_none() && !storage.has_external_ids().await? {
         tracing::warn!(
-            "tokens made elsewhere let nobody in: they name external ids, which no user has; link users with `dragoman user edit \
-             --external-id`, or set tokens.user_claim_names to what the tokens name"
+            "tokens of other services match no user: no user has an external id; link users with `dragoman user edit \
+             --external-id`, or set tokens.user_claim_names to the kind of id in the tokens"
         );
     }
     Ok(())
@@ -381,7 +378,7 @@ fn warn_of_other_sites(config: &Config, base_url: &str) {
         tracing::warn!(
             origin,
             base_url,
-            "cors.origins names a page of another site, from which browsers send no cookie: with https, set session.same_site to none"
+            "cors.origins names an origin of another site, from which browsers send no cookie: with https, set session.same_site to none"
         );
     }
 }
@@ -410,7 +407,7 @@ impl Drop for FileStore {
         if let Some(directory) = &self.temporary
             && let Err(error) = std::fs::remove_dir_all(directory)
         {
-            tracing::warn!(%error, directory = %directory.display(), "temporary files could not be removed");
+            tracing::warn!(%error, directory = %directory.display(), "temporary files not removed");
         }
     }
 }

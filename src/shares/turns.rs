@@ -73,7 +73,7 @@ impl StoreTurns {
         if at_once == 0 {
             return StoreTurn(None);
         }
-        let (turns, member) = self.join(party, at_once, usize::MAX - at_once).expect("the queue has no end");
+        let (turns, member) = self.join(party, at_once, usize::MAX - at_once).expect("the queue is unbounded");
         StoreTurn(Some((turns.acquire_owned().await.expect("the semaphore is never closed"), member)))
     }
 
@@ -97,7 +97,7 @@ impl StoreTurns {
 }
 
 /// A turn: one request in the store, until it is dropped. `None` without a limit.
-pub struct StoreTurn(#[expect(dead_code, reason = "it only has to live")] Option<(OwnedSemaphorePermit, LineMember)>);
+pub struct StoreTurn(#[expect(dead_code, reason = "held for its Drop")] Option<(OwnedSemaphorePermit, LineMember)>);
 
 /// Membership in a party's line: with a turn, or in the queue.
 struct LineMember {

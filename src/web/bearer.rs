@@ -1,74 +1,32 @@
 //! Bearer token authentication of requests and WebSocket handshakes, with the cookie session as the fallback and the origin check
 //! (CSRF protection) that the cookie needs.
 
-use std::{future::Future, sync::Arc};
+use std::sync::Arc;
 
 use poem::{
     Request, RequestBody,
     http::{HeaderMap, Method, StatusCode, header},
 };
-use poem_openapi::{
-    ApiExtractor, ApiExtractorType, ExtractParamOptions,
-    registry::{MetaSecurityScheme, Registry},
-};
-use storage::UserId;
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, registry::Registry};
 use url::Url;
 
 use super::{
     AppContext,
     jsonrpc::is_json,
-    session::{self, Session},
+    security_schemes,
+    session::{self, RequestCredentials, Session, authorization},
 };
 use crate::{
     auth::{self, Auth, Caller, Login, TokenError},
     chat::Chat,
     config::Config,
-    shares::{NoShare, StoreTurn},
     telemetry,
 };
 
-pub const SCHEME: &str = "bearer";
 /// Value of `WWW-Authenticate` in a 401 response.
 pub const CHALLENGE: &str = "Bearer";
 /// WebSocket subprotocol that announces a token as the next list entry. Browsers cannot set other headers of a handshake.
 const SUBPROTOCOL: &str = "bearer";
-
-/// Credentials of a request, examined before the rest of it. Each route decides if they are sufficient.
-#[derive(Clone)]
-pub enum RequestCredentials {
-    Missing,
-    Token(Caller),
-    /// An invalid token, and the session beside it.
-    BadToken(auth::Error, Option<Session>),
-    Session(Session),
-}
-
-impl RequestCredentials {
-    /// Examines the credentials. `turn` is taken first if an unauthenticated client could cause a query.
-    ///
-    /// # Errors
-    ///
-    /// [`NoShare::Requests`] if no turn is free.
-    pub async fn of(request: &Request, turn: impl Future<Output = Result<StoreTurn, NoShare>>) -> Result<Self, NoShare> {
-        // The token's signature is verified before any query.
-        if let Some(token) = authorization(request.headers()) {
-            return Ok(match auth_of(request).bearer(token).await {
-                Ok(caller) => Self::Token(caller),
-                Err(error) => Self::BadToken(error, Session::presented(request, turn).await?),
-            });
-        }
-        Ok(Session::presented(request, turn).await?.map_or(Self::Missing, Self::Session))
-    }
-
-    /// The authenticated user, if the credentials are valid.
-    pub fn user(&self) -> Option<UserId> {
-        match self {
-            Self::Token(caller) => Some(caller.user),
-            Self::Session(session) | Self::BadToken(_, Some(session)) => session.valid_login().map(|login| login.user),
-            Self::Missing | Self::BadToken(_, None) => None,
-        }
-    }
-}
 
 /// Caller by `Authorization: Bearer`, else by the session. The session's cookie counts only if the request passes the CSRF check
 /// of `may_read_by_session`: a GET or HEAD that no foreign page sends, a body declared as JSON, or an origin that is ours or in
@@ -132,17 +90,12 @@ pub fn status_and_message(error: &auth::Error) -> (StatusCode, &'static str) {
     }
 }
 
-fn authorization(headers: &HeaderMap) -> Option<&str> {
-    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
 /// Removes white space and a leading `Bearer` from a token. Some clients send the whole value of `Authorization` in its place.
 fn bare_token(given: &str) -> &str {
     let given = given.trim();
     match given.split_once(char::is_whitespace) {
-        Some((scheme, token)) if scheme.eq_ignore_ascii_case(SCHEME) => token.trim(),
-        _ if given.eq_ignore_ascii_case(SCHEME) => "",
+        Some((scheme, token)) if scheme.eq_ignore_ascii_case("bearer") => token.trim(),
+        _ if given.eq_ignore_ascii_case("bearer") => "",
         _ => given,
     }
 }
@@ -234,22 +187,6 @@ fn with_activity(caller: Result<Caller, auth::Error>, request: &Request) -> Resu
     caller
 }
 
-pub fn register(registry: &mut Registry) {
-    registry.create_security_scheme(
-        SCHEME,
-        MetaSecurityScheme {
-            ty: "http",
-            description: Some("`access` from `/auth/token`, or a token of the authentication service that is configured."),
-            name: None,
-            key_in: None,
-            scheme: Some("bearer"),
-            bearer_format: Some("JWT"),
-            flows: None,
-            openid_connect_url: None,
-        },
-    );
-}
-
 impl<'a> ApiExtractor<'a> for Bearer {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
 
@@ -278,11 +215,11 @@ impl<'a> ApiExtractor<'a> for BearerAlone {
     type ParamType = ();
 
     fn register(registry: &mut Registry) {
-        register(registry);
+        security_schemes::register_bearer(registry);
     }
 
     fn security_schemes() -> Vec<&'static str> {
-        vec![SCHEME]
+        vec![security_schemes::BEARER]
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {

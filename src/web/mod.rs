@@ -16,6 +16,7 @@ pub mod jsonrpc;
 pub mod lenient;
 pub mod multipart;
 pub mod page;
+mod security_schemes;
 pub mod session;
 pub mod websocket;
 

@@ -12,26 +12,19 @@ use poem::{
     Request, RequestBody, Response,
     http::{HeaderMap, HeaderValue, header},
 };
-use poem_openapi::{
-    ApiExtractor, ApiExtractorType, ExtractParamOptions,
-    registry::{MetaSecurityScheme, Registry},
-};
+use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, registry::Registry};
+use storage::UserId;
 
-use super::{
-    AppContext,
-    bearer::{self, RequestCredentials},
-    jsonrpc::Fault,
-};
+use super::{AppContext, security_schemes};
 use crate::{
-    auth::{self, Auth, Login, SessionId},
+    auth::{self, Auth, Caller, Login, SessionId},
     chat::Chat,
     clock,
     config::SameSite,
     shares::{NoShare, StoreTurn},
 };
 
-pub const COOKIE: &str = "session_id";
-const SCHEME: &str = "session";
+pub use super::security_schemes::COOKIE;
 
 /// Session of a request: by its cookie, or, if no cookie holds an id, by `X-Openerp-Session-Id`. A caller with a bearer token
 /// also has one, without an id.
@@ -42,11 +35,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// The log-in, or the error for the JSON-RPC envelope.
-    pub fn login(&self) -> Result<Arc<Login>, Fault> {
-        self.login.clone().map_err(|error| fault(&error))
-    }
-
     /// The log-in, or its error, for routes without the envelope.
     pub fn login_result(&self) -> Result<&Arc<Login>, &auth::Error> {
         self.login.as_ref()
@@ -116,26 +104,6 @@ impl Session {
             chat.record_request(login);
         }
         self
-    }
-}
-
-/// JSON-RPC fault for an authentication error.
-pub fn fault(error: &auth::Error) -> Fault {
-    use poem::http::StatusCode;
-    match error {
-        auth::Error::Denied => Fault::access_denied(),
-        // Without verification keys, every token is invalid.
-        auth::Error::Expired | auth::Error::InvalidToken(_) | auth::Error::NotConfigured(_) => Fault::session_expired(),
-        // Status 200, as in Odoo: published clients cannot read the body of any other.
-        auth::Error::TooManyAttempts { retry_after } | auth::Error::TooManyWaiting { retry_after } => {
-            let text = "Too many login failures, please wait a bit before trying again.";
-            Fault::new("odoo.exceptions.AccessDenied", text).retry_after(StatusCode::OK, retry_after.as_secs().max(1))
-        }
-        auth::Error::TooFast { retry_after } => {
-            Fault::too_fast("Too many log-ins, please wait", Some(retry_after.as_secs().max(1)))
-        }
-        auth::Error::Unavailable(cause) => Fault::unavailable(cause),
-        auth::Error::Internal(cause) => Fault::internal(cause),
     }
 }
 
@@ -227,6 +195,48 @@ fn set_cookie(value: &str, life: Duration, house: &AppContext) -> String {
     format!("{COOKIE}={value}; Expires={expires}; Max-Age={life}; HttpOnly; Path=/; SameSite={same_site}{secure}")
 }
 
+/// Credentials of a request, examined before the rest of it. Each route decides if they are sufficient.
+#[derive(Clone)]
+pub enum RequestCredentials {
+    Missing,
+    Token(Caller),
+    /// An invalid token, and the session beside it.
+    BadToken(auth::Error, Option<Session>),
+    Session(Session),
+}
+
+impl RequestCredentials {
+    /// Examines the credentials. `turn` is taken first if an unauthenticated client could cause a query.
+    ///
+    /// # Errors
+    ///
+    /// [`NoShare::Requests`] if no turn is free.
+    pub async fn of(request: &Request, turn: impl Future<Output = Result<StoreTurn, NoShare>>) -> Result<Self, NoShare> {
+        // The token's signature is verified before any query.
+        if let Some(token) = authorization(request.headers()) {
+            return Ok(match auth_of(request).bearer(token).await {
+                Ok(caller) => Self::Token(caller),
+                Err(error) => Self::BadToken(error, Session::presented(request, turn).await?),
+            });
+        }
+        Ok(Session::presented(request, turn).await?.map_or(Self::Missing, Self::Session))
+    }
+
+    /// The authenticated user, if the credentials are valid.
+    pub fn user(&self) -> Option<UserId> {
+        match self {
+            Self::Token(caller) => Some(caller.user),
+            Self::Session(session) | Self::BadToken(_, Some(session)) => session.valid_login().map(|login| login.user),
+            Self::Missing | Self::BadToken(_, None) => None,
+        }
+    }
+}
+
+pub(super) fn authorization(headers: &HeaderMap) -> Option<&str> {
+    let (scheme, token) = headers.get(header::AUTHORIZATION)?.to_str().ok()?.trim().split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 impl<'a> ApiExtractor<'a> for Session {
     const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::SecurityScheme];
 
@@ -234,27 +244,12 @@ impl<'a> ApiExtractor<'a> for Session {
     type ParamType = ();
 
     fn register(registry: &mut Registry) {
-        bearer::register(registry);
-        registry.create_security_scheme(
-            SCHEME,
-            MetaSecurityScheme {
-                ty: "apiKey",
-                description: Some(
-                    "Log in with `/web/session/authenticate`: the browser keeps the cookie and sends it by itself. Clients \
-                     without cookies send the id as `X-Openerp-Session-Id`.",
-                ),
-                name: Some(COOKIE),
-                key_in: Some("cookie"),
-                scheme: None,
-                bearer_format: None,
-                flows: None,
-                openid_connect_url: None,
-            },
-        );
+        security_schemes::register_bearer(registry);
+        security_schemes::register_session(registry);
     }
 
     fn security_schemes() -> Vec<&'static str> {
-        vec![SCHEME, bearer::SCHEME]
+        vec![security_schemes::SESSION, security_schemes::BEARER]
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
@@ -276,7 +271,7 @@ impl<'a> ApiExtractor<'a> for PollingSession {
     }
 
     fn security_schemes() -> Vec<&'static str> {
-        vec![SCHEME, bearer::SCHEME]
+        vec![security_schemes::SESSION, security_schemes::BEARER]
     }
 
     async fn from_request(request: &'a Request, _: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
@@ -298,7 +293,7 @@ impl<'a> ApiExtractor<'a> for OptionalSession {
     }
 
     fn security_schemes() -> Vec<&'static str> {
-        vec![SCHEME, bearer::SCHEME]
+        vec![security_schemes::SESSION, security_schemes::BEARER]
     }
 
     fn has_security_fallback() -> bool {

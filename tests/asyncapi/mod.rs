@@ -59,7 +59,7 @@ async fn the_command_prints_the_copies() {
     }
     let unknown = run(&["odoo"]).await;
     let told = String::from_utf8(unknown.stderr).expect("it is a text");
-    assert_eq!(told, "dragoman: odoo: the dialects with sockets are room, conversations, concierge\n");
+    assert_eq!(told, "dragoman: unknown dialect odoo: the dialects with sockets are room, conversations, concierge\n");
     assert!(!unknown.status.success());
 }
 

@@ -50,7 +50,7 @@ async fn a_full_database_is_not_ready() {
 #[tokio::test]
 async fn settings_that_lose_what_was_confirmed_are_warned_of() {
     let backend = Backend::postgres().await;
-    let warning = |setting: &str| format!("the database may lose what it has confirmed, for this is off setting=\"{setting}\"");
+    let warning = |setting: &str| format!("database may lose confirmed commits: this setting is off setting=\"{setting}\"");
     let mut server = Server::demo(backend.clone()).await;
     assert!(!server.log().contains(&warning("synchronous_commit")), "{}", server.log());
     server.stop().await;

@@ -164,12 +164,12 @@ async fn costs_a_handful_of_lines(road: Road) {
     }
     stage.proxy.set(Road::Open);
     stage.comes_back().await;
-    let over = "what requests need can be reached again";
+    let over = "required service reachable again";
     until(over, async || stage.server.log().contains(over).then_some(())).await;
     let log = stage.server.log();
     let lines: Vec<_> = log.lines().skip(before).collect();
     assert!(lines.len() <= 8, "{lines:#?}");
-    assert_eq!(log.matches("what requests need cannot be reached").count(), 1, "{lines:#?}");
+    assert_eq!(log.matches("required service unreachable").count(), 1, "{lines:#?}");
     let refused = log.split_once("refused=").and_then(|(_, rest)| rest.split_whitespace().next()?.parse::<u64>().ok());
     assert!(refused.is_some_and(|refused| refused >= ASKING * ROUNDS as u64), "{refused:?}: {lines:#?}");
     stage.server.stop().await;

@@ -1,7 +1,7 @@
 //! Tests of the files in `deploy/` with the real nginx: the configuration, the unit, the dashboard and the alerts fit the
 //! program.
 
-mod crowd;
+mod load_generator;
 pub mod nginx;
 mod operation;
 mod restart;

@@ -70,7 +70,7 @@ impl Stage {
 
 /// Counts restarts of the event log in a node's log.
 fn restarts(node: &Server) -> usize {
-    node.log().lines().filter(|line| line.contains("ERROR") && line.contains("the event log was restarted")).count()
+    node.log().lines().filter(|line| line.contains("ERROR") && line.contains("event log restarted")).count()
 }
 
 /// Waits until a deactivated user is out at every node; returns the time that this takes.

@@ -38,7 +38,7 @@ with_every_backend! {
             assert_eq!(part.status, StatusCode::NOT_FOUND, "{part:?}");
         }
         let log = server.log();
-        assert_eq!(log.matches("a file is not found").count(), 2, "each of the two once: {log}");
+        assert_eq!(log.matches("object missing").count(), 2, "each of the two once: {log}");
         assert!(!log.contains("ERROR"), "{log}");
         server.stop().await;
     }

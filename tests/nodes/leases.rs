@@ -94,7 +94,7 @@ async fn nodes_that_died_are_forgotten() {
 /// another node's.
 #[tokio::test]
 async fn nodes_without_a_bus_on_one_store_are_warned_of() {
-    const WARNING: &str = "the two do not hear each other";
+    const WARNING: &str = "without a shared bus";
     let backend = Backend::postgres().await;
     let start = || Server::builder(backend.clone()).set("PRESENCE__POLL_SECONDS", 2).set("IM_CHAT__POLL_SECONDS", 1).start();
     let mut first = start().await;

@@ -36,7 +36,7 @@ async fn nodes_may_begin_at_once() {
         let (one, other, third) = tokio::join!(start(), start(), start());
         for mut node in [one, other, third] {
             node.log_in(support::JOHN).await;
-            assert!(!node.log().contains("the demo data was not loaded"), "{}", node.log());
+            assert!(!node.log().contains("demo data not loaded"), "{}", node.log());
             node.stop().await;
         }
     }

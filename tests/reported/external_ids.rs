@@ -44,10 +44,10 @@ async fn an_external_id_is_checked_and_belongs_to_one_user() {
     link(&backend, "anne", &longest).await;
     link(&backend, "anne", &longest).await;
     let said = refusal(&backend, &["user", "edit", "anne", "--external-id", "17", "--moderator", "true"]).await;
-    assert_eq!(said, format!("dragoman: anne has the external id {longest}: take that away first\n"));
+    assert_eq!(said, format!("dragoman: anne has the external id {longest}: remove it first\n"));
     assert!(!backend.administer(&["user", "list"], "").await.contains("moderator"), "all of it or nothing");
     let said = refusal(&backend, &["user", "edit", "ben", "--external-id", &longest]).await;
-    assert_eq!(said, format!("dragoman: the external id {longest} is another user's\n"));
+    assert_eq!(said, format!("dragoman: the external id {longest} belongs to another user\n"));
     backend.administer(&["user", "edit", "anne", "--no-external-id"], "").await;
     link(&backend, "ben", &longest).await;
     link(&backend, "anne", "ä 17/b").await;
@@ -59,7 +59,7 @@ async fn an_external_id_is_checked_and_belongs_to_one_user() {
 /// external id.
 #[tokio::test]
 async fn where_nobody_is_linked_a_server_that_verifies_tokens_says_so() {
-    const WARNING: &str = "tokens made elsewhere let nobody in";
+    const WARNING: &str = "tokens of other services match no user";
     let backend = Backend::postgres().await;
     backend.administer(&["migrate"], "").await;
     backend.administer(&["user", "add", "anne", "--name", "Anne"], ADDED).await;

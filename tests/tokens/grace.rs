@@ -39,7 +39,7 @@ async fn assert_refused(server: &Server, refresh: &str) {
 /// Asserts that a refresh token is refused, which revokes its family and these access tokens.
 async fn assert_ends(server: &Server, refresh: &str, accesses: &[&String]) {
     assert_refused(server, refresh).await;
-    assert!(server.log().contains("it was used before"), "{}", server.log());
+    assert!(server.log().contains("used before: token family revoked"), "{}", server.log());
     for access in accesses {
         assert!(!counts(server, access).await);
     }

@@ -38,8 +38,8 @@ async fn assert_refused(server: &Server, what: &str, token: &str, reason: &str) 
     assert_eq!((answer.status, answer.body.as_str()), (StatusCode::UNAUTHORIZED, REFUSED), "{what}");
     assert_eq!(answer.headers["www-authenticate"], "Bearer", "{what}");
     let log = server.log();
-    let said = log.lines().skip(before).filter(|line| line.contains("a token was refused")).collect::<Vec<_>>();
-    let reason = format!("a token was refused: {reason}");
+    let said = log.lines().skip(before).filter(|line| line.contains("access token refused")).collect::<Vec<_>>();
+    let reason = format!("access token refused: {reason}");
     assert!(matches!(said.as_slice(), [line] if line.contains(&reason)), "{what}: {said:?}");
 }
 

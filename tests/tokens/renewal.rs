@@ -10,7 +10,7 @@ use crate::{
     with_every_backend,
 };
 
-const REVOKED: &str = "it was revoked, or never made";
+const REVOKED: &str = "revoked, or never issued";
 
 /// Access token and refresh token in an answer.
 async fn pair(answer: Answer) -> [String; 2] {
@@ -158,7 +158,7 @@ with_every_backend! {
             assert!(issued.status.success(), "{issued:?}");
             assert_eq!(uid(&server, String::from_utf8(issued.stdout).unwrap().trim()).await, 6);
             let issued = crate::support::run(&["token", "issue", "--user", "nobody"], &environment, "").await;
-            assert!(String::from_utf8(issued.stderr).unwrap().contains("there is no user with the login nobody"));
+            assert!(String::from_utf8(issued.stderr).unwrap().contains("no user with the login nobody"));
             let issued = crate::support::run(&["token", "issue", "--user", JANE], &environment[..1], "").await;
             assert!(String::from_utf8(issued.stderr).unwrap().contains("tokens.secret"), "it names the setting");
             backend.administer(&["user", "deactivate", JANE], "").await;

@@ -30,7 +30,7 @@ async fn tokens_of_simplejwt_let_in_as_they_come() {
         let mut server = Server::builder(Backend::memory()).set(setting, value).start().await;
         let [access, refresh] = made_with(algorithm, key, "4").await;
         assert_eq!(uid(&server, &access).await, 4, "{algorithm}");
-        assert_refused(&server, algorithm, &refresh, "it is not an access token").await;
+        assert_refused(&server, algorithm, &refresh, "not an access token").await;
         server.stop().await;
     }
 }
@@ -48,9 +48,9 @@ async fn djangos_user_17_is_nobody_until_linked_then_himself() {
     let [seventeen, _] = made_with("HS256", SECRET, "17").await;
     let [as_anne, _] = made_with("HS256", SECRET, &uid_of_anne).await;
     for (what, token, value) in [("nobody's uid", &seventeen, "17"), ("somebody's uid", &as_anne, uid_of_anne.as_str())] {
-        assert_refused(&server, what, token, "it names nobody").await;
+        assert_refused(&server, what, token, "unknown user").await;
         let log = server.log();
-        let line = log.lines().rev().find(|line| line.contains("a token was refused")).expect("it is there");
+        let line = log.lines().rev().find(|line| line.contains("access token refused")).expect("it is there");
         assert!(line.contains("claim=\"user_id\"") && line.contains(&format!("value=\"{value}\"")), "{line}");
         let socket = Socket::open(server.socket_url(&format!("/ws/chat/room/?token={token}"))).await;
         assert_eq!(socket.closed().await, 4003, "{what}");
@@ -58,7 +58,7 @@ async fn djangos_user_17_is_nobody_until_linked_then_himself() {
 
     link("anne@example.com", "17").await;
     assert_eq!(uid(&server, &seventeen).await.to_string(), uid_of_anne, "whom the token is of, and at once");
-    assert_refused(&server, "still nobody", &as_anne, "it names nobody").await;
+    assert_refused(&server, "still nobody", &as_anne, "unknown user").await;
     let pair = server.client().post("/auth/token", &json!({"login": "anne@example.com", "password": "a password"})).await.json();
     assert_eq!(uid(&server, &text(&pair, "access")).await.to_string(), uid_of_anne, "our own names her alike");
     let pair = server.client().post("/auth/token", &json!({"login": JOHN, "password": PASSWORD})).await.json();

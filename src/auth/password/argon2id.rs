@@ -45,8 +45,8 @@ impl Argon2id {
             algorithm: Algorithm::default().ident(),
             version: Some(Version::default().into()),
             params,
-            salt: Some(Salt::new(&salt).expect("a salt may have 16 bytes")),
-            hash: Some(Output::new(&output).expect("an output may have 32 bytes")),
+            salt: Some(Salt::new(&salt).expect("16 bytes are a valid salt length")),
+            hash: Some(Output::new(&output).expect("32 bytes are a valid output length")),
         };
         Ok(hash.to_string())
     }

@@ -138,7 +138,7 @@ impl Hashing {
                 // An error means that the runtime ends.
                 let _ = measured.await;
             }
-            Err(error) => telemetry::deferred("the kinds of password hashes could not be read", &error, error.is_transient()),
+            Err(error) => telemetry::deferred("password hash kinds unreadable", &error, error.is_transient()),
         }
     }
 

@@ -74,7 +74,7 @@ fn time(claims: &RawClaims, name: &str) -> Result<Option<Timestamp>, TokenError>
     let seconds = read(claim).filter(|seconds: &f64| *seconds >= 0.0).ok_or(TokenError::Malformed)?;
     // The cast saturates.
     let seconds = (seconds as i64).min(LAST - LEEWAY.num_seconds());
-    Ok(Some(DateTime::from_timestamp(seconds, 0).expect("years of four digits are times")))
+    Ok(Some(DateTime::from_timestamp(seconds, 0).expect("seconds are within the range of timestamps")))
 }
 
 /// True if `aud`, one audience or a list, contains `audience`.

@@ -249,7 +249,7 @@ impl Auth {
         self.0.tokens.expect_secret()?;
         let outcome = self.renewed(&Token::new(refresh.to_owned()), from, charge).await;
         if let Err(Error::InvalidToken(why)) = &outcome {
-            tracing::info!("a refresh token was refused: {why}");
+            tracing::info!("refresh token refused: {why}");
         }
         outcome
     }

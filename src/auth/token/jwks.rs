@@ -75,8 +75,7 @@ impl Jwks {
             return Ok(found);
         }
         self.load().await;
-        self.known(algorithm, id)
-            .ok_or_else(|| Error::Unavailable(Arc::from(LoadError::from("tokens.jwks could not be loaded yet"))))
+        self.known(algorithm, id).ok_or_else(|| Error::Unavailable(Arc::from(LoadError::from("tokens.jwks not loaded yet"))))
     }
 
     fn known(&self, algorithm: Algorithm, id: Option<&str>) -> Option<Vec<DecodingKey>> {
@@ -97,10 +96,10 @@ impl Jwks {
         self.0.lifecycle.spawn(async move {
             match this.0.source.read().await {
                 Ok(keys) => {
-                    tracing::info!(keys = keys.len(), "tokens.jwks was loaded");
+                    tracing::info!(keys = keys.len(), "tokens.jwks loaded");
                     *this.0.keys.write() = Some(keys);
                 }
-                Err(error) => tracing::warn!(error = %chain(error.as_ref()), "tokens.jwks could not be loaded"),
+                Err(error) => tracing::warn!(error = %chain(error.as_ref()), "tokens.jwks not loaded"),
             }
             *turn = Some(Instant::now());
         });

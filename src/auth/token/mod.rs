@@ -66,39 +66,39 @@ pub struct TokenRules {
 /// Reason for refusing a token: for the log only; the holder learns no more than the refusal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    #[error("there is none")]
+    #[error("missing")]
     Missing,
-    #[error("it is not a token")]
+    #[error("malformed")]
     Malformed,
-    #[error("its algorithm is none")]
+    #[error("algorithm none")]
     AlgorithmNone,
-    #[error("its algorithm is unknown")]
+    #[error("unknown algorithm")]
     UnknownAlgorithm,
-    #[error("no key is configured for its algorithm")]
+    #[error("no key for its algorithm")]
     NoKey,
-    #[error("its key is unknown")]
+    #[error("unknown key")]
     UnknownKey,
-    #[error("its signature is wrong")]
+    #[error("invalid signature")]
     BadSignature,
-    #[error("it is not an access token")]
+    #[error("not an access token")]
     WrongType,
-    #[error("it has expired")]
+    #[error("expired")]
     Expired,
-    #[error("it is not valid yet")]
+    #[error("not valid yet")]
     NotYetValid,
-    #[error("its issuer is another")]
+    #[error("wrong issuer")]
     WrongIssuer,
-    #[error("it is for another audience")]
+    #[error("wrong audience")]
     WrongAudience,
-    #[error("it names nobody")]
+    #[error("unknown user")]
     UnknownUser,
-    #[error("its user is deactivated")]
+    #[error("user deactivated")]
     InactiveUser,
-    #[error("it was used before: all of its login's tokens are revoked")]
+    #[error("used before: token family revoked")]
     UsedAgain,
-    #[error("it was used too often within its grace window")]
+    #[error("used too often within its grace period")]
     UsedUp,
-    #[error("it was revoked, or never made")]
+    #[error("revoked, or never issued")]
     Revoked,
 }
 
@@ -157,9 +157,9 @@ impl Auth {
             match named {
                 Some(Credential::Token(subject)) => {
                     let (claim, value) = (&self.0.tokens.rules.user_claim, subject.excerpt());
-                    tracing::info!(claim, value, "a token was refused: {why}");
+                    tracing::info!(claim, value, "access token refused: {why}");
                 }
-                _ => tracing::info!("a token was refused: {why}"),
+                _ => tracing::info!("access token refused: {why}"),
             }
         }
         outcome

@@ -4,6 +4,7 @@
 
 pub(super) mod quota;
 pub(super) mod sent_files;
+
 use std::{
     borrow::Cow,
     ops::Range,
@@ -117,7 +118,7 @@ fn reader_of(token: &str, file: &Attachment) -> Option<PartnerId> {
 }
 
 fn mac(file: &Attachment, reader: PartnerId) -> Hmac<Sha256> {
-    let keyed = Hmac::new_from_slice(file.access_token.as_bytes()).expect("a key may have any length");
+    let keyed = Hmac::new_from_slice(file.access_token.as_bytes()).expect("HMAC takes keys of any length");
     keyed.chain_update(reader.to_string())
 }
 

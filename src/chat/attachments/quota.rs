@@ -119,7 +119,7 @@ impl UploadPermit {
                 return Ok(piece);
             }
             is_exhausted.store(true, Ordering::Relaxed);
-            Err(io::Error::other("the uploads of the day are used up"))
+            Err(io::Error::other("daily upload quota used up"))
         })
     }
 }

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     chat::{
         error::{Error, Result},
-        messages::{Draft, SendOutcome},
+        messages::draft::{Draft, SendOutcome},
     },
     metrics::Metrics,
 };

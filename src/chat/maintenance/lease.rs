@@ -69,7 +69,7 @@ impl Lease {
                     node = %id,
                     its_bus = bus,
                     own_bus = self.bus,
-                    "another node serves this store, and the two do not hear each other: set `bus` alike on all nodes, and not to local"
+                    "another node serves this store without a shared bus: set the same `bus` on all nodes, and not local"
                 );
             }
             unheard.insert(*id, UnconnectedNode { until: *until, is_warned: is_told });
@@ -128,7 +128,7 @@ impl Chat {
     /// Ends the lease of this node, which stops, and with it the held-message leases of the node. Logs a failure.
     pub(in crate::chat) async fn end_lease(&self) {
         if let Err(error) = self.0.storage.end_lease(self.0.lease.node).await.map_err(Error::from) {
-            telemetry::deferred("the lease of this node could not be ended", &error, error.is_unavailable());
+            telemetry::deferred("node lease not ended", &error, error.is_unavailable());
         }
     }
 

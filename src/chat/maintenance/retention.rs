@@ -134,7 +134,7 @@ impl Chat {
                 }
                 for job in RETENTION_JOBS {
                     if let Err(error) = chat.run_retention_job(job, &stop).await {
-                        let what = format!("what is old could not be cleared away: {}", job.name);
+                        let what = format!("retention job failed: {}", job.name);
                         telemetry::deferred(&what, &error, error.is_unavailable());
                     }
                 }

@@ -94,8 +94,8 @@ impl Chat {
             tracing::warn!(
                 orphans = orphans.len(),
                 objects,
-                "orphan sweep refused: so many objects are named by nothing in the store that none of them is deleted; \
-                 look whether the settings storage and files belong together"
+                "orphan sweep refused: too many unreferenced objects, none is deleted; check that the settings storage and \
+                 files belong together"
             );
             return Ok(SweepOutcome::Refused);
         }
@@ -108,7 +108,7 @@ impl Chat {
         let deleted = self.0.blobs.delete_listed(orphans).await;
         self.0.metrics.orphans_deleted(deleted);
         if found > 0 {
-            tracing::info!(deleted, objects, "orphan sweep: objects that nothing in the store names were deleted");
+            tracing::info!(deleted, objects, "orphan sweep: unreferenced objects deleted");
         }
         Ok(SweepOutcome::Done)
     }

@@ -1,122 +1,45 @@
 //! Messages: sending, history, polling, and read positions.
 //! Sends and read marks go through group commits. A client key makes a send idempotent.
 
+pub(super) mod draft;
 pub(super) mod edits;
 pub(super) mod reactions;
 pub(super) mod search;
+
 use std::{
     collections::{BTreeSet, HashSet},
     sync::Arc,
 };
 
-use sha2::{Digest, Sha256};
 use storage::{
-    AttachmentId, Author, ContentHash, Conversation, ConversationId, Fact, Message, MessageForReader, MessageId, MessageLocation,
-    MessageType, Metadata, NewClientKey, Page, ReadAdvance, Scope, Topic,
+    Author, Conversation, ConversationId, Fact, MessageForReader, MessageId, MessageLocation, NewClientKey, Page, ReadAdvance,
+    Scope, Topic,
 };
 use tokio::time::Instant;
+
+pub use draft::{Draft, SendOutcome};
 
 use super::{
     Chat, Error, Result,
     group_commit::{MarkRead, ReadMark, SendJob},
     rates::Act,
     subscriptions::next_until,
-    texts::check_bytes,
     uploads::mentioned_uploads,
 };
 use crate::{auth::Caller, clock, events::DeliveredEvent};
 
-/// Depth limit of metadata. JSON parsers have limits, and the event log nests it further.
-const METADATA_DEPTH: usize = 64;
-/// Size limit of metadata, in bytes of JSON.
-const METADATA_BYTES: usize = 16 * 1024;
 /// Limit of message ids in one read event, and in all read events of one mark in a conversation.
 const IDS_PER_READ_EVENT: usize = 100;
 pub(super) const IDS_PER_READ_MARK: usize = 1_000;
 /// Batch size of lookups of message locations.
 const LOCATE_BATCH: usize = 1_000;
-/// Size limit of a client key, in bytes. Stores index it, and index keys are limited.
-const CLIENT_KEY_BYTES: usize = 256;
 /// Limit of attachments per message.
 pub const ATTACHMENTS: usize = 50;
 /// Page size of a poll.
 const POLL_PAGE: usize = 100;
 
-/// A message to send.
-#[derive(Clone, Debug)]
-pub struct Draft {
-    pub message_type: MessageType,
-    pub body: String,
-    /// Stored and returned unchanged.
-    pub metadata: Option<Metadata>,
-    /// The sender's own uploads, in the order of display; duplicates count once.
-    pub attachments: Vec<AttachmentId>,
-    /// The idempotency key: a retry with the same content stores nothing and returns the first message.
-    pub client_key: Option<String>,
-    /// The message of the same conversation that this one replies to.
-    pub reply_to: Option<MessageId>,
-    /// Held message: in the history at once, shown to present users when the sender says so. Ignored unless the sender has a
-    /// socket to do so.
-    pub held: bool,
-}
-
-impl Draft {
-    /// Creates a draft of a text alone.
-    pub fn new(message_type: MessageType, body: String) -> Self {
-        Self { message_type, body, metadata: None, attachments: Vec::new(), client_key: None, reply_to: None, held: false }
-    }
-
-    /// Creates a draft with the type, text and attachments of a stored message.
-    pub(super) fn of(message: &Message) -> Self {
-        let attachments = message.attachments.iter().map(|attachment| attachment.id).collect();
-        Self { attachments, ..Self::new(message.message_type, message.body.clone()) }
-    }
-
-    /// SHA-256 of type, text and attachments. It distinguishes a retry from another message with the same client key.
-    pub(super) fn content_hash(&self) -> ContentHash {
-        let mut hash = Sha256::new();
-        hash.update(self.message_type.as_str());
-        // Length prefix: different contents never give the same bytes.
-        hash.update((self.body.len() as u64).to_be_bytes());
-        hash.update(&self.body);
-        for attachment in &self.attachments {
-            hash.update(attachment.0.to_be_bytes());
-        }
-        hash.finalize().into()
-    }
-
-    /// True if a stored message has the same type, text and attachments.
-    pub(super) fn has_content_of(&self, message: &Message) -> bool {
-        let attachments = message.attachments.iter().map(|attachment| attachment.id);
-        self.message_type == message.message_type && self.body == message.body && attachments.eq(self.attachments.iter().copied())
-    }
-
-    /// Checks metadata and client key.
-    fn check_metadata_and_key(&self) -> Result<()> {
-        if let Some(metadata) = &self.metadata {
-            if metadata.json().len() > METADATA_BYTES {
-                return Err(Error::TooLong { field: "metadata", limit_bytes: METADATA_BYTES });
-            }
-            if metadata.depth() > METADATA_DEPTH {
-                let reason = format!("must not be nested deeper than {METADATA_DEPTH} times").into();
-                return Err(Error::Invalid { field: "metadata", reason });
-            }
-        }
-        self.client_key.as_ref().map_or(Ok(()), |key| check_bytes("client key", key, CLIENT_KEY_BYTES))
-    }
-}
-
 /// Location of a message: its conversation, its `seq` there, and its id.
 pub(super) type Location = (ConversationId, i64, MessageId);
-
-/// Result of a send.
-#[derive(Clone, Debug)]
-pub struct SendOutcome {
-    pub message: Message,
-    /// True for an idempotent retry: an earlier group commit has stored the message, with the same client key and content, and
-    /// there is no new event. False for both of two such sends in one group commit.
-    pub is_retry: bool,
-}
 
 impl Chat {
     /// Checks that a draft can be stored in any conversation, for a caller that creates the conversation first.

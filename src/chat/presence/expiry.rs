@@ -67,7 +67,7 @@ impl Chat {
                     Ok(true) => PAUSE,
                     Ok(false) => TICK,
                     Err(error) => {
-                        tracing::debug!(error = %chain(&error), "who has vanished could not be looked for");
+                        tracing::debug!(error = %chain(&error), "presence expiry scan failed");
                         look.trusted = None;
                         TICK
                     }

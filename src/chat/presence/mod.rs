@@ -111,7 +111,7 @@ impl Chat {
                     () = stop.stopping() => true,
                 };
                 if let Err(error) = chat.bar_deactivated().await {
-                    tracing::debug!(error = %chain(&error), "who is deactivated could not be looked up");
+                    tracing::debug!(error = %chain(&error), "deactivated users unreadable");
                 }
                 chat.shorten_presence().await;
                 // Store before publication: a node killed between the two would otherwise leave the partner online for ever.
@@ -273,7 +273,7 @@ impl Chat {
                 for partner in changed {
                     lives.entry(*partner).and_modify(|life| life.is_doubtful = true);
                 }
-                return tracing::debug!(error = %chain(&error), "presence could not be told");
+                return tracing::debug!(error = %chain(&error), "presence not delivered");
             }
         }
     }
@@ -386,7 +386,7 @@ impl Chat {
                 }
                 Err(error) => {
                     let error = Error::from(error);
-                    telemetry::deferred("the end of a presence could not be stored", &error, error.is_unavailable());
+                    telemetry::deferred("presence end not stored", &error, error.is_unavailable());
                     let mut lives = self.0.presence.activities.lock();
                     for end in ends {
                         lives.entry(end.partner).and_modify(|life| life.restore_shortened(end));
@@ -414,7 +414,7 @@ impl Chat {
         };
         for (signs, known) in signs.chunks(FLUSH_BATCH).zip(known.chunks(FLUSH_BATCH)) {
             if let Err(error) = self.0.storage.record_heartbeats(signs).await.map_err(Error::from) {
-                telemetry::deferred("when partners were last seen could not be stored", &error, error.is_unavailable());
+                telemetry::deferred("last-seen times not stored", &error, error.is_unavailable());
                 let mut lives = self.0.presence.activities.lock();
                 for (sign, known) in signs.iter().zip(known) {
                     let life = lives.entry(sign.partner).or_default();

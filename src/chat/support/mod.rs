@@ -66,17 +66,6 @@ pub(super) fn is_agent_role(role: Role) -> bool {
     AGENT_ROLES.contains(&role)
 }
 
-/// Guards the membership of support sessions: only [`Chat::join_support`], [`Chat::leave_support`] and the like change it.
-///
-/// # Errors
-/// `Conflict` for a support session.
-pub fn may_change_members(of: &Conversation) -> Result<()> {
-    match of.kind {
-        ConversationKind::Direct | ConversationKind::Group => Ok(()),
-        ConversationKind::Support => Err(Error::Conflict("the people in a support session change only through the support chat")),
-    }
-}
-
 /// The side for which a partner writes in a session.
 ///
 /// # Errors

@@ -18,7 +18,7 @@ pub(in crate::chat) struct UploadSigningKey(Hmac<Sha256>);
 
 impl UploadSigningKey {
     pub(in crate::chat) fn new(secret: &str) -> Self {
-        Self(Hmac::new_from_slice(secret.as_bytes()).expect("a key may have any length"))
+        Self(Hmac::new_from_slice(secret.as_bytes()).expect("HMAC takes keys of any length"))
     }
 
     pub(super) fn sign(&self, name: String, mimetype: String, expires: i64) -> SignedUpload {

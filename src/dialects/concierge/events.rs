@@ -124,7 +124,27 @@ impl ConciergeHandler {
             Fact::ParticipantLeft { conversation, .. } if matches!(told.event.topic, Topic::Partner(_)) => {
                 return Ok(self.own_changes.take_sent_in(*conversation));
             }
-            _ => None,
+            Fact::MessageEdited(_)
+            | Fact::EditSuperseded
+            | Fact::MessageDeleted(_)
+            | Fact::MessageShown(_)
+            | Fact::ConversationCreated(_)
+            | Fact::ConversationChanged(_)
+            | Fact::ParticipantJoined { .. }
+            | Fact::ParticipantLeft { .. }
+            | Fact::PlaceChanged { .. }
+            | Fact::AttachmentDeleted { .. }
+            | Fact::SessionEnded { .. }
+            | Fact::TokensRevoked { .. }
+            | Fact::UserChanged { .. }
+            | Fact::SupportWaits(_)
+            | Fact::SupportChanged { .. }
+            | Fact::MessageReacted { .. }
+            | Fact::MemberUnread { .. }
+            | Fact::UserErased { .. }
+            | Fact::StoreChanged
+            | Fact::LogRestarted { .. }
+            | Fact::Unknown => None,
         };
         Ok(frame.into_iter().collect())
     }

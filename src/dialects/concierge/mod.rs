@@ -76,10 +76,8 @@ async fn connect(request: Request, house: AppContext) -> Response {
 fn refused(error: &auth::Error) -> Response {
     use auth::TokenError::{InactiveUser, Revoked, UnknownUser};
     let (status, message) = bearer::status_and_message(error);
-    let status = match error {
-        auth::Error::InvalidToken(InactiveUser | Revoked | UnknownUser) => StatusCode::FORBIDDEN,
-        _ => status,
-    };
+    let has_lost_access = matches!(error, auth::Error::InvalidToken(InactiveUser | Revoked | UnknownUser));
+    let status = if has_lost_access { StatusCode::FORBIDDEN } else { status };
     let mut response = ErrorMessage::response(message, status);
     if status == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(bearer::CHALLENGE));

@@ -27,7 +27,7 @@ const ABOUT: DocumentInfo = DocumentInfo {
     )],
 };
 
-/// Client frames, for the document only: [`ClientFrame`](super::asking::ClientFrame) parses them field by field.
+/// Client frames, for the document only: [`ClientFrame`](super::client_frame::ClientFrame) parses them field by field.
 #[derive(JsonSchema)]
 #[serde(tag = "action", rename_all = "snake_case")]
 #[expect(dead_code, reason = "only its shape is told")]

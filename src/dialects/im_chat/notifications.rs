@@ -159,7 +159,7 @@ impl BusListener<'_> {
                     }
                 }
                 (_, Fact::PlaceChanged { conversation, .. }) => drop(sessions.insert(*conversation)),
-                _ => {}
+                (Topic::Conversation(_) | Topic::Partner(_), _) => {}
             }
         }
         people.extend(signals.iter().filter_map(|signalled| match &signalled.signal {
@@ -220,7 +220,31 @@ impl BusListener<'_> {
                 let info = SessionInfo { uuid, users: Vec::new(), state, status, is_read: true, read_by: None, changed: None };
                 self.to_caller(Some(&info))
             }
-            _ => Vec::new(),
+            (
+                _,
+                Fact::MessagePosted(_)
+                | Fact::MessageEdited(_)
+                | Fact::EditSuperseded
+                | Fact::MessageDeleted(_)
+                | Fact::MessageShown(_)
+                | Fact::ReadUpTo { .. }
+                | Fact::ConversationCreated(_)
+                | Fact::ConversationChanged(_)
+                | Fact::ParticipantJoined { .. }
+                | Fact::AttachmentDeleted { .. }
+                | Fact::SessionEnded { .. }
+                | Fact::TokensRevoked { .. }
+                | Fact::UserChanged { .. }
+                | Fact::SupportWaits(_)
+                | Fact::SupportChanged { .. }
+                | Fact::DeviceConnected { .. }
+                | Fact::MessageReacted { .. }
+                | Fact::MemberUnread { .. }
+                | Fact::UserErased { .. }
+                | Fact::StoreChanged
+                | Fact::LogRestarted { .. }
+                | Fact::Unknown,
+            ) => Vec::new(),
         })
     }
 

@@ -14,11 +14,11 @@ use crate::{
     chat::text_for,
     web::{
         AppContext, body,
-        jsonrpc::{Call, CallFailure},
+        jsonrpc::{Call, CallFailure, fault},
         lenient::{Int, Text},
         odoo_time,
         page::truncated_to_page,
-        session::{Session, fault},
+        session::Session,
     },
 };
 

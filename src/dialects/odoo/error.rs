@@ -1,5 +1,5 @@
 //! Errors of the chat as Odoo's exceptions. Errors of authentication are the same in all dialects with a cookie session:
-//! [`super::super::session::fault`].
+//! [`crate::web::jsonrpc::fault`].
 
 use crate::{
     chat::{Error, ResourceKind},

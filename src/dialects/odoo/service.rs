@@ -16,7 +16,7 @@ use crate::{
     auth::{self, Caller},
     web::{
         AppContext,
-        jsonrpc::{Call, Fault, Reply, arguments::Arguments, model::Model},
+        jsonrpc::{Call, Fault, Reply, arguments::Arguments, fault, model::Model},
         session::{self, Session},
     },
 };
@@ -126,7 +126,7 @@ impl ServiceApi {
         match self.house.auth.user(&login, &password, from).await {
             Ok(user) => Ok(user.id.0.into()),
             Err(auth::Error::Denied) => Ok(false.into()),
-            Err(error) => Err(session::fault(&error)),
+            Err(error) => Err(fault(&error)),
         }
     }
 
@@ -182,7 +182,7 @@ impl ServiceApi {
     async fn caller(&self, uid: &Value, password: &Value, from: IpAddr) -> Result<Caller, Fault> {
         let uid = uid.as_i64().or_else(|| uid.as_str()?.trim().parse().ok()).ok_or_else(Fault::access_denied)?;
         let password = password.as_str().ok_or_else(Fault::access_denied)?;
-        let user = self.house.auth.user_by_id(UserId(uid), password, from).await.map_err(|error| session::fault(&error))?;
+        let user = self.house.auth.user_by_id(UserId(uid), password, from).await.map_err(|error| fault(&error))?;
         let caller = Caller::of(user);
         self.house.chat.record_request(&caller);
         Ok(caller)

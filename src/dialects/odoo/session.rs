@@ -10,11 +10,10 @@ use super::{
 };
 use crate::{
     auth::{self, Revocation},
-    telemetry,
     web::{
         AppContext,
         bearer::may_read_by_session,
-        jsonrpc::{Call, Fault, NoJsonRpcParams, Reply, error_page},
+        jsonrpc::{Call, Fault, NoJsonRpcParams, Reply, error_page, fault},
         session::{self, OptionalSession, Session},
     },
 };
@@ -54,7 +53,7 @@ impl OdooSessionApi {
             if let Ok((_, login)) = &entered {
                 self.0.chat.record_request(login);
             }
-            let (id, login) = entered.map_err(|error| session::fault(&error))?;
+            let (id, login) = entered.map_err(|error| fault(&error))?;
             *given = Some(session::cookie(&id, self.0.auth.cookie_life(&login), &self.0));
             Ok(SessionInfo::new(&self.0, &login, Some(&id)))
         });
@@ -87,7 +86,7 @@ impl OdooSessionApi {
     async fn destroy(&self, request: &Request, call: Call<NoJsonRpcParams>, session: Session) -> Reply<Value> {
         let (from, presented) = (session::ClientAddress::of(request), session::presented_ids(request));
         let reply = call.logged_in(session, async |login, _| {
-            match self.0.auth.log_out(&login, &presented, from).await.map_err(|error| session::fault(&error))? {
+            match self.0.auth.log_out(&login, &presented, from).await.map_err(|error| fault(&error))? {
                 Revocation::Done => Ok(Value::Null),
                 Revocation::Foreign => Err(Fault::new("odoo.exceptions.UserError", Revocation::NOT_OURS).into()),
             }
@@ -143,10 +142,6 @@ fn complete(credentials: Credentials) -> Result<(String, Option<String>, Option<
 }
 
 fn not_logged_out(error: &auth::Error) -> poem::Response {
-    let what = "a session could not be ended";
-    match error {
-        auth::Error::Unavailable(_) => telemetry::unavailable(what, error),
-        _ => telemetry::failed(what, error),
-    };
+    error.log("session not ended");
     error_page(StatusCode::SERVICE_UNAVAILABLE, "The session could not be ended. Please try again shortly.")
 }

@@ -1,7 +1,5 @@
 //! Error messages, codes and responses of the dialect.
 
-use std::error::Error as _;
-
 use poem::http::StatusCode;
 use poem_openapi::{ApiResponse, Object, payload::Json};
 use serde_json::Value;
@@ -72,16 +70,8 @@ pub(super) fn auth_close(error: &auth::Error) -> Close {
 
 /// Close code if an event cannot be delivered. No event is skipped: the client reconnects and reads the history.
 pub(super) fn delivery_close(error: &chat::Error) -> Close {
-    logged("a message could not be told", error);
+    error.log("message not delivered");
     Close::UNAVAILABLE
-}
-
-fn logged(what: &str, error: &chat::Error) {
-    let cause = error.source().unwrap_or(error);
-    match error {
-        Error::Unavailable(_) => telemetry::unavailable(what, cause),
-        _ => telemetry::failed(what, cause),
-    };
 }
 
 /// Body of every error response.

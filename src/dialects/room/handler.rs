@@ -291,10 +291,7 @@ impl RoomHandler {
 
 /// True if the event is about this message, and did not merely release it from the held ones.
 fn is_of(told: &DeliveredEvent, message: &Message) -> bool {
-    match &told.event.fact {
-        Fact::MessagePosted(own) | Fact::MessageShown(own) => own.id == message.id,
-        _ => false,
-    }
+    matches!(&told.event.fact, Fact::MessagePosted(own) | Fact::MessageShown(own) if own.id == message.id)
 }
 
 /// Parses a frame: its action, and the whole object.

@@ -158,16 +158,18 @@ impl TokenResponse {
             }
             Err(error) => error,
         };
-        let (status, message) = status_and_message(&error);
+        let (_, message) = status_and_message(&error);
         let said = Json(ErrorMessage::new(message));
-        match (status, &error) {
-            (_, auth::Error::TooManyAttempts { retry_after } | auth::Error::TooFast { retry_after }) => {
+        match &error {
+            auth::Error::TooManyAttempts { retry_after } | auth::Error::TooFast { retry_after } => {
                 Self::TooMany(said, retry_after.as_secs().max(1))
             }
-            (_, auth::Error::TooManyWaiting { retry_after }) => Self::Unavailable(said, Some(retry_after.as_secs().max(1))),
-            (StatusCode::UNAUTHORIZED, _) => Self::Unauthorized(said, CHALLENGE.into()),
-            (StatusCode::SERVICE_UNAVAILABLE, _) => Self::Unavailable(said, None),
-            _ => Self::Internal(said),
+            auth::Error::TooManyWaiting { retry_after } => Self::Unavailable(said, Some(retry_after.as_secs().max(1))),
+            auth::Error::Denied | auth::Error::Expired | auth::Error::InvalidToken(_) => {
+                Self::Unauthorized(said, CHALLENGE.into())
+            }
+            auth::Error::NotConfigured(_) | auth::Error::Unavailable(_) => Self::Unavailable(said, None),
+            auth::Error::Internal(_) => Self::Internal(said),
         }
     }
 }

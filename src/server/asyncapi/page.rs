@@ -39,7 +39,7 @@ pub(super) fn of(dialect: &str, document: &Value) -> String {
 
 impl<'a> AsyncapiPage<'a> {
     fn add(&mut self, html: std::fmt::Arguments<'_>) {
-        self.html.write_fmt(html).expect("a text can be extended");
+        self.html.write_fmt(html).expect("writing to a String cannot fail");
     }
 
     fn head(&mut self, dialect: &str) {
@@ -108,7 +108,7 @@ impl<'a> AsyncapiPage<'a> {
         self.add(format_args!("<h3 id=\"{}\">{title}{kind}</h3><p>{summary}</p>", HtmlEscaped(key)));
         self.shape(&message["payload"]);
         for example in message["examples"].as_array().into_iter().flatten() {
-            let written = serde_json::to_string_pretty(&example["payload"]).expect("it was JSON before");
+            let written = serde_json::to_string_pretty(&example["payload"]).expect("parsed JSON serializes");
             self.add(format_args!("<pre>{}</pre>", HtmlEscaped(&written)));
         }
     }
@@ -204,5 +204,5 @@ fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
 }
 
 fn text(value: &Value) -> &str {
-    value.as_str().expect("the document has it")
+    value.as_str().expect("the document holds a text there")
 }

@@ -1,6 +1,6 @@
 //! JSON-RPC error replies, and HTML error pages for requests that are no calls.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, sync::Arc};
 
 use poem::{
     Response,
@@ -9,7 +9,9 @@ use poem::{
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::super::session::Session;
 use crate::{
+    auth::{self, Login},
     shares::{NoShare, RETRY_AFTER_SECONDS},
     telemetry,
 };
@@ -226,4 +228,31 @@ pub fn error_page(status: StatusCode, text: &str) -> Response {
     let number = status.as_u16();
     let page = format!("<!doctype html>\n<html lang=en>\n<title>{number} {title}</title>\n<h1>{title}</h1>\n<p>{text}</p>\n");
     Response::builder().status(status).header(header::CONTENT_TYPE, HTML).body(page)
+}
+
+impl Session {
+    /// The log-in, or the error for the JSON-RPC envelope.
+    pub fn login(&self) -> Result<Arc<Login>, Fault> {
+        self.login_result().cloned().map_err(fault)
+    }
+}
+
+/// JSON-RPC fault for an authentication error.
+pub fn fault(error: &auth::Error) -> Fault {
+    use poem::http::StatusCode;
+    match error {
+        auth::Error::Denied => Fault::access_denied(),
+        // Without verification keys, every token is invalid.
+        auth::Error::Expired | auth::Error::InvalidToken(_) | auth::Error::NotConfigured(_) => Fault::session_expired(),
+        // Status 200, as in Odoo: published clients cannot read the body of any other.
+        auth::Error::TooManyAttempts { retry_after } | auth::Error::TooManyWaiting { retry_after } => {
+            let text = "Too many login failures, please wait a bit before trying again.";
+            Fault::new("odoo.exceptions.AccessDenied", text).retry_after(StatusCode::OK, retry_after.as_secs().max(1))
+        }
+        auth::Error::TooFast { retry_after } => {
+            Fault::too_fast("Too many log-ins, please wait", Some(retry_after.as_secs().max(1)))
+        }
+        auth::Error::Unavailable(cause) => Fault::unavailable(cause),
+        auth::Error::Internal(cause) => Fault::internal(cause),
+    }
 }

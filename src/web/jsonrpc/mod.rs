@@ -1,5 +1,5 @@
-//! JSON-RPC envelope of the Odoo-compatible dialects: extractor of calls and writer of replies (spec `10-odoo-session.md`,
-//! "Envelope").
+//! JSON-RPC envelope of the Odoo-compatible dialects: extractor of calls and writer of replies. The ids of calls are returned byte
+//! for byte.
 
 pub mod arguments;
 mod envelope;
@@ -22,7 +22,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 pub use envelope::{Id, IdSlot};
-pub use fault::{CallOutcome, Fault, HTML, JSON, error_page};
+pub use fault::{CallOutcome, Fault, HTML, JSON, error_page, fault};
 pub use schema::NoJsonRpcParams;
 
 use super::{

@@ -3,6 +3,7 @@
 
 pub(crate) mod memberships;
 pub(crate) mod support;
+
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;

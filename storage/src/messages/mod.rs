@@ -9,6 +9,7 @@ pub(crate) mod reactions;
 pub(crate) mod reads;
 pub(crate) mod search;
 pub(crate) mod uploads;
+
 use std::collections::HashMap;
 
 use async_trait::async_trait;

@@ -69,15 +69,12 @@ fn describe(error: &sqlx::Error) -> Option<(String, &'static str)> {
         sqlx::Error::Io(error) => Some(of_network(error)),
         sqlx::Error::PoolTimedOut => Some((
             "no connection in time".into(),
-            "all are in use or it does not answer: look at its load, at pg_stat_activity, and at postgres.max_connections",
+            "all are in use, or the server does not answer: check its load, pg_stat_activity, and postgres.max_connections",
         )),
-        sqlx::Error::Tls(error) => Some((
-            format!("TLS failed: {error}"),
-            "look at sslmode and sslrootcert in the address, and at ssl in postgresql.conf",
-        )),
-        sqlx::Error::Protocol(what) => {
-            Some((format!("what it says is not understood: {what}"), "look whether PostgreSQL is what listens there"))
+        sqlx::Error::Tls(error) => {
+            Some((format!("TLS failed: {error}"), "check sslmode and sslrootcert in the address, and ssl in postgresql.conf"))
         }
+        sqlx::Error::Protocol(what) => Some((format!("protocol error: {what}"), "check that PostgreSQL listens there")),
         sqlx::Error::Database(refusal) => {
             let code = code(error)?;
             remedy(&code).map(|remedy| (format!("{} (SQLSTATE {code})", refusal.message().replace('\n', " ")), remedy))
@@ -89,17 +86,15 @@ fn describe(error: &sqlx::Error) -> Option<(String, &'static str)> {
 fn of_network(error: &std::io::Error) -> (String, &'static str) {
     let what = error.to_string();
     let remedy = match error.kind() {
-        ErrorKind::ConnectionRefused => "look whether PostgreSQL runs there and listens on that address (listen_addresses, port)",
-        ErrorKind::NotFound => "look whether PostgreSQL runs and has its socket there (unix_socket_directories)",
+        ErrorKind::ConnectionRefused => "check that PostgreSQL runs there and listens on that address (listen_addresses, port)",
+        ErrorKind::NotFound => "check that PostgreSQL runs and has its socket there (unix_socket_directories)",
         ErrorKind::PermissionDenied => "this user may not use the socket",
         ErrorKind::TimedOut | ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => {
-            "look at the network and at firewalls between here and there"
+            "check the network and firewalls to the server"
         }
         // The standard library has no error kind for DNS failures.
-        _ if what.contains("lookup address") || what.contains("resolve") => {
-            "the name is unknown here: look at the address and at DNS"
-        }
-        _ => "the connection broke off: look at the server's own log, and at what lies between",
+        _ if what.contains("lookup address") || what.contains("resolve") => "check the host name in the address, and DNS",
+        _ => "connection broken: check the server's own log, and proxies and firewalls to it",
     };
     let what = if what.contains("lookup address") { format!("host name unknown: {what}") } else { what };
     (what, remedy)
@@ -108,27 +103,27 @@ fn of_network(error: &std::io::Error) -> (String, &'static str) {
 /// Remedy of a PostgreSQL error, by its SQLSTATE code.
 fn remedy(code: &str) -> Option<&'static str> {
     Some(match code {
-        "28P01" => "look at the user and the password in the address",
+        "28P01" => "check the user and the password in the address",
         code if code.starts_with("28") => {
-            "look at pg_hba.conf there: it may lack this user, database or address, or demand TLS (sslmode=require in the address)"
+            "check pg_hba.conf there: it may lack this user, database or address, or demand TLS (sslmode=require in the address)"
         }
-        "3D000" => "create the database (createdb), or look at its name in the address",
+        "3D000" => "create the database (createdb), or check its name in the address",
         "53300" => "lower postgres.max_connections or raise PostgreSQL's own max_connections",
-        "53100" => "its disk is full: make room there",
-        "53200" => "it is out of memory: look at its settings and its load",
-        "57P03" | "57P01" | "57P02" => "it starts or stops: wait, or look at its own log",
+        "53100" => "its disk is full: free space",
+        "53200" => "it is out of memory: check its settings and load",
+        "57P03" | "57P01" | "57P02" => "it is starting or stopping: wait, or check its own log",
         "42501" => "grant this user the right, or make it the owner of database and schema (GRANT ... ON SCHEMA ... TO ...)",
         "3F000" => "no schema in search_path exists: create one, or ALTER ROLE ... SET search_path",
         "42P01" | "42703" | "42883" => {
-            "the schema is not this version's: run `dragoman migrate`, or look whether search_path leads to another schema"
+            "the schema is of another version: run `dragoman migrate`, or check whether search_path leads to another schema"
         }
-        "57014" => "it took longer than postgres.statement_milliseconds: look at the server's load",
-        "55P03" => "another transaction holds the lock for too long: look for it in pg_stat_activity and pg_locks",
+        "57014" => "it took longer than postgres.statement_milliseconds: check the server's load",
+        "55P03" => "lock time-out: find the transaction that holds the lock in pg_stat_activity and pg_locks",
         "25006" => "it is a standby or a reader, or default_transaction_read_only is on: name the primary in the address",
-        "25P03" | "57P05" => "it has ended an idle connection: look at its time-outs",
-        "40001" | "40P01" => "a deadlock or a serialization failure: other transactions were in the way, try again",
-        "08P01" => "look at the log of what listens there, PostgreSQL or a pooler",
-        "42P05" | "26000" => "a pooler gives its connections to others in between: set pool_mode = session",
+        "25P03" | "57P05" => "it closed an idle connection: check its time-outs",
+        "40001" | "40P01" => "deadlock or serialization failure: try again",
+        "08P01" => "check the log of the server there, PostgreSQL or a pooler",
+        "42P05" | "26000" => "a pooler shares connections between clients: set pool_mode = session",
         _ => return None,
     })
 }

@@ -133,7 +133,7 @@ impl CircuitBreaker {
 
     /// Error for a server that does not answer.
     pub(super) fn no_answer(&self) -> Error {
-        self.unavailable("no answer in time", "look at its load, and at the network between here and there")
+        self.unavailable("no answer in time", "check its load, and the network to it")
     }
 
     /// Waits for a connection, or fails at once if the circuit breaker is open.

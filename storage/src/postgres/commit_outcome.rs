@@ -55,7 +55,7 @@ impl Postgres {
                 Err(error) => {
                     let error: &(dyn std::error::Error + 'static) = &error;
                     if !std::mem::replace(&mut is_told, true) {
-                        tracing::warn!(error, "what became of a transaction is not known yet");
+                        tracing::warn!(error, "commit outcome unknown, still asking");
                     }
                 }
             }

@@ -210,7 +210,7 @@ impl EventLog for Postgres {
         };
         if get(&row, "is_standby")? {
             // A standby may lag behind, which is no loss of events.
-            return Err(self.gate.unavailable("the server is a standby", "see that the address leads to the primary"));
+            return Err(self.gate.unavailable("the server is a standby", "name the primary in the address"));
         }
         let head = Position(get(&row, "head")?);
         self.timelines.record_head(head);
@@ -279,7 +279,7 @@ impl PostgresTx {
         let rows = self.rows(append).await?;
         if rows.is_empty() {
             self.failed = true;
-            return Err(Error::Unavailable("the event log ends before events that were read or written".into()));
+            return Err(Error::Unavailable("event log ends before events already read or written".into()));
         }
         let mut places = rows.iter().map(|row| Ok((get(row, "position")?, row))).collect::<Result<Vec<(i64, _)>>>()?;
         places.sort_unstable_by_key(|(position, _)| *position);

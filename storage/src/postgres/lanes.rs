@@ -31,12 +31,12 @@ impl ConnectionBudget {
 
     /// Acquires a permit for a connection, for the whole time of its use.
     pub(super) async fn connection(&self, gate: &CircuitBreaker) -> Result<OwnedSemaphorePermit> {
-        take(&self.connections, gate, "too many requests are under way").await
+        take(&self.connections, gate, "too many concurrent requests").await
     }
 
     /// Acquires a permit for a transaction.
     pub(super) async fn transaction(&self, gate: &CircuitBreaker) -> Result<OwnedSemaphorePermit> {
-        take(&self.transactions, gate, "too many transactions are under way").await
+        take(&self.transactions, gate, "too many concurrent transactions").await
     }
 }
 

@@ -233,8 +233,8 @@ impl Postgres {
             // Waits without a permit, so that this wait takes no connection from the lane that checks the server.
             if !self.any_timeline && !self.timelines.wait_until_accepted(self.gate.patience()).await {
                 return Err(self.gate.unavailable(
-                    "another timeline, or a standby: it was failed over, restored, or the address leads elsewhere",
-                    "see that the address leads to the primary",
+                    "another timeline, or a standby: failed over, restored, or the address leads to another server",
+                    "name the primary in the address",
                 ));
             }
             let leave = self.lane.connection(&self.gate).await?;
@@ -350,7 +350,7 @@ impl Storage for Postgres {
     async fn close(&self) {
         // The pool would wait for a server that does not answer.
         if timeout(CLOSE_DEADLINE, self.pool.close()).await.is_err() {
-            tracing::warn!("the connections to the database could not be closed in time");
+            tracing::warn!("database connections not closed in time");
         }
     }
 }
@@ -406,7 +406,7 @@ impl Tx for PostgresTx {
 
     async fn commit(mut self: Box<Self>) -> Result<Vec<Event>> {
         if self.failed {
-            return Err(Error::Internal("a statement of this transaction has failed".into()));
+            return Err(Error::Internal("transaction aborted by a failed statement".into()));
         }
         let events = self.append_facts().await?;
         let mark = match self.mark.take() {
@@ -425,7 +425,7 @@ impl Tx for PostgresTx {
                 None if storage.gate.is_unconfirmed() => return Err(storage.gate.unconfirmed_error()),
                 None => {
                     let gate = &storage.gate;
-                    return Err(gate.unavailable("the server has not decided on a commit for long", "look at its disk and load"));
+                    return Err(gate.unavailable("commit outcome undecided", "check its disk and load"));
                 }
             },
         }
@@ -458,7 +458,7 @@ fn partners_of(row: &PgRow, column: &'static str) -> Result<(PartnerId, Vec<Part
 /// Decodes the number of a statement that only counts.
 fn count(row: &PgRow) -> Result<u64> {
     let count: i64 = get(row, 0)?;
-    u64::try_from(count).map_err(|_| Error::Corrupt(format!("a count of {count}")))
+    u64::try_from(count).map_err(|_| Error::Corrupt(format!("negative count {count}")))
 }
 
 /// Converts a limit to PostgreSQL's `bigint`.

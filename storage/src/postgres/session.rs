@@ -93,7 +93,7 @@ impl PinnedSettings {
             JOIN pg_catalog.pg_settings s ON s.name = pin.name WHERE s.setting <> pin.value",
             all.join(", ")
         )
-        .expect("a text takes all that is written");
+        .expect("writing to a String cannot fail");
         Self(statements.into())
     }
 

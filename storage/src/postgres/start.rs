@@ -119,11 +119,11 @@ impl Postgres {
     pub async fn require_writable(&self) -> Result<()> {
         let row = self.only_row(sqlx::query(TAKES_WRITES)).await?;
         if get(&row, "is_standby")? {
-            return Err(self.gate.unavailable("a standby, which takes no writes", "name the primary in the address"));
+            return Err(self.gate.unavailable("a standby, which is read-only", "name the primary in the address"));
         }
         if get(&row, "is_reader")? {
             return Err(self.gate.unavailable(
-                "it takes no writes (default_transaction_read_only is on)",
+                "read-only (default_transaction_read_only is on)",
                 "name the writer in the address, or reset that setting of server, database and role",
             ));
         }
@@ -189,7 +189,7 @@ impl Postgres {
                 Ok(done) => return Ok(done),
                 Err(error) if tries < MIGRATION_TRIES && code(&error).as_deref() == Some("55P03") => {
                     if tries == 1 {
-                        tracing::warn!("{what} waits for a lock that another transaction or node has; see pg_stat_activity");
+                        tracing::warn!("{what} waits for a lock of another transaction or node; see pg_stat_activity");
                     }
                     sleep(MIGRATION_PAUSE).await;
                 }
@@ -197,7 +197,7 @@ impl Postgres {
                 Err(error) => return Err(self.gate.explain(error)),
             }
         }
-        unreachable!("the last try is answered")
+        unreachable!("the last attempt returns")
     }
 }
 

@@ -17,7 +17,6 @@ use crate::{
     clock,
     error::chain,
     events::{DeliveredEvent, Encoding, PresenceState, RecentSignal, Signal},
-    telemetry,
     web::websocket::{Close, Frame},
 };
 
@@ -140,11 +139,7 @@ impl ConversationsHandler {
 
     /// Closes a socket that missed an event. The client reconnects and fetches what it has missed.
     fn close_after_failure(&self, error: &Error) -> Close {
-        let what = "what has happened could not be told";
-        match error {
-            Error::Unavailable(_) => telemetry::unavailable(what, error),
-            _ => telemetry::failed(what, error),
-        };
+        error.log("event not delivered");
         Close::UNAVAILABLE
     }
 

@@ -2,6 +2,7 @@
 
 pub(crate) mod memberships;
 pub(crate) mod support;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeSet, HashMap},
@@ -12,11 +13,13 @@ use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet, Vector};
 use uuid::Uuid;
 
-use super::{Memory, MemoryTx, Sequence, State, messages::last_message, ranking::Ranking, taken};
+use super::{Memory, MemoryTx, Sequence, State, ranking::Ranking, taken};
 use crate::{
-    AttachmentId, ChangeKey, Conversation, ConversationId, ConversationKind, Conversations, Error, Folder, GroupId, InboxEntry,
-    InboxFilter, Locked, Message, MessageId, NewConversation, Participant, ParticipantRole, ParticipantStatus, PartnerId, Person,
-    ReadAdvance, Result, ThreadType, Timestamp, UnreadTotals, WindowState, WriteConversations,
+    AttachmentId, ChangeKey, Conversation, ConversationId, ConversationKind, Conversations, EXCERPT_BYTES, Error, Folder,
+    GroupId, InboxEntry, InboxFilter, Locked, Message, MessageId, NewConversation, Participant, ParticipantRole,
+    ParticipantStatus, PartnerId, Person, ReadAdvance, Result, ThreadType, Timestamp, UnreadTotals, WindowState,
+    WriteConversations,
+    messages::{excerpt, listed_files},
 };
 
 #[derive(Clone, Default)]
@@ -133,6 +136,35 @@ impl Table {
 /// Index in [`Row::messages`] of the message with this `seq`.
 fn index(seq: i64) -> usize {
     usize::try_from(seq - 1).expect("seq counts from 1")
+}
+
+/// Excerpt of a last message for lists.
+pub(crate) fn last_message(message: &Message) -> Message {
+    let metadata = message.metadata.clone().filter(|metadata| metadata.json().len() <= EXCERPT_BYTES);
+    // Field by field, so that the full text is never copied.
+    let Message { id, seq, conversation, message_type, held, created_at, edited_at, edited_by, deleted_at, deleted_by, .. } =
+        *message;
+    let Message { reply_to, support_side, .. } = *message;
+    Message {
+        id,
+        seq,
+        conversation,
+        author: message.author.clone(),
+        message_type,
+        body: excerpt(&message.body).to_owned(),
+        metadata,
+        attachments: listed_files(&message.attachments).to_vec(),
+        client_key: message.client_key.clone(),
+        external_id: message.external_id.clone(),
+        reply_to,
+        support_side,
+        held,
+        created_at,
+        edited_at,
+        edited_by,
+        deleted_at,
+        deleted_by,
+    }
 }
 
 impl Row {

@@ -7,18 +7,21 @@ pub(crate) mod reactions;
 pub(crate) mod reads;
 pub(crate) mod search;
 pub(crate) mod uploads;
+
 use std::{collections::BTreeSet, ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use imbl::{HashMap, HashSet, OrdMap};
 
-use super::{Memory, MemoryTx, Sequence, State, conversations::Row, messages::reads::read_by_others};
+use super::{
+    Memory, MemoryTx, Sequence, State,
+    conversations::{Row, last_message},
+    messages::reads::read_by_others,
+};
 use crate::{
-    Attachment, AttachmentId, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, EXCERPT_BYTES, Error,
-    KeyedMessage, Locked, Message, MessageForReader, MessageId, MessageLocation, Messages, NewClientKey, NewMessage, Page,
-    PartnerId, Result, Timestamp, WriteMessages,
-    messages::{excerpt, listed_files},
-    page_length,
+    Attachment, AttachmentId, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, Error, KeyedMessage, Locked,
+    Message, MessageForReader, MessageId, MessageLocation, Messages, NewClientKey, NewMessage, Page, PartnerId, Result,
+    Timestamp, WriteMessages, page_length,
 };
 
 /// Locations of messages by id and by client key, external ids in use, and the id sequence.
@@ -126,35 +129,6 @@ impl State {
 /// Greatest `seq` that is hidden from a reader; 0 if none is.
 fn visible_from(row: &Row, reader: PartnerId) -> i64 {
     row.standing(reader).map_or(0, |standing| standing.visible_from_seq)
-}
-
-/// Excerpt of a last message for lists.
-pub(crate) fn last_message(message: &Message) -> Message {
-    let metadata = message.metadata.clone().filter(|metadata| metadata.json().len() <= EXCERPT_BYTES);
-    // Field by field, so that the full text is never copied.
-    let Message { id, seq, conversation, message_type, held, created_at, edited_at, edited_by, deleted_at, deleted_by, .. } =
-        *message;
-    let Message { reply_to, support_side, .. } = *message;
-    Message {
-        id,
-        seq,
-        conversation,
-        author: message.author.clone(),
-        message_type,
-        body: excerpt(&message.body).to_owned(),
-        metadata,
-        attachments: listed_files(&message.attachments).to_vec(),
-        client_key: message.client_key.clone(),
-        external_id: message.external_id.clone(),
-        reply_to,
-        support_side,
-        held,
-        created_at,
-        edited_at,
-        edited_by,
-        deleted_at,
-        deleted_by,
-    }
 }
 
 /// Index range of a page, from the oldest message on; the first `hidden` messages are hidden from the reader.

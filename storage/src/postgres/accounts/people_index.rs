@@ -39,7 +39,7 @@ impl Postgres {
         if get(&self.only_row(sqlx::query(HAS_INDEX).bind(INDEX)).await?, 0)? {
             return Ok(true);
         }
-        self.alone_with_locks("the index of people", async |connection| match create_index(connection).await {
+        self.alone_with_locks("index of people", async |connection| match create_index(connection).await {
             Ok(()) => Ok(true),
             Err(error) if is_extension_unavailable(&error) => Ok(false),
             Err(error) => Err(error),

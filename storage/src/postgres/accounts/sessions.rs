@@ -58,7 +58,7 @@ const DELETE_SESSIONS_OF: &str = "DELETE FROM sessions WHERE user_id = $1 RETURN
 
 fn key(row: &PgRow) -> Result<SessionKey> {
     let bytes: &[u8] = get(row, "key")?;
-    let bytes = bytes.try_into().map_err(|_| Error::Corrupt(format!("a session's key of {} bytes", bytes.len())))?;
+    let bytes = bytes.try_into().map_err(|_| Error::Corrupt(format!("session key of {} bytes", bytes.len())))?;
     Ok(SessionKey(bytes))
 }
 

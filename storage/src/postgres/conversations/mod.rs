@@ -1,6 +1,7 @@
 //! PostgreSQL statements of conversations, participants and read positions.
 
 pub(crate) mod support;
+
 use std::{collections::HashMap, sync::Arc};
 
 use async_trait::async_trait;

@@ -8,6 +8,7 @@ pub(crate) mod reactions;
 pub(crate) mod reads;
 pub(crate) mod search;
 pub(crate) mod uploads;
+
 use std::collections::{HashMap, HashSet};
 
 use async_trait::async_trait;
@@ -348,7 +349,7 @@ impl WriteMessages for PostgresTx {
             .bind(keys.iter().map(|key| key.hash.as_slice()).collect::<Vec<_>>());
         let keyed = |row: &PgRow| {
             let hash = get::<Option<&[u8]>, _>(row, "client_hash")?.map(ContentHash::try_from).transpose();
-            let hash = hash.map_err(|_| Error::Corrupt("client_hash is no SHA-256".into()))?;
+            let hash = hash.map_err(|_| Error::Corrupt("client_hash is not a SHA-256".into()))?;
             Ok(KeyedMessage { message: message(row)?, hash })
         };
         self.rows(find).await?.iter().map(keyed).collect()

@@ -11,9 +11,9 @@ use std::{
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{
-    dialect::{ConnectContext, ConnectedClient, Membership, ReceivedEvent, Receiver, Sender},
-    site::{Credentials, Http, RequestError},
+use crate::{
+    client::{ConnectContext, ConnectedClient, Membership, ReceivedEvent, Receiver, Sender},
+    target::{Credentials, Http, RequestError},
 };
 
 /// Added to the time-out for a long poll of the bus, longer than the poll itself.
@@ -26,7 +26,7 @@ pub(crate) async fn get_or_create_session(http: &Http, pass: &Credentials, other
     session["uuid"].as_str().map(str::to_owned).ok_or_else(RequestError::malformed)
 }
 
-pub(crate) async fn enter(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
+pub(crate) async fn connect(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
     let (http, session) = (visit.http.clone(), visit.credentials.session.clone());
     let ears = BusReceiver { http: http.clone(), session: session.clone(), position: Arc::clone(&visit.bus_position) };
     // A reconnect resumes from the last position. A first connect receives messages younger than 50 s.

@@ -2,18 +2,18 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    dialect::{ConnectContext, ConnectedClient, Membership, ReceivedEvent},
-    site::RequestError,
+use crate::{
+    client::{ConnectContext, ConnectedClient, Membership, ReceivedEvent},
     socket::{Codec, Connection, message_id, only_membership, parse_page, split_connection},
+    target::RequestError,
 };
 
 const PAGE: usize = 100;
 
-pub(crate) async fn enter(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
+pub(crate) async fn connect(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
     let seat = only_membership(visit)?;
     let path = format!("/conversations/{}/?token={}", seat.address, visit.credentials.token);
-    let mut line = Connection::open(&visit.site, &path).await?;
+    let mut line = Connection::open(&visit.target, &path).await?;
     // The subscription begins before the greeting: from here on no message is missed.
     line.wait_for_frame(|frame| frame["type"] == "user_status").await?;
     let mut missed: Vec<(String, i64)> = Vec::new();

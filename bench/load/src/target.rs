@@ -16,8 +16,7 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 use url::Url;
 
-use super::people::Account;
-use crate::Result;
+use crate::{Result, accounts::Account};
 
 /// Idle time-out of pooled connections, below that of any server or proxy.
 const POOL_IDLE_TIMEOUT: Duration = Duration::from_secs(20);
@@ -112,17 +111,17 @@ pub(crate) struct Http {
 }
 
 impl Http {
-    pub(crate) fn new(site: &Arc<Target>) -> Result<Self, RequestError> {
+    pub(crate) fn new(target: &Arc<Target>) -> Result<Self, RequestError> {
         let client = reqwest::Client::builder()
             .no_proxy()
             .http1_only()
             .redirect(reqwest::redirect::Policy::none())
-            .tls_backend_preconfigured(ClientConfig::clone(&site.tls))
+            .tls_backend_preconfigured(ClientConfig::clone(&target.tls))
             .pool_idle_timeout(POOL_IDLE_TIMEOUT)
             .tcp_nodelay(true)
-            .connect_timeout(site.timeout)
+            .connect_timeout(target.timeout)
             .build()?;
-        Ok(Self { client, target: Arc::clone(site) })
+        Ok(Self { client, target: Arc::clone(target) })
     }
 
     /// Sends a request, and returns the status, the JSON body and the session cookie that the answer sets.

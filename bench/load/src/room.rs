@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{
-    dialect::{ConnectContext, ConnectedClient, Membership, ReceivedEvent},
-    site::RequestError,
+use crate::{
+    client::{ConnectContext, ConnectedClient, Membership, ReceivedEvent},
     socket::{Codec, Connection, only_membership, parse_page, split_connection},
+    target::RequestError,
 };
 
 const PAGE: usize = 200;
 
-pub(crate) async fn enter(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
+pub(crate) async fn connect(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
     let seat = only_membership(visit)?;
-    let mut line = Connection::open(&visit.site, &format!("/ws/chat/room/?token={}", visit.credentials.token)).await?;
+    let mut line = Connection::open(&visit.target, &format!("/ws/chat/room/?token={}", visit.credentials.token)).await?;
     line.wait_for_pong().await?;
     if seat.is_new() {
         // Older messages of the two users are not part of the run.

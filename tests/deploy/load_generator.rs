@@ -2,16 +2,16 @@
 
 use super::nginx::Nginx;
 use crate::{
-    crowd::{BUSY, crowd, is_flawless},
+    load_generator::{BUSY, is_flawless, run_load},
     support::{Backend, Bus, two_nodes},
 };
 
 #[tokio::test]
-async fn a_crowd_comes_through_nginx_over_tls() {
+async fn virtual_users_come_through_nginx_over_tls() {
     let mut nodes = two_nodes(&Backend::postgres().await, &Bus::postgres()).await;
     let nginx = Nginx::before(nodes.each_ref().map(|node| node.address())).await;
     let arguments = format!("--demo {BUSY} --ca-file {}", nginx.certificate().display());
-    is_flawless(&crowd(&nginx.url_over_tls(""), &arguments).await);
+    is_flawless(&run_load(&nginx.url_over_tls(""), &arguments).await);
     drop(nginx);
     for node in &mut nodes {
         node.stop().await;

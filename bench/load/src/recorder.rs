@@ -13,7 +13,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 use tokio::{sync::watch, time::Instant};
 
-use super::dialect::Dialect;
+use crate::dialect::Dialect;
 
 /// The number of a virtual user.
 pub(crate) type UserNumber = usize;
@@ -127,7 +127,7 @@ pub(crate) struct Recorder {
     run: u32,
     /// None until all virtual users are connected.
     window: watch::Sender<Option<Window>>,
-    counts: [Mutex<DialectStats>; Dialect::ALL.len()],
+    stats: [Mutex<DialectStats>; Dialect::ALL.len()],
     conversations: Mutex<Vec<Arc<Conversation>>>,
     away: Mutex<HashSet<UserNumber>>,
     /// Number of virtual users with messages still to send.
@@ -141,7 +141,7 @@ impl Recorder {
         Self {
             run,
             window: watch::Sender::new(None),
-            counts: Default::default(),
+            stats: Default::default(),
             conversations: Mutex::default(),
             away: Mutex::default(),
             users_sending: AtomicUsize::new(0),
@@ -150,15 +150,15 @@ impl Recorder {
     }
 
     pub(crate) fn stats(&self, dialect: Dialect) -> MutexGuard<'_, DialectStats> {
-        lock(&self.counts[dialect as usize])
+        lock(&self.stats[dialect as usize])
     }
 
-    pub(crate) fn tally(&self, dialect: Dialect, count: impl FnOnce(&mut Counters)) {
-        count(&mut self.stats(dialect).counters);
+    pub(crate) fn count(&self, dialect: Dialect, update: impl FnOnce(&mut Counters)) {
+        update(&mut self.stats(dialect).counters);
     }
 
     pub(crate) fn error(&self, dialect: Dialect, kind: &str) {
-        self.tally(dialect, |tally| *tally.errors.entry(kind.to_owned()).or_default() += 1);
+        self.count(dialect, |tally| *tally.errors.entry(kind.to_owned()).or_default() += 1);
     }
 
     /// Registers a new conversation of these members.
@@ -174,7 +174,7 @@ impl Recorder {
     pub(crate) fn record_send(&self, conversation: &Conversation, sender: UserNumber, due: Instant) -> Marker {
         let missing: Vec<_> = conversation.members.iter().copied().filter(|member| *member != sender).collect();
         self.outstanding.fetch_add(1 + missing.len(), Ordering::Relaxed);
-        self.tally(conversation.dialect, |tally| tally.said += 1);
+        self.count(conversation.dialect, |tally| tally.said += 1);
         let mut said = lock(&conversation.sent);
         let number = said.count;
         said.count += 1;
@@ -212,7 +212,7 @@ impl Recorder {
         let Some((_, message)) = waiting.find(|(each, _)| number.is_none_or(|number| number == **each)) else { return };
         message.answer = Answer::Refused;
         self.outstanding.fetch_sub(1 + message.missing.len(), Ordering::Relaxed);
-        self.tally(conversation.dialect, |tally| tally.refused += 1);
+        self.count(conversation.dialect, |tally| tally.refused += 1);
     }
 
     /// Records that a message will not be acknowledged. Deliveries of it stay possible.
@@ -374,103 +374,103 @@ mod tests {
 
     /// A conversation of the virtual users 0, 1 and 2, within the measurement window.
     fn recorder_with_conversation() -> (Recorder, Arc<Conversation>) {
-        let ledger = Recorder::new(7);
+        let recorder = Recorder::new(7);
         let now = Instant::now();
-        ledger.set_window(Window { begin: now - Duration::from_secs(60), end: now + Duration::from_secs(60) });
-        let conversation = ledger.add_conversation(ROOM, vec![0, 1, 2]);
-        (ledger, conversation)
+        recorder.set_window(Window { begin: now - Duration::from_secs(60), end: now + Duration::from_secs(60) });
+        let conversation = recorder.add_conversation(ROOM, vec![0, 1, 2]);
+        (recorder, conversation)
     }
 
-    fn tally(ledger: &Recorder) -> Counters {
-        ledger.close();
-        ledger.stats(ROOM).counters.clone()
+    fn tally(recorder: &Recorder) -> Counters {
+        recorder.close();
+        recorder.stats(ROOM).counters.clone()
     }
 
     #[test]
     fn a_message_is_known_by_its_text() {
-        let (ledger, conversation) = recorder_with_conversation();
-        let marker = ledger.record_send(&conversation, 1, Instant::now());
-        assert_eq!(ledger.marker(&ledger.text(marker, 100)), Some(marker));
-        assert_eq!(ledger.marker(&ledger.key(marker)), Some(marker));
-        assert_eq!(ledger.text(marker, 100).len(), 100);
-        assert_eq!(ledger.text(marker, 1), ledger.key(marker));
-        assert_eq!(Recorder::new(8).marker(&ledger.key(marker)), None, "another run's");
+        let (recorder, conversation) = recorder_with_conversation();
+        let marker = recorder.record_send(&conversation, 1, Instant::now());
+        assert_eq!(recorder.marker(&recorder.text(marker, 100)), Some(marker));
+        assert_eq!(recorder.marker(&recorder.key(marker)), Some(marker));
+        assert_eq!(recorder.text(marker, 100).len(), 100);
+        assert_eq!(recorder.text(marker, 1), recorder.key(marker));
+        assert_eq!(Recorder::new(8).marker(&recorder.key(marker)), None, "another run's");
         for other in ["", "hello", "00000007.0.0", "00000007.0.0.1.2", "7.x.0.1"] {
-            assert_eq!(ledger.marker(other), None, "{other}");
+            assert_eq!(recorder.marker(other), None, "{other}");
         }
     }
 
     #[test]
     fn what_goes_well_is_counted() {
-        let (ledger, conversation) = recorder_with_conversation();
-        let marker = ledger.record_send(&conversation, 0, Instant::now());
-        assert!(!ledger.is_complete());
-        assert_eq!(ledger.record_delivery(&conversation, marker, 0, None), DeliveryKind::Own);
-        assert_eq!(ledger.record_delivery(&conversation, marker, 1, None), DeliveryKind::First);
-        ledger.record_acknowledgement(&conversation, marker.number);
-        ledger.record_acknowledgement(&conversation, marker.number);
-        assert!(!ledger.is_complete(), "one has not heard it");
-        assert_eq!(ledger.record_delivery(&conversation, marker, 2, None), DeliveryKind::First);
-        assert!(ledger.is_complete());
-        assert_eq!(ledger.record_delivery(&conversation, marker, 0, None), DeliveryKind::Own, "at any time");
-        let tally = tally(&ledger);
+        let (recorder, conversation) = recorder_with_conversation();
+        let marker = recorder.record_send(&conversation, 0, Instant::now());
+        assert!(!recorder.is_complete());
+        assert_eq!(recorder.record_delivery(&conversation, marker, 0, None), DeliveryKind::Own);
+        assert_eq!(recorder.record_delivery(&conversation, marker, 1, None), DeliveryKind::First);
+        recorder.record_acknowledgement(&conversation, marker.number);
+        recorder.record_acknowledgement(&conversation, marker.number);
+        assert!(!recorder.is_complete(), "one has not heard it");
+        assert_eq!(recorder.record_delivery(&conversation, marker, 2, None), DeliveryKind::First);
+        assert!(recorder.is_complete());
+        assert_eq!(recorder.record_delivery(&conversation, marker, 0, None), DeliveryKind::Own, "at any time");
+        let tally = tally(&recorder);
         assert_eq!((tally.said, tally.acknowledged, tally.delivered), (1, 1, 2));
         assert_eq!((tally.lost, tally.unheard, tally.unconfirmed, tally.refused), (0, 0, 0, 0));
     }
 
     #[test]
     fn hearing_again_is_noticed_before_and_after_everybody_has_heard() {
-        let (ledger, conversation) = recorder_with_conversation();
-        let marker = ledger.record_send(&conversation, 0, Instant::now());
-        ledger.record_acknowledgement(&conversation, marker.number);
-        assert_eq!(ledger.record_delivery(&conversation, marker, 1, None), DeliveryKind::First);
-        assert_eq!(ledger.record_delivery(&conversation, marker, 1, None), DeliveryKind::Duplicate);
-        assert_eq!(ledger.record_delivery(&conversation, marker, 2, None), DeliveryKind::First);
-        assert_eq!(ledger.record_delivery(&conversation, marker, 2, None), DeliveryKind::Duplicate);
+        let (recorder, conversation) = recorder_with_conversation();
+        let marker = recorder.record_send(&conversation, 0, Instant::now());
+        recorder.record_acknowledgement(&conversation, marker.number);
+        assert_eq!(recorder.record_delivery(&conversation, marker, 1, None), DeliveryKind::First);
+        assert_eq!(recorder.record_delivery(&conversation, marker, 1, None), DeliveryKind::Duplicate);
+        assert_eq!(recorder.record_delivery(&conversation, marker, 2, None), DeliveryKind::First);
+        assert_eq!(recorder.record_delivery(&conversation, marker, 2, None), DeliveryKind::Duplicate);
     }
 
     #[test]
     fn lost_is_what_was_acknowledged_and_not_heard_by_who_was_there() {
-        let (ledger, conversation) = recorder_with_conversation();
-        let [lost, unknown, unanswered] = [0, 0, 0].map(|sender| ledger.record_send(&conversation, sender, Instant::now()));
-        ledger.record_acknowledgement(&conversation, lost.number);
-        ledger.record_unconfirmed(&conversation, unknown.number);
-        assert_eq!(ledger.record_delivery(&conversation, unknown, 1, None), DeliveryKind::First, "it was stored after all");
-        let late = ledger.record_send(&conversation, 1, Instant::now());
-        ledger.record_unconfirmed(&conversation, late.number);
-        ledger.record_acknowledgement(&conversation, late.number);
+        let (recorder, conversation) = recorder_with_conversation();
+        let [lost, unknown, unanswered] = [0, 0, 0].map(|sender| recorder.record_send(&conversation, sender, Instant::now()));
+        recorder.record_acknowledgement(&conversation, lost.number);
+        recorder.record_unconfirmed(&conversation, unknown.number);
+        assert_eq!(recorder.record_delivery(&conversation, unknown, 1, None), DeliveryKind::First, "it was stored after all");
+        let late = recorder.record_send(&conversation, 1, Instant::now());
+        recorder.record_unconfirmed(&conversation, late.number);
+        recorder.record_acknowledgement(&conversation, late.number);
         for reader in [0, 2] {
-            assert_eq!(ledger.record_delivery(&conversation, late, reader, None), DeliveryKind::First);
+            assert_eq!(recorder.record_delivery(&conversation, late, reader, None), DeliveryKind::First);
         }
-        assert_eq!(ledger.unanswered(&conversation, 0), [unanswered]);
-        ledger.set_away(2, true);
-        let tally = tally(&ledger);
+        assert_eq!(recorder.unanswered(&conversation, 0), [unanswered]);
+        recorder.set_away(2, true);
+        let tally = tally(&recorder);
         assert_eq!((tally.lost, tally.unheard, tally.unconfirmed), (1, 1, 2));
     }
 
     #[test]
     fn what_was_refused_is_not_waited_for_and_not_to_be_heard() {
-        let (ledger, conversation) = recorder_with_conversation();
-        let [first, second] = [1, 1].map(|sender| ledger.record_send(&conversation, sender, Instant::now()));
-        ledger.record_refusal(&conversation, None, 1, "no");
-        ledger.record_refusal(&conversation, Some(second.number), 1, "no");
-        assert!(ledger.is_complete());
-        assert_eq!(ledger.record_delivery(&conversation, first, 2, None), DeliveryKind::First);
-        assert!(ledger.is_complete());
-        let tally = tally(&ledger);
+        let (recorder, conversation) = recorder_with_conversation();
+        let [first, second] = [1, 1].map(|sender| recorder.record_send(&conversation, sender, Instant::now()));
+        recorder.record_refusal(&conversation, None, 1, "no");
+        recorder.record_refusal(&conversation, Some(second.number), 1, "no");
+        assert!(recorder.is_complete());
+        assert_eq!(recorder.record_delivery(&conversation, first, 2, None), DeliveryKind::First);
+        assert!(recorder.is_complete());
+        let tally = tally(&recorder);
         assert_eq!((tally.refused, tally.lost), (2, 0));
         assert_eq!((tally.errors["no"], tally.errors["refused, and delivered"]), (2, 1));
     }
 
     #[test]
     fn who_was_away_by_its_own_will_measures_nothing() {
-        let (ledger, conversation) = recorder_with_conversation();
+        let (recorder, conversation) = recorder_with_conversation();
         let due = Instant::now() - Duration::from_secs(1);
-        let marker = ledger.record_send(&conversation, 0, due);
-        ledger.record_delivery(&conversation, marker, 1, Some(Instant::now()));
-        assert_eq!(ledger.stats(ROOM).delivery.len(), 0);
-        ledger.record_delivery(&conversation, marker, 2, Some(due));
-        assert_eq!(ledger.stats(ROOM).delivery.len(), 1);
-        assert!(ledger.stats(ROOM).delivery.max() >= 1_000_000, "from the intended moment on");
+        let marker = recorder.record_send(&conversation, 0, due);
+        recorder.record_delivery(&conversation, marker, 1, Some(Instant::now()));
+        assert_eq!(recorder.stats(ROOM).delivery.len(), 0);
+        recorder.record_delivery(&conversation, marker, 2, Some(due));
+        assert_eq!(recorder.stats(ROOM).delivery.len(), 1);
+        assert!(recorder.stats(ROOM).delivery.max() >= 1_000_000, "from the intended moment on");
     }
 }

@@ -16,12 +16,11 @@ use hdrhistogram::{
 };
 use serde::Serialize;
 
-use super::{
-    Load,
+use crate::{
+    Load, Result,
     dialect::Dialect,
-    ledger::{Counters, DialectStats, Recorder},
+    recorder::{Counters, DialectStats, Recorder},
 };
-use crate::Result;
 
 /// Duration and outcome of a run.
 pub(crate) struct RunOutcome {
@@ -50,7 +49,7 @@ pub struct Report {
 #[derive(Serialize)]
 pub struct DialectReport {
     #[serde(flatten)]
-    pub tally: Counters,
+    pub counters: Counters,
     pub acknowledgement: Latency,
     pub delivery: Latency,
     pub arrival: Latency,
@@ -81,7 +80,7 @@ impl DialectReport {
     fn of(counts: &DialectStats) -> Self {
         let [acknowledgement, delivery, arrival, comeback] =
             [&counts.acknowledgement, &counts.delivery, &counts.arrival, &counts.comeback].map(Latency::of);
-        Self { tally: counts.counters.clone(), acknowledgement, delivery, arrival, comeback }
+        Self { counters: counts.counters.clone(), acknowledgement, delivery, arrival, comeback }
     }
 }
 
@@ -90,12 +89,12 @@ impl Report {
         load: &Load,
         expected_visitors: usize,
         run: RunOutcome,
-        ledger: &Recorder,
+        recorder: &Recorder,
         lateness: Histogram<u64>,
     ) -> Self {
         let (mut dialects, mut histograms) = (BTreeMap::new(), Vec::new());
         for dialect in Dialect::ALL {
-            let counts = ledger.stats(dialect);
+            let counts = recorder.stats(dialect);
             if counts.counters.visitors == 0 && counts.counters.errors.is_empty() {
                 continue;
             }
@@ -150,13 +149,13 @@ impl Report {
 
     /// True if messages were neither lost, nor duplicated, nor out of order.
     pub fn is_flawless(&self) -> bool {
-        self.dialects.values().all(|told| told.tally.lost + told.tally.doubled + told.tally.out_of_order == 0)
+        self.dialects.values().all(|told| told.counters.lost + told.counters.doubled + told.counters.out_of_order == 0)
     }
 }
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let visitors: u64 = self.dialects.values().map(|told| told.tally.visitors).sum();
+        let visitors: u64 = self.dialects.values().map(|told| told.counters.visitors).sum();
         let (rate, seconds) = (self.messages_per_minute, self.measured_seconds);
         writeln!(
             f,
@@ -176,7 +175,7 @@ impl fmt::Display for Report {
         }
         self.own_lateness.write(f, "this program's own lateness")?;
         for (dialect, told) in &self.dialects {
-            let told = &told.tally;
+            let told = &told.counters;
             writeln!(
                 f,
                 "\n{dialect}: {} visitors; {} said, {} acknowledged, {} refused, {} unconfirmed, {} never said; {} delivered, {} lost, \

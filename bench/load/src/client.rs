@@ -1,59 +1,16 @@
 //! The interface of a dialect's client: memberships, receiver and sender.
 
-use std::{
-    fmt,
-    sync::{
-        Arc,
-        atomic::{AtomicI64, Ordering},
-    },
+use std::sync::{
+    Arc,
+    atomic::{AtomicI64, Ordering},
 };
 
 use async_trait::async_trait;
 
-use super::{
-    concierge, conversations, im_chat,
-    ledger::Conversation,
-    messaging, room,
-    site::{Credentials, Http, RequestError, Target},
+use crate::{
+    recorder::Conversation,
+    target::{Credentials, Http, RequestError, Target},
 };
-
-/// Dialect of a virtual user.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    Messaging,
-    ImChat,
-    Room,
-    Conversations,
-    Concierge,
-}
-
-impl Dialect {
-    pub(crate) const ALL: [Self; 5] = [Self::Messaging, Self::ImChat, Self::Room, Self::Conversations, Self::Concierge];
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Messaging => "messaging",
-            Self::ImChat => "im_chat",
-            Self::Room => "room",
-            Self::Conversations => "conversations",
-            Self::Concierge => "concierge",
-        }
-    }
-
-    /// True for clients with a socket. Others use long polling, and send requests beside it.
-    pub(crate) fn has_socket(self) -> bool {
-        match self {
-            Self::Messaging | Self::ImChat => false,
-            Self::Room | Self::Conversations | Self::Concierge => true,
-        }
-    }
-}
-
-impl fmt::Display for Dialect {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
 
 /// Membership of a virtual user in a conversation.
 pub(crate) struct Membership {
@@ -87,7 +44,7 @@ impl Membership {
 
 /// Parameters of a connect.
 pub(crate) struct ConnectContext {
-    pub(crate) site: Arc<Target>,
+    pub(crate) target: Arc<Target>,
     pub(crate) http: Http,
     pub(crate) credentials: Credentials,
     pub(crate) is_agent: bool,
@@ -154,16 +111,5 @@ pub(crate) trait Sender: Send + Sync {
     /// True if retries with the same idempotency key are deduplicated by the server.
     fn is_idempotent(&self) -> bool {
         false
-    }
-}
-
-/// Connects or reconnects.
-pub(crate) async fn connect(dialect: Dialect, visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
-    match dialect {
-        Dialect::Messaging => messaging::enter(visit).await,
-        Dialect::ImChat => im_chat::enter(visit).await,
-        Dialect::Room => room::enter(visit).await,
-        Dialect::Conversations => conversations::enter(visit).await,
-        Dialect::Concierge => concierge::enter(visit).await,
     }
 }

@@ -5,10 +5,10 @@ use std::{sync::Arc, time::Duration};
 use async_trait::async_trait;
 use serde_json::{Value, json};
 
-use super::{
-    dialect::{ConnectContext, ConnectedClient, Membership, ReceivedEvent, Receiver, Sender},
-    site::{Credentials, Http, RequestError},
+use crate::{
+    client::{ConnectContext, ConnectedClient, Membership, ReceivedEvent, Receiver, Sender},
     socket::{only_membership, parse_page},
+    target::{Credentials, Http, RequestError},
 };
 
 /// Duration of a long poll, in seconds.
@@ -34,7 +34,7 @@ impl Client {
     }
 }
 
-pub(crate) async fn enter(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
+pub(crate) async fn connect(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
     let seat = only_membership(visit)?;
     let client = Arc::new(Client { http: visit.http.clone(), session: visit.credentials.session.clone() });
     let (thread, last) = (seat.address.clone(), seat.last());

@@ -2,24 +2,25 @@
 //!
 //! Its model is open. The send times of each virtual user are scheduled beforehand, and all latencies count from them:
 //! a server that stalls makes all messages due meanwhile late, and the lateness is measured (no coordinated omission).
-//! `schedule` has the send times, `visitor` the virtual user, `party` the groups and their conversations, `ledger` the
-//! recorder, and there is a file for each dialect.
+//! `schedule` has the send times, `virtual_user` the virtual user, `group` the groups and their conversations, `recorder` the
+//! counters and latencies, `client` the interface of a dialect's client, and there is a file for each dialect.
 
+mod accounts;
+mod client;
 mod concierge;
 mod conversations;
 mod dialect;
+mod group;
 mod im_chat;
-mod ledger;
 mod messaging;
 mod mix;
-mod party;
-mod people;
+mod recorder;
 mod report;
 mod room;
 mod schedule;
-mod site;
 mod socket;
-mod visitor;
+mod target;
+mod virtual_user;
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
@@ -34,16 +35,18 @@ use tokio::{
 use url::Url;
 use uuid::Uuid;
 
-use crate::{Result, open_files_limit};
+use accounts::Account;
+pub use accounts::GenerateAccounts;
 use dialect::Dialect;
-use ledger::{Recorder, Window, elapsed_micros};
+use group::{Group, RunContext};
 use mix::Mix;
-use party::{Group, RunContext};
-use people::Account;
-pub use people::GenerateAccounts;
+use recorder::{Recorder, Window, elapsed_micros};
 use report::RunOutcome;
 pub use report::{Latency, Report};
-use site::Target;
+use target::Target;
+
+pub type Error = Box<dyn std::error::Error + Send + Sync>;
+pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Upper bound of the final wait for outstanding answers after an interruption.
 const INTERRUPTED_WAIT: Duration = Duration::from_secs(2);
@@ -118,6 +121,13 @@ pub struct Load {
     pub hdr_log: Option<PathBuf>,
 }
 
+/// Limit of open files of this process.
+pub fn open_files_limit() -> Result<usize> {
+    let limits = std::fs::read_to_string("/proc/self/limits")?;
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).ok_or("no limit of open files")?;
+    Ok(line.split_whitespace().next().and_then(|files| files.parse().ok()).unwrap_or(usize::MAX))
+}
+
 /// Behaviour common to all virtual users.
 pub(crate) struct LoadProfile {
     seed: u64,
@@ -145,46 +155,46 @@ impl Load {
         if !(self.messages_per_minute > 0.0 && self.reconnects_per_hour >= 0.0) {
             return Err("somebody must say something".into());
         }
-        let site = Arc::new(Target::new(self.url.clone(), &self.database, self.patience, self.ca_file.as_deref())?);
-        if !self.yes_this_server_is_mine && !site.is_loopback().await? {
-            let host = &site.host;
+        let target = Arc::new(Target::new(self.url.clone(), &self.database, self.patience, self.ca_file.as_deref())?);
+        if !self.yes_this_server_is_mine && !target.is_loopback().await? {
+            let host = &target.host;
             return Err(format!(
                 "{host} is not this machine. A load test of somebody else's server is an attack: say \
                  --yes-this-server-is-mine if it is not"
             )
             .into());
         }
-        let parties = self.groups(&self.accounts()?)?;
-        let files = parties.iter().map(Group::open_files).sum::<usize>() + 100;
+        let groups = self.groups(&self.accounts()?)?;
+        let files = groups.iter().map(Group::open_files).sum::<usize>() + 100;
         if files > open_files_limit()? {
             return Err(format!("so many visitors take {files} open files: allow them with `ulimit -n`").into());
         }
 
-        let (start, count) = (Instant::now(), u32::try_from(parties.len())?);
-        let expected = parties.iter().map(|party| party.members.len()).sum();
-        let ledger = Arc::new(Recorder::new(Uuid::new_v4().as_fields().0));
-        let (arrived, habits) = (Arc::new(Semaphore::new(0)), Arc::new(self.habits()));
-        let stage = RunContext { site, ledger: Arc::clone(&ledger), habits, connected: Arc::clone(&arrived) };
+        let (start, count) = (Instant::now(), u32::try_from(groups.len())?);
+        let expected = groups.iter().map(|group| group.members.len()).sum();
+        let recorder = Arc::new(Recorder::new(Uuid::new_v4().as_fields().0));
+        let (arrived, profile) = (Arc::new(Semaphore::new(0)), Arc::new(self.profile()));
+        let stage = RunContext { target, recorder: Arc::clone(&recorder), profile, connected: Arc::clone(&arrived) };
         let (over, is_over) = watch::channel(false);
-        let mut crowd = JoinSet::new();
-        for (number, party) in (0..).zip(parties) {
-            crowd.spawn(party.run(start + self.ramp * number / count, stage.clone(), is_over.clone()));
+        let mut tasks = JoinSet::new();
+        for (number, group) in (0..).zip(groups) {
+            tasks.spawn(group.run(start + self.ramp * number / count, stage.clone(), is_over.clone()));
         }
         let lateness = JoinSet::from_iter([own_lateness(is_over)]);
 
-        let run = self.run_window(&ledger, &arrived, expected, interrupted).await?;
+        let run = self.run_window(&recorder, &arrived, expected, interrupted).await?;
         over.send_replace(true);
-        crowd.join_all().await;
-        ledger.close();
+        tasks.join_all().await;
+        recorder.close();
         let lateness = lateness.join_all().await.pop().ok_or("its own lateness was measured")?;
-        Ok(Report::new(self, expected, run, &ledger, lateness))
+        Ok(Report::new(self, expected, run, &recorder, lateness))
     }
 
     /// Waits until all virtual users are connected, then for the measurement, then for outstanding acknowledgements and
     /// deliveries.
     async fn run_window(
         &self,
-        ledger: &Recorder,
+        recorder: &Recorder,
         arrived: &Semaphore,
         expected: usize,
         interrupted: impl Future<Output = ()>,
@@ -199,7 +209,7 @@ impl Load {
         };
         let begin = Instant::now();
         let end = if is_early { begin } else { begin + self.duration };
-        ledger.set_window(Window { begin, end });
+        recorder.set_window(Window { begin, end });
         let is_interrupted = is_early
             || tokio::select! {
                 () = sleep_until(end) => false,
@@ -207,13 +217,13 @@ impl Load {
             };
         let measured = begin.elapsed();
         let patience = if is_interrupted {
-            ledger.set_window(Window { begin, end: Instant::now() });
+            recorder.set_window(Window { begin, end: Instant::now() });
             INTERRUPTED_WAIT.min(self.patience)
         } else {
             self.patience
         };
         let complete = async {
-            while !ledger.is_complete() {
+            while !recorder.is_complete() {
                 sleep(Duration::from_millis(20)).await;
             }
         };
@@ -225,7 +235,7 @@ impl Load {
         Ok(RunOutcome { measured, is_interrupted })
     }
 
-    fn habits(&self) -> LoadProfile {
+    fn profile(&self) -> LoadProfile {
         LoadProfile {
             seed: self.seed,
             messages_per_second: self.messages_per_minute / 60.0,
@@ -238,8 +248,8 @@ impl Load {
 
     fn accounts(&self) -> Result<Vec<Account>> {
         match &self.people {
-            Some(file) => people::read_accounts(file),
-            None => Ok(people::demo_accounts()),
+            Some(file) => accounts::read_accounts(file),
+            None => Ok(accounts::demo_accounts()),
         }
     }
 
@@ -247,7 +257,7 @@ impl Load {
     fn groups(&self, accounts: &[Account]) -> Result<Vec<Group>> {
         let (agents, people): (Vec<_>, Vec<_>) = accounts.iter().cloned().partition(|account| account.is_agent);
         let (mut agents, mut people) = (agents.into_iter().cycle(), people.into_iter().cycle());
-        let (mut parties, mut name) = (Vec::new(), 0..);
+        let (mut groups, mut name) = (Vec::new(), 0..);
         for (dialect, mut visitors) in Dialect::ALL.into_iter().zip(self.mix.divide(self.visitors)) {
             let size = match dialect {
                 Dialect::Messaging | Dialect::Conversations => usize::from(self.conversation_size),
@@ -258,27 +268,27 @@ impl Load {
                 // A group has at least two members, so the total may exceed the number asked for.
                 let members = size.min(visitors).max(2);
                 visitors = visitors.saturating_sub(members);
-                let mut party = Group { dialect, members: Vec::new() };
+                let mut group = Group { dialect, members: Vec::new() };
                 for place in 0..members {
                     let is_agent = dialect == Dialect::Concierge && place == 0;
                     let account = if is_agent { agents.next() } else { people.next() };
                     let kind = if is_agent { "agents" } else { "people who are no agents" };
                     let account = account.ok_or_else(|| format!("{dialect} takes {kind}, and there are none"))?;
-                    party.members.extend(name.next().map(|name| (name, account)));
+                    group.members.extend(name.next().map(|name| (name, account)));
                 }
-                let one = &party.members[0].1.login;
-                if party.members.iter().all(|(_, other)| other.login == *one) {
+                let one = &group.members[0].1.login;
+                if group.members.iter().all(|(_, other)| other.login == *one) {
                     return Err("there are too few people for a conversation".into());
                 }
-                parties.push(party);
+                groups.push(group);
             }
         }
         // Shuffles the groups, so that the dialects connect interleaved.
         let mut rng = StdRng::seed_from_u64(self.seed);
-        for last in (1..parties.len()).rev() {
-            parties.swap(last, rng.random_range(0..=last));
+        for last in (1..groups.len()).rev() {
+            groups.swap(last, rng.random_range(0..=last));
         }
-        if parties.is_empty() { Err("nobody comes".into()) } else { Ok(parties) }
+        if groups.is_empty() { Err("nobody comes".into()) } else { Ok(groups) }
     }
 }
 

@@ -1,8 +1,8 @@
-//! Tests of the load generator of `bench/`: it covers all dialects, finds a server's faults, and measures latencies without
+//! Tests of the load generator `bench/load`: it covers all dialects, finds a server's faults, and measures latencies without
 //! coordinated omission.
 
 use clap::Parser;
-use dragoman_bench::crowd::{Load, Report};
+use dragoman_load::{Load, Report};
 use serde_json::Value;
 
 use crate::{
@@ -23,7 +23,7 @@ fn load(url: &str, arguments: &str) -> Load {
 }
 
 /// Runs the load generator with these arguments. Returns its report as JSON.
-pub(crate) async fn crowd(url: &str, arguments: &str) -> Value {
+pub(crate) async fn run_load(url: &str, arguments: &str) -> Value {
     json(&load(url, arguments).run(std::future::pending()).await.expect("they come"))
 }
 
@@ -63,7 +63,7 @@ pub(crate) const BUSY: &str =
 with_every_backend! {
     async fn every_dialect_is_spoken_without_a_fault(backend) {
         let mut server = Server::demo(backend).await;
-        let report = crowd(&server.url(""), &format!("--demo {BUSY}")).await;
+        let report = run_load(&server.url(""), &format!("--demo {BUSY}")).await;
         is_flawless(&report);
         assert_eq!(report["expected_visitors"], sum(&report, "visitors"), "all have come");
         assert!(sum(&report, "left") > 0, "{report}");
@@ -93,7 +93,7 @@ with_every_backend! {
                 tokio::time::sleep(std::time::Duration::from_secs(3)).await;
                 proxy.set(Road::Open);
             };
-            let (report, ()) = tokio::join!(crowd(&url, &arguments), stall);
+            let (report, ()) = tokio::join!(run_load(&url, &arguments), stall);
             let told = &report["dialects"][dialect];
             for latency in ["acknowledgement", "delivery"] {
                 let milliseconds = |of: &str| told[latency][of].as_f64().unwrap();
@@ -109,7 +109,7 @@ with_every_backend! {
 /// Server crash: the virtual users reconnect by themselves, catch up in their dialect's way, and retry unanswered sends where
 /// the dialect has idempotent retries.
 #[tokio::test]
-async fn a_crowd_outlives_its_server() {
+async fn virtual_users_outlive_their_server() {
     let mut server = Server::builder(Backend::postgres().await).with_tokens().start().await;
     let (address, url) = (server.address(), server.url(""));
     let fall = async {
@@ -119,7 +119,7 @@ async fn a_crowd_outlives_its_server() {
     };
     let arguments = "--demo --visitors 20 --mix messaging=1,im_chat=1,room=1,conversations=1,concierge=1 --ramp 1 --duration 8 \
                      --messages-per-minute 40 --reconnects-per-hour 0";
-    let (report, ()) = tokio::join!(crowd(&url, arguments), fall);
+    let (report, ()) = tokio::join!(run_load(&url, arguments), fall);
     for told in report["dialects"].as_object().expect("there are dialects").values() {
         for bad in ["lost", "unheard", "doubled", "out_of_order"] {
             assert_eq!(told[bad], 0, "{bad}: {told}");
@@ -143,7 +143,7 @@ async fn people_are_made_for_a_fresh_server() {
     #[derive(Parser)]
     struct People {
         #[command(flatten)]
-        people: dragoman_bench::crowd::GenerateAccounts,
+        people: dragoman_load::GenerateAccounts,
     }
 
     let directory = tempfile::tempdir().expect("a directory can be made");
@@ -156,7 +156,7 @@ async fn people_are_made_for_a_fresh_server() {
     let mut shell = tokio::process::Command::new("sh");
     shell.args(["-c", &lines]).env("DRAGOMAN__STORAGE", server.backend().url());
     crate::support::run_to_its_end(&mut shell).await;
-    let report = crowd(&server.url(""), &format!("--people {} {BUSY}", file.display())).await;
+    let report = run_load(&server.url(""), &format!("--people {} {BUSY}", file.display())).await;
     is_flawless(&report);
     server.stop().await;
 }

@@ -4,26 +4,26 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::{
-    dialect::{ConnectContext, ConnectedClient, Membership, ReceivedEvent},
-    site::{Credentials, RequestError, Target},
+use crate::{
+    client::{ConnectContext, ConnectedClient, Membership, ReceivedEvent},
     socket::{Codec, Connection, message_id, parse_page, split_connection},
+    target::{Credentials, RequestError, Target},
 };
 
 const PAGE: usize = 50;
 
 /// Creates a tenant's session. A first message goes there at once: a tenant without one would get the same session
 /// again.
-pub(crate) async fn create_session(site: &Target, pass: &Credentials, device: &str) -> Result<String, RequestError> {
-    let mut line = open(site, pass, device).await?;
+pub(crate) async fn create_session(target: &Target, pass: &Credentials, device: &str) -> Result<String, RequestError> {
+    let mut line = open(target, pass, device).await?;
     let begun = request_reply(&mut line, "client/init-chat-with-concierge", json!({"newSession": true})).await?;
     let session = begun["chatSessionId"].as_str().ok_or_else(RequestError::malformed)?;
     request_reply(&mut line, "client/send-message", json!({"chatSessionId": session, "messageContent": "Good day"})).await?;
     Ok(session.to_owned())
 }
 
-async fn open(site: &Target, pass: &Credentials, device: &str) -> Result<Connection, RequestError> {
-    let mut line = Connection::open(site, &format!("/concierge?Auth={}&deviceId={device}", pass.token)).await?;
+async fn open(target: &Target, pass: &Credentials, device: &str) -> Result<Connection, RequestError> {
+    let mut line = Connection::open(target, &format!("/concierge?Auth={}&deviceId={device}", pass.token)).await?;
     let greeting = line.wait_for_frame(|frame| frame["channel"] == "connection").await?;
     if greeting["status"] == 200 { Ok(line) } else { Err(refusal(&greeting, "connection")) }
 }
@@ -48,8 +48,8 @@ fn refusal_kind(answer: &Value, route: &str) -> String {
     format!("{route}: {}", answer["status"])
 }
 
-pub(crate) async fn enter(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
-    let mut line = open(&visit.site, &visit.credentials, &visit.device_id).await?;
+pub(crate) async fn connect(visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
+    let mut line = open(&visit.target, &visit.credentials, &visit.device_id).await?;
     let side = if visit.is_agent { "backend" } else { "client" };
     let mut missed = Vec::new();
     for seat in visit.memberships.iter() {

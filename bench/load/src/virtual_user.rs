@@ -14,13 +14,17 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{
+use crate::{
     LoadProfile,
-    dialect::{ConnectContext, ConnectedClient, Dialect, Membership, ReceivedEvent, Receiver, Sender, connect},
-    ledger::{DeliveryKind, Marker, Recorder, UserNumber, elapsed_micros},
-    people::Account,
+    accounts::Account,
+    client::{ConnectContext, ConnectedClient, Membership, ReceivedEvent, Receiver, Sender},
+    concierge, conversations,
+    dialect::Dialect,
+    im_chat, messaging,
+    recorder::{DeliveryKind, Marker, Recorder, UserNumber, elapsed_micros},
+    room,
     schedule::{Schedule, exponential},
-    site::{Credentials, Http, RequestError, Target},
+    target::{Credentials, Http, RequestError, Target},
 };
 
 /// Time for which a virtual user types before it sends a message.
@@ -70,9 +74,20 @@ pub(crate) async fn log_in(http: &Http, dialect: Dialect, account: &Account, beg
     }
 }
 
+/// Connects or reconnects.
+pub(crate) async fn connect(dialect: Dialect, visit: &ConnectContext) -> Result<ConnectedClient, RequestError> {
+    match dialect {
+        Dialect::Messaging => messaging::connect(visit).await,
+        Dialect::ImChat => im_chat::connect(visit).await,
+        Dialect::Room => room::connect(visit).await,
+        Dialect::Conversations => conversations::connect(visit).await,
+        Dialect::Concierge => concierge::connect(visit).await,
+    }
+}
+
 impl ConnectContext {
     pub(crate) fn new(
-        site: &Arc<Target>,
+        target: &Arc<Target>,
         http: Http,
         credentials: Credentials,
         name: UserNumber,
@@ -80,7 +95,7 @@ impl ConnectContext {
         seats: Vec<Membership>,
     ) -> Self {
         Self {
-            site: Arc::clone(site),
+            target: Arc::clone(target),
             http,
             credentials,
             is_agent,
@@ -125,7 +140,7 @@ impl VirtualUser {
         if !plans.has_finished {
             let now = Instant::now();
             let unsaid = plans.sends.skip_to(self.recorder.end().map_or(now, |end| end.min(now)));
-            self.recorder.tally(self.dialect, |tally| tally.unsaid += unsaid);
+            self.recorder.count(self.dialect, |tally| tally.unsaid += unsaid);
             self.recorder.set_sending(false);
         }
     }
@@ -173,10 +188,10 @@ impl VirtualUser {
                             self.recorder.record_acknowledgement(&seat.conversation, marker.number)
                         }
                         DeliveryKind::Own => {}
-                        DeliveryKind::Duplicate => self.recorder.tally(self.dialect, |tally| tally.doubled += 1),
+                        DeliveryKind::Duplicate => self.recorder.count(self.dialect, |tally| tally.doubled += 1),
                         DeliveryKind::First => {
                             if seat.last_id.fetch_max(id, Ordering::Relaxed) > id {
-                                self.recorder.tally(self.dialect, |tally| tally.out_of_order += 1);
+                                self.recorder.count(self.dialect, |tally| tally.out_of_order += 1);
                             }
                             self.unread.send_replace(Some((at, id)));
                         }
@@ -306,12 +321,12 @@ impl VirtualUser {
     async fn reconnect(&mut self, plans: &mut Schedules, left: Disconnect, since: Option<Instant>) -> ConnectedClient {
         let began = match left {
             Disconnect::Planned(moment) => {
-                self.recorder.tally(self.dialect, |tally| tally.left += 1);
+                self.recorder.count(self.dialect, |tally| tally.left += 1);
                 sleep_until(moment).await;
                 moment
             }
             Disconnect::Unplanned => {
-                self.recorder.tally(self.dialect, |tally| tally.cut_off += 1);
+                self.recorder.count(self.dialect, |tally| tally.cut_off += 1);
                 Instant::now()
             }
         };
@@ -341,7 +356,7 @@ impl VirtualUser {
         since: Option<Instant>,
     ) -> Result<ConnectedClient, RequestError> {
         // A reconnect uses new connections.
-        self.context.http = Http::new(&self.context.site)?;
+        self.context.http = Http::new(&self.context.target)?;
         if !is_known {
             self.context.credentials = log_in(&self.context.http, self.dialect, &self.account, false).await?;
         }

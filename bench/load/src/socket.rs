@@ -24,9 +24,9 @@ use tokio_tungstenite::{
     tungstenite::{self, Message, client::IntoClientRequest, protocol::WebSocketConfig},
 };
 
-use super::{
-    dialect::{ConnectContext, ConnectedClient, Membership, ReceivedEvent, Receiver, Sender},
-    site::{RequestError, Target},
+use crate::{
+    client::{ConnectContext, ConnectedClient, Membership, ReceivedEvent, Receiver, Sender},
+    target::{RequestError, Target},
 };
 
 /// Read time-out. Servers ping far more often.
@@ -56,26 +56,27 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) async fn open(site: &Target, path: &str) -> Result<Self, RequestError> {
-        timeout(site.timeout, Self::connect(site, path)).await.map_err(|_| RequestError::Broken("timed out".into()))?
+    pub(crate) async fn open(target: &Target, path: &str) -> Result<Self, RequestError> {
+        timeout(target.timeout, Self::connect(target, path)).await.map_err(|_| RequestError::Broken("timed out".into()))?
     }
 
-    async fn connect(site: &Target, path: &str) -> Result<Self, RequestError> {
+    async fn connect(target: &Target, path: &str) -> Result<Self, RequestError> {
         let not_connected = |_| RequestError::Broken("not connected".into());
-        let stream = TcpStream::connect((site.host.as_str(), site.port)).await.map_err(not_connected)?;
+        let stream = TcpStream::connect((target.host.as_str(), target.port)).await.map_err(not_connected)?;
         stream.set_nodelay(true).map_err(not_connected)?;
-        let stream: Box<dyn ByteStream> = if site.is_https {
-            let name = ServerName::try_from(site.host.clone()).map_err(|_| RequestError::Broken("not a name for TLS".into()))?;
-            Box::new(TlsConnector::from(Arc::clone(&site.tls)).connect(name, stream).await.map_err(not_connected)?)
+        let stream: Box<dyn ByteStream> = if target.is_https {
+            let name =
+                ServerName::try_from(target.host.clone()).map_err(|_| RequestError::Broken("not a name for TLS".into()))?;
+            Box::new(TlsConnector::from(Arc::clone(&target.tls)).connect(name, stream).await.map_err(not_connected)?)
         } else {
             Box::new(stream)
         };
         // Turns `http` into `ws`, and `https` into `wss`.
-        let request = site.url(path).replacen("http", "ws", 1).into_client_request()?;
+        let request = target.url(path).replacen("http", "ws", 1).into_client_request()?;
         // Small buffers: thousands of sockets share the memory.
         let config = WebSocketConfig::default().read_buffer_size(2_048).write_buffer_size(0);
         let (stream, _) = client_async_with_config(request, stream, Some(config)).await?;
-        Ok(Self { stream, buffered: VecDeque::new(), timeout: site.timeout })
+        Ok(Self { stream, buffered: VecDeque::new(), timeout: target.timeout })
     }
 
     pub(crate) async fn send(&mut self, frame: &Value) -> Result<(), RequestError> {
@@ -144,20 +145,20 @@ pub(crate) trait Codec: Send + Sync + 'static {
 }
 
 /// Splits a socket that has caught up into receiver and sender.
-pub(crate) fn split_connection(line: Connection, tongue: impl Codec, missed: Vec<(String, i64)>) -> ConnectedClient {
-    let tongue = Arc::new(tongue);
+pub(crate) fn split_connection(line: Connection, codec: impl Codec, missed: Vec<(String, i64)>) -> ConnectedClient {
+    let codec = Arc::new(codec);
     let (sink, stream) = line.stream.split();
     let known = missed.iter().map(|(_, id)| *id).collect();
     ConnectedClient {
-        receiver: Box::new(SocketReceiver { stream, told: line.buffered, known_ids: known, codec: Arc::clone(&tongue) }),
-        sender: Box::new(SocketSender { sink: Mutex::new(sink), tongue }),
+        receiver: Box::new(SocketReceiver { stream, buffered: line.buffered, known_ids: known, codec: Arc::clone(&codec) }),
+        sender: Box::new(SocketSender { sink: Mutex::new(sink), codec }),
         missed: missed.into_iter().map(|(text, id)| ReceivedEvent::Message { text, id }).collect(),
     }
 }
 
 struct SocketReceiver<T> {
     stream: SplitStream<Stream>,
-    told: VecDeque<Value>,
+    buffered: VecDeque<Value>,
     /// Ids of messages read from the history already, for deduplication: the socket may deliver them once more.
     known_ids: HashSet<i64>,
     codec: Arc<T>,
@@ -167,7 +168,7 @@ struct SocketReceiver<T> {
 impl<T: Codec> Receiver for SocketReceiver<T> {
     async fn receive(&mut self) -> Result<Vec<ReceivedEvent>, RequestError> {
         loop {
-            let frame = match self.told.pop_front() {
+            let frame = match self.buffered.pop_front() {
                 Some(frame) => frame,
                 None => next_frame(&mut self.stream, READ_TIMEOUT).await?,
             };
@@ -182,7 +183,7 @@ impl<T: Codec> Receiver for SocketReceiver<T> {
 
 struct SocketSender<T> {
     sink: Mutex<SplitSink<Stream, Message>>,
-    tongue: Arc<T>,
+    codec: Arc<T>,
 }
 
 impl<T> SocketSender<T> {
@@ -195,20 +196,20 @@ impl<T> SocketSender<T> {
 #[async_trait]
 impl<T: Codec> Sender for SocketSender<T> {
     async fn send(&self, seat: &Membership, text: &str, key: &str) -> Result<bool, RequestError> {
-        self.send(Some(self.tongue.encode_message(seat, text, key))).await?;
+        self.send(Some(self.codec.encode_message(seat, text, key))).await?;
         Ok(false)
     }
 
     async fn send_typing(&self, seat: &Membership) -> Result<(), RequestError> {
-        self.send(self.tongue.encode_typing(seat)).await
+        self.send(self.codec.encode_typing(seat)).await
     }
 
     async fn mark_read(&self, seat: &Membership, id: i64) -> Result<(), RequestError> {
-        self.send(self.tongue.encode_read(seat, id)).await
+        self.send(self.codec.encode_read(seat, id)).await
     }
 
     async fn send_heartbeat(&self) -> Result<(), RequestError> {
-        for frame in self.tongue.encode_heartbeat() {
+        for frame in self.codec.encode_heartbeat() {
             self.send(Some(frame)).await?;
         }
         Ok(())
@@ -220,7 +221,7 @@ impl<T: Codec> Sender for SocketSender<T> {
     }
 
     fn is_idempotent(&self) -> bool {
-        self.tongue.has_idempotency_keys()
+        self.codec.has_idempotency_keys()
     }
 }
 

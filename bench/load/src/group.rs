@@ -9,15 +9,16 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{
-    LoadProfile, concierge,
-    dialect::{ConnectContext, ConnectedClient, Dialect, Membership, connect},
-    im_chat,
-    ledger::{Recorder, UserNumber, elapsed_micros},
-    messaging,
-    people::Account,
-    site::{Credentials, Http, RequestError, Target},
-    visitor::{VirtualUser, log_in},
+use crate::{
+    LoadProfile,
+    accounts::Account,
+    client::{ConnectContext, ConnectedClient, Membership},
+    concierge,
+    dialect::Dialect,
+    im_chat, messaging,
+    recorder::{Recorder, UserNumber, elapsed_micros},
+    target::{Credentials, Http, RequestError, Target},
+    virtual_user::{VirtualUser, connect, log_in},
 };
 
 /// Pause before the next attempt to connect.
@@ -33,9 +34,9 @@ pub(crate) struct Group {
 /// Context of a run, shared by all groups.
 #[derive(Clone)]
 pub(crate) struct RunContext {
-    pub(crate) site: Arc<Target>,
-    pub(crate) ledger: Arc<Recorder>,
-    pub(crate) habits: Arc<LoadProfile>,
+    pub(crate) target: Arc<Target>,
+    pub(crate) recorder: Arc<Recorder>,
+    pub(crate) profile: Arc<LoadProfile>,
     /// One permit for each connected virtual user.
     pub(crate) connected: Arc<Semaphore>,
 }
@@ -60,7 +61,7 @@ impl Group {
             };
             match came {
                 Ok(visitors) => {
-                    let mut counts = stage.ledger.stats(self.dialect);
+                    let mut counts = stage.recorder.stats(self.dialect);
                     for (visitor, entered) in visitors {
                         counts.counters.visitors += 1;
                         counts.arrival.saturating_record(elapsed_micros(comes));
@@ -70,7 +71,7 @@ impl Group {
                     stage.connected.add_permits(self.members.len());
                     break;
                 }
-                Err(trouble) => stage.ledger.error(self.dialect, trouble.kind()),
+                Err(trouble) => stage.recorder.error(self.dialect, trouble.kind()),
             }
             sleep(RETRY_PAUSE).await;
         }
@@ -80,7 +81,7 @@ impl Group {
     /// Logs all members in, creates the conversation, and connects all members before any of them sends.
     async fn connect_members(&self, stage: &RunContext) -> Result<Vec<(VirtualUser, ConnectedClient)>, RequestError> {
         let known = try_join_all(self.members.iter().enumerate().map(async |(at, (_, account))| {
-            let http = Http::new(&stage.site)?;
+            let http = Http::new(&stage.target)?;
             let pass = log_in(&http, self.dialect, account, at == 0).await?;
             Ok::<_, RequestError>((http, pass))
         }))
@@ -89,16 +90,16 @@ impl Group {
         let mut inside = Vec::new();
         for (((name, account), (http, pass)), seats) in self.members.iter().zip(known).zip(seats) {
             let is_agent = self.dialect == Dialect::Concierge && inside.is_empty();
-            let visit = ConnectContext::new(&stage.site, http, pass, *name, is_agent, seats);
+            let visit = ConnectContext::new(&stage.target, http, pass, *name, is_agent, seats);
             let entered = connect(self.dialect, &visit).await?;
-            let (ledger, habits) = (Arc::clone(&stage.ledger), Arc::clone(&stage.habits));
+            let (recorder, profile) = (Arc::clone(&stage.recorder), Arc::clone(&stage.profile));
             let visitor = VirtualUser {
                 number: *name,
                 dialect: self.dialect,
                 account: account.clone(),
                 context: visit,
-                recorder: ledger,
-                profile: habits,
+                recorder,
+                profile,
                 unread: watch::Sender::new(None),
             };
             inside.push((visitor, entered));
@@ -118,14 +119,14 @@ impl Group {
         if self.dialect == Dialect::Concierge {
             let mut seats = vec![Vec::new()];
             for (name, (_, tenant)) in names[1..].iter().zip(others) {
-                let session = concierge::create_session(&stage.site, tenant, &uuid::Uuid::new_v4().to_string()).await?;
-                let conversation = stage.ledger.add_conversation(self.dialect, vec![names[0], *name]);
+                let session = concierge::create_session(&stage.target, tenant, &uuid::Uuid::new_v4().to_string()).await?;
+                let conversation = stage.recorder.add_conversation(self.dialect, vec![names[0], *name]);
                 seats[0].push(Membership::new(&conversation, &session));
                 seats.push(vec![Membership::new(&conversation, &session)]);
             }
             return Ok(seats);
         }
-        let conversation = stage.ledger.add_conversation(self.dialect, names);
+        let conversation = stage.recorder.add_conversation(self.dialect, names);
         let addresses = match self.dialect {
             Dialect::Messaging | Dialect::Conversations => vec![messaging::create_thread(http, pass, &uids).await?; known.len()],
             Dialect::ImChat => vec![im_chat::get_or_create_session(http, pass, uids[0]).await?; known.len()],

@@ -2,7 +2,7 @@
 
 use std::str::FromStr;
 
-use super::dialect::Dialect;
+use crate::dialect::Dialect;
 
 /// The share of each dialect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
