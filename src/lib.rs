@@ -1,4 +1,4 @@
-//! Dragoman: a chat server that speaks the dialects which chat clients already speak.
+#![doc = include_str!("README.md")]
 
 pub mod admin;
 pub mod auth;
@@ -6,6 +6,7 @@ pub mod blobs;
 pub mod bus;
 pub mod characters;
 pub mod chat;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;

@@ -103,7 +103,7 @@ impl Auth {
                 tx.record(Topic::Partner(partner), Fact::SessionEnded { session: hex::encode(key.0) }, now);
             }
             tx.insert_audit(&entry).await?;
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             ended.into_iter().for_each(|key| self.0.revocations.revoke(&Credential::Session(key)));
             Ok(())
         })
@@ -260,7 +260,7 @@ impl Auth {
                 tx.insert_audit(&entry).await?;
                 entries.push(entry);
             }
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             presented.iter().for_each(|key| self.0.revocations.revoke(&Credential::Session(*key)));
             Ok(entries)
         });

@@ -50,7 +50,7 @@ impl Chat {
         if !known.is_empty() {
             self.transaction(|mut tx| async {
                 tx.insert_into_address_book(owner, &known).await?;
-                self.0.publisher.publish(tx.commit().await?).await;
+                self.0.publisher.commit(tx).await?;
                 Ok(())
             })
             .await?;
@@ -66,7 +66,7 @@ impl Chat {
         self.charge(caller, Act::Write)?;
         self.transaction(|mut tx| async {
             tx.delete_from_address_book(caller.user, users).await?;
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok(())
         })
         .await

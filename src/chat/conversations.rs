@@ -101,7 +101,7 @@ impl Chat {
                 })
                 .await?;
             tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation.clone()), now);
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok(conversation)
         })
         .await
@@ -154,7 +154,7 @@ impl Chat {
                 let changed = Conversation { kind: ConversationKind::Group, ..Conversation::clone(conversation) };
                 tx.record(Topic::Conversation(id), Fact::ConversationChanged(changed), now);
             }
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok(())
         })
         .await
@@ -257,7 +257,7 @@ impl Chat {
                 let (window, shelf) = (window.unwrap_or(place.window), shelf.unwrap_or(place.folder));
                 let fact = Fact::PlaceChanged { conversation: of, window, shelf };
                 tx.record(Topic::Partner(caller.partner), fact, clock::now());
-                self.0.publisher.publish(tx.commit().await?).await;
+                self.0.publisher.commit(tx).await?;
             }
             Ok(())
         })
@@ -284,7 +284,7 @@ impl Chat {
                 // The conversation is no longer the direct one of a pair.
                 tx.set_key(of, None).await?;
             }
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             self.end_typing(of, caller.partner).await;
             Ok(())
         })

@@ -37,7 +37,7 @@ impl Chat {
             }
             let fact = Fact::DeviceConnected { device: name.to_owned(), connection: connection.clone() };
             tx.record(Topic::Partner(caller.partner), fact, now);
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok(device)
         })
         .await

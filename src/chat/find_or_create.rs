@@ -126,7 +126,7 @@ impl Chat {
             }
             let id = conversation.id;
             tx.record(Topic::Conversation(id), Fact::ConversationCreated(conversation), now);
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok(Some(id))
         });
         match begun.await? {
@@ -154,7 +154,7 @@ impl Chat {
             let locked = tx.lock_conversations(&[id]).await?;
             let conversation = locked.first().ok_or(Error::NotFound(ResourceKind::Conversation))?;
             conversations::add_participants(tx.as_mut(), conversation, members, now).await?;
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok(())
         })
         .await

@@ -132,7 +132,7 @@ impl Chat {
             }
             let Some(shown) = tx.show_message(&conversation, id).await? else { return Ok(None) };
             tx.record(Topic::Conversation(of), Fact::MessageShown(shown.clone()), clock::now());
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok(Some(shown))
         })
         .await

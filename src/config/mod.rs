@@ -78,6 +78,14 @@ pub struct Config {
     pub log: LogSettings,
 }
 
+/// Kind of store, with its address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Store<'a> {
+    Memory,
+    /// URL of the database, which may hold a password.
+    Postgres(&'a str),
+}
+
 /// A setting that may hold a password. Its `Debug` shows nothing.
 #[derive(Clone, Deserialize)]
 #[serde(transparent)]
@@ -353,9 +361,17 @@ impl Config {
             .build()
     }
 
+    /// The store that `storage` names.
+    pub fn store(&self) -> Store<'_> {
+        match self.storage.0.as_str() {
+            "memory:" => Store::Memory,
+            address => Store::Postgres(address),
+        }
+    }
+
     /// True if store and files outlive the program.
     pub fn is_persistent(&self) -> bool {
-        self.storage.0 != "memory:" && self.files != "memory:"
+        self.store() != Store::Memory && self.files != "memory:"
     }
 
     /// Retention periods.
@@ -402,12 +418,14 @@ impl Config {
     }
 
     fn checked(self) -> Result<Self, String> {
-        let storage = &self.storage.0;
-        if storage != "memory:" && !storage.starts_with("postgres://") && !storage.starts_with("postgresql://") {
-            return Err("storage must be memory: or postgres://...".into());
-        }
-        if matches!(self.bus, BusSettings::Postgres) && storage == "memory:" {
-            return Err("bus cannot be postgres while storage is not".into());
+        match self.store() {
+            Store::Memory if matches!(self.bus, BusSettings::Postgres) => {
+                return Err("bus cannot be postgres while storage is not".into());
+            }
+            Store::Postgres(address) if !address.starts_with("postgres://") && !address.starts_with("postgresql://") => {
+                return Err("storage must be memory: or postgres://...".into());
+            }
+            Store::Memory | Store::Postgres(_) => {}
         }
         if self.nats.subject.is_empty() || self.nats.subject.contains([' ', '*', '>']) {
             return Err("nats.subject must be a subject without wildcards".into());

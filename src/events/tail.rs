@@ -11,7 +11,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use storage::{Event, Fact, PartnerId, Position, Scope, Storage, Topic};
+use storage::{Event, Fact, PartnerId, Position, Scope, Storage, Topic, Tx};
 use tokio::{
     sync::{Notify, mpsc, oneshot},
     time::Instant,
@@ -107,6 +107,19 @@ impl Publisher {
     /// Makes the tail read the event log for events of other nodes.
     pub(crate) fn poll_soon(&self) {
         self.wake.notify_one();
+    }
+
+    /// Commits a transaction, and publishes its events as [`Publisher::publish`] does.
+    ///
+    /// # Errors
+    /// Those of [`Tx::commit`].
+    ///
+    /// # Cancel safety
+    /// Dropped before the commit, it changes nothing. Dropped during the commit, the transaction takes effect or does not;
+    /// dropped afterwards, the tail publishes it.
+    pub async fn commit(&self, tx: Box<dyn Tx>) -> storage::Result<()> {
+        self.publish(tx.commit().await?).await;
+        Ok(())
     }
 
     /// Publishes the events of a committed transaction on this node, and waits until the tail has delivered them. If the event

@@ -23,7 +23,7 @@ use crate::{
     bus::{self, Bus},
     chat::{self, Chat, Dependencies},
     clock,
-    config::{self, Config},
+    config::{self, Config, Store},
     demo,
     dialects::{concierge, conversations, im_chat, messaging, odoo, room, tokens, uploads},
     error::chain,
@@ -60,10 +60,10 @@ pub enum Purpose {
 
 /// Opens the store of the settings, checks it for the purpose, and migrates it if asked.
 pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) -> Result<Arc<dyn Storage>, StartError> {
-    let address = config.storage.0.as_str();
-    if address == "memory:" {
-        return Ok(Arc::new(Memory::new()));
-    }
+    let address = match config.store() {
+        Store::Memory => return Ok(Arc::new(Memory::new())),
+        Store::Postgres(address) => address,
+    };
     let storage = postgres::Postgres::open(&postgres::Options {
         url: address.to_owned(),
         max_connections: config.postgres.max_connections,
@@ -391,8 +391,8 @@ struct FileStore {
 
 impl FileStore {
     fn of(config: &Config) -> Self {
-        match (config.files.as_str(), config.storage.0.as_str()) {
-            ("", "memory:") => {
+        match (config.files.as_str(), config.store()) {
+            ("", Store::Memory) => {
                 let directory = std::env::temp_dir().join(format!("dragoman-{}", uuid::Uuid::new_v4().simple()));
                 Self { address: format!("file:{}", directory.display()), temporary: Some(directory) }
             }

@@ -1,5 +1,5 @@
-//! Bearer token authentication of requests and WebSocket handshakes, with the cookie session as the fallback and the origin check
-//! (CSRF protection) that the cookie needs.
+//! Bearer token authentication of requests and WebSocket handshakes, with the cookie session as the fallback and the CSRF
+//! check that the cookie needs.
 
 use std::sync::Arc;
 
@@ -8,12 +8,11 @@ use poem::{
     http::{HeaderMap, Method, StatusCode, header},
 };
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, registry::Registry};
-use url::Url;
 
 use super::{
     AppContext,
     jsonrpc::is_json,
-    security_schemes,
+    origin, security_schemes,
     session::{self, RequestCredentials, Session, authorization},
 };
 use crate::{
@@ -57,7 +56,7 @@ pub async fn socket_caller(
         // A token in the query or the subprotocol comes from the client itself and never from a proxy, so there is no fallback.
         Some(token) => house.auth.bearer(token).await,
         None => {
-            let may_use_session = session::is_by_header(request) || is_trusted_origin(request.headers(), &house.config);
+            let may_use_session = session::is_by_header(request) || origin::is_trusted(request.headers(), &house.config);
             by_token_or_session(request, may_use_session, |login| house.auth.with_keep_alive(login)).await
         }
     };
@@ -111,7 +110,7 @@ fn offered_subprotocol(headers: &HeaderMap) -> Option<Option<&str>> {
 /// True if the session of a request counts (CSRF check). Browsers send its cookie with requests of foreign pages too, but a
 /// foreign page can set neither the session header nor the content type of JSON.
 pub fn may_use_session(request: &Request, config: &Config) -> bool {
-    is_json(request) || session::is_by_header(request) || is_trusted_origin(request.headers(), config)
+    is_json(request) || session::is_by_header(request) || origin::is_trusted(request.headers(), config)
 }
 
 /// Like [`may_use_session`], but a GET or HEAD also passes, unless `Origin` or `Sec-Fetch-Site` shows that a page sends it from
@@ -121,24 +120,6 @@ pub fn may_read_by_session(request: &Request, config: &Config) -> bool {
     let is_of_page = request.headers().contains_key(header::ORIGIN)
         || request.header("Sec-Fetch-Site").is_some_and(|site| !["same-origin", "none"].contains(&site));
     (is_read && !is_of_page) || may_use_session(request, config)
-}
-
-/// True if `Origin` is our own origin or in `cors.origins`. Browsers set it on every WebSocket handshake and every form post, and
-/// a page cannot change it.
-fn is_trusted_origin(headers: &HeaderMap, config: &Config) -> bool {
-    let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(origin) = text(header::ORIGIN) else { return false };
-    if config.cors.allows(origin) {
-        return true;
-    }
-    match config.base_url.as_str() {
-        // A proxy may terminate TLS, so the scheme of our origin is unknown here.
-        "" => ["http://", "https://"]
-            .into_iter()
-            .filter_map(|scheme| origin.strip_prefix(scheme))
-            .any(|at| Some(at) == text(header::HOST)),
-        ours => Url::parse(ours).is_ok_and(|ours| ours.origin().ascii_serialization() == origin),
-    }
 }
 
 /// Caller by `Authorization: Bearer`, else by the session if `may_use_session`. An invalid token does not disable the session:
@@ -251,8 +232,7 @@ impl<'a> ApiExtractor<'a> for BearerOrSession {
 mod tests {
     use poem::http::{HeaderMap, HeaderName, HeaderValue, header};
 
-    use super::{bare_token, is_trusted_origin, offered_subprotocol};
-    use crate::config::Config;
+    use super::{bare_token, offered_subprotocol};
 
     fn headers(given: &[(HeaderName, &'static str)]) -> HeaderMap {
         given.iter().map(|(name, value)| (name.clone(), HeaderValue::from_static(value))).collect()
@@ -288,36 +268,5 @@ mod tests {
         }
         assert_eq!(bare_token("Bearera.b.c"), "Bearera.b.c");
         assert_eq!(bare_token("Basic a.b.c"), "Basic a.b.c");
-    }
-
-    #[test]
-    fn a_socket_takes_the_cookie_from_our_pages_alone() {
-        let mut config = Config::load_defaults().expect("the defaults are settings");
-        config.cors.origins = vec!["https://friend.example".into()];
-        let is_ours = |config: &Config, origin: &'static str| {
-            is_trusted_origin(&headers(&[(header::ORIGIN, origin), (header::HOST, "chat.example:8069")]), config)
-        };
-        for (origin, ours) in [
-            ("http://chat.example:8069", true),
-            ("https://chat.example:8069", true),
-            ("https://friend.example", true),
-            ("https://chat.example", false),
-            ("https://evil.example", false),
-            ("https://friend.example.evil.example", false),
-            ("null", false),
-            ("", false),
-        ] {
-            assert_eq!(is_ours(&config, origin), ours, "{origin}");
-        }
-        config.base_url = "https://chat.example/".into();
-        for (origin, ours) in [
-            ("https://chat.example", true),
-            ("https://friend.example", true),
-            ("http://chat.example", false),
-            ("http://chat.example:8069", false),
-        ] {
-            assert_eq!(is_ours(&config, origin), ours, "{origin} with base_url");
-        }
-        assert!(!is_trusted_origin(&headers(&[(header::HOST, "chat.example:8069")]), &config), "without an origin");
     }
 }

@@ -15,6 +15,7 @@ pub mod json;
 pub mod jsonrpc;
 pub mod lenient;
 pub mod multipart;
+pub mod origin;
 pub mod page;
 mod security_schemes;
 pub mod session;

@@ -272,7 +272,7 @@ impl Auth {
                 tx.delete_family(token.family).await?;
                 tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family: token.family }, now);
                 tx.insert_audit(&reused).await?;
-                self.0.publisher.publish(tx.commit().await?).await;
+                self.0.publisher.commit(tx).await?;
                 self.0.revocations.end_family(token.family);
                 audit::log(&reused);
                 return Err(TokenError::UsedAgain.into());

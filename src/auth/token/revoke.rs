@@ -63,7 +63,7 @@ impl Auth {
             tx.delete_family(family).await?;
             tx.record(Topic::Partner(user.partner.id), Fact::TokensRevoked { family }, clock::now());
             tx.insert_audit(&entry).await?;
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             self.0.revocations.end_family(family);
             Ok(())
         })

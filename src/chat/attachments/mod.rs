@@ -284,7 +284,7 @@ impl Chat {
             for conversation in deleted.conversations {
                 tx.record(Topic::Conversation(conversation), Fact::AttachmentDeleted { attachment: id }, clock::now());
             }
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             self.0.blobs.delete_later(deleted.attachment.object);
             Ok(())
         })

@@ -64,7 +64,7 @@ impl Chat {
             let named = mentioned_uploads(body, edited.metadata.as_ref(), &self.0.rules.uploads.kinds);
             let unnamed = tx.replace_upload_references(id, edited.author.partner, &named).await?;
             tx.record(Topic::Conversation(of), Fact::MessageEdited(edited.clone()), now);
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             self.discard(unnamed);
             Ok(edited)
         })
@@ -98,7 +98,7 @@ impl Chat {
             let DeletedMessage { message, files } = deleted;
             let unnamed = tx.replace_upload_references(id, message.author.partner, &[]).await?;
             tx.record(Topic::Conversation(of), Fact::MessageDeleted(message.clone()), now);
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             self.discard(unnamed);
             files.into_iter().for_each(|file| self.0.blobs.delete_later(file.object));
             Ok(message)
@@ -128,7 +128,7 @@ impl Chat {
             }
             let shown = tx.show_message(&conversation, id).await?.ok_or(Error::NotFound(ResourceKind::Message))?;
             tx.record(Topic::Conversation(of), Fact::MessageShown(shown.clone()), clock::now());
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok((shown, true))
         })
         .await

@@ -258,7 +258,7 @@ impl Chat {
             }
             let seen: Vec<_> = read.iter().map(|(conversation, _, seq)| (*conversation, caller.partner, *seq)).collect();
             tx.mark_seen(&seen, now).await?;
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok(read.iter().map(|(_, unread, _)| unread).sum())
         })
         .await

@@ -107,7 +107,7 @@ impl Chat {
                         Fact::MessageReacted { message: id, seq: message.seq, partner, content, removed },
                         now,
                     );
-                    self.0.publisher.publish(tx.commit().await?).await;
+                    self.0.publisher.commit(tx).await?;
                 }
                 Ok((changed, removed))
             })

@@ -164,7 +164,7 @@ impl Chat {
             let session = tx.insert_support_session(conversation.id, caller.partner, now).await?;
             tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation), now);
             record_waiting(tx.as_mut(), session, now).await?;
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok(session)
         })
         .await
@@ -245,7 +245,7 @@ impl Chat {
             if is_new {
                 record_change(tx.as_mut(), session, Some(caller.user), former.map(|former| former.partner), now);
             }
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok((session, is_new))
         })
         .await
@@ -270,7 +270,7 @@ impl Chat {
                 return Err(CLOSED);
             }
             let waiting = requeue(tx.as_mut(), &of, session, Some(caller.user), now).await?;
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             self.end_typing(id, caller.partner).await;
             Ok(waiting)
         })
@@ -292,7 +292,7 @@ impl Chat {
                 return Ok((session, false));
             }
             let closed = close(tx.as_mut(), &of, session, Some(caller.user), now).await?;
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok((closed, true))
         })
         .await
@@ -347,7 +347,7 @@ impl Chat {
             if advanced.has_seen || !marked.is_empty() {
                 let fact = Fact::ReadUpTo { partner: caller.partner, seq, messages: vec![message.id] };
                 tx.record(Topic::Conversation(id), fact, now);
-                self.0.publisher.publish(tx.commit().await?).await;
+                self.0.publisher.commit(tx).await?;
             }
             Ok(())
         })

@@ -93,7 +93,7 @@ impl Chat {
             let session = tx.support_session_of(of).await?.ok_or(Error::NotFound(ResourceKind::Conversation))?;
             requeue(tx.as_mut(), of, session, None, now).await?;
         }
-        self.0.publisher.publish(tx.commit().await?).await;
+        self.0.publisher.commit(tx).await?;
         Ok(())
     }
 
@@ -115,7 +115,7 @@ impl Chat {
                 close(tx.as_mut(), of, session, None, now).await?;
             }
             if !silent.is_empty() {
-                self.0.publisher.publish(tx.commit().await?).await;
+                self.0.publisher.commit(tx).await?;
             }
             Ok(silent.len())
         })

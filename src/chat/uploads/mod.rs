@@ -124,7 +124,7 @@ impl Chat {
         };
         self.transaction(|mut tx| async {
             tx.insert_upload(upload.clone()).await?;
-            self.0.publisher.publish(tx.commit().await?).await;
+            self.0.publisher.commit(tx).await?;
             Ok(())
         })
         .await?;

@@ -2,14 +2,13 @@
 
 use poem::{
     Request, RequestBody,
-    http::{HeaderValue, header},
+    http::{HeaderMap, header},
 };
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
     registry::{MetaRequest, MetaSchema, Registry},
 };
 use storage::ConversationId;
-use url::Url;
 
 use super::error::HttpFailure;
 use crate::{
@@ -18,15 +17,15 @@ use crate::{
     web::{
         AppContext,
         multipart::{self, FormError},
-        session,
+        origin, session,
     },
 };
 
 /// A multipart form of which nothing is read yet.
 pub(super) struct AttachmentUpload {
     form: multipart::MultipartForm,
-    origin: Option<HeaderValue>,
-    host: Option<HeaderValue>,
+    /// `Origin` and `Host`; none if the session came by its header, which pages of other origins cannot set.
+    headers: HeaderMap,
 }
 
 /// Contents of the form.
@@ -38,16 +37,9 @@ pub(super) struct AttachmentForm {
 }
 
 impl AttachmentUpload {
-    /// True unless a page of a foreign origin sent the form. Browsers let any page post a form with cookies (cross-site request
-    /// forgery), but send `Origin`.
+    /// True unless a page of a foreign origin sent the form along with the session's cookie.
     pub(super) fn is_allowed_origin(&self, house: &AppContext) -> bool {
-        let Some(origin) = &self.origin else { return true };
-        let Ok(origin) = origin.to_str() else { return false };
-        let base = Url::parse(&house.base_url).map(|url| url.origin().ascii_serialization());
-        let host = self.host.as_ref().and_then(|host| host.to_str().ok());
-        base.is_ok_and(|base| base == origin)
-            || house.config.cors.allows(origin)
-            || host.is_some_and(|host| origin.split_once("://").is_some_and(|(_, authority)| authority == host))
+        origin::may_post_form(&self.headers, &house.config)
     }
 
     /// Reads the parts in any order; unknown parts are skipped. The file is streamed piece by piece.
@@ -109,10 +101,8 @@ impl<'a> ApiExtractor<'a> for AttachmentUpload {
     }
 
     async fn from_request(request: &'a Request, body: &mut RequestBody, _: ExtractParamOptions<()>) -> poem::Result<Self> {
-        Ok(Self {
-            form: multipart::MultipartForm::of(request, body).await?,
-            origin: request.headers().get(header::ORIGIN).filter(|_| !session::is_by_header(request)).cloned(),
-            host: request.headers().get(header::HOST).cloned(),
-        })
+        let names = [header::ORIGIN, header::HOST].into_iter().filter(|_| !session::is_by_header(request));
+        let headers = names.filter_map(|name| Some((name.clone(), request.headers().get(name)?.clone()))).collect();
+        Ok(Self { form: multipart::MultipartForm::of(request, body).await?, headers })
     }
 }
