@@ -275,7 +275,7 @@ mod tests {
         }
         let error = get(&public, "http://user:secret@localhost:1/").await.expect_err("it is this machine");
         let said = chain(&error).to_string();
-        assert!(said.contains("localhost has no address") && !said.contains("secret"), "{said}");
+        assert!(said.contains("localhost has no allowed address") && !said.contains("secret"), "{said}");
         for address in ["file:///etc/passwd", "ftp://example.com/", "data:,x"] {
             assert!(matches!(get(&public, address).await, Err(OutgoingError::NoTarget)), "{address}");
         }

@@ -27,7 +27,7 @@ pub(crate) fn is_contention(cause: &(dyn std::error::Error + Send + Sync + 'stat
 }
 
 /// Runs `work` in a transaction, which it commits itself, and retries it a few times after a deadlock or a serialization failure
-/// (SQLSTATE 40P01, 40001). Every transaction of the program runs here, or in the group commit of [`Writer`](crate::chat), which
+/// (SQLSTATE 40P01, 40001). Every transaction of the program runs here, or in the group commit of [`GroupCommit`](crate::chat), which
 /// retries in the same way.
 ///
 /// Retries are safe: the store reports contention only after a rollback, at any statement, the commit included; an unknown

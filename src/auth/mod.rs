@@ -75,7 +75,7 @@ impl Auth {
     /// of the event log.
     pub fn start(
         storage: Arc<dyn Storage>,
-        announce: Publisher,
+        publisher: Publisher,
         alone: bool,
         session_rules: SessionRules,
         tokens: Tokens,
@@ -105,7 +105,7 @@ impl Auth {
         (
             Self(Arc::new(AuthParts {
                 storage,
-                publisher: announce,
+                publisher,
                 is_single_node: alone,
                 revocations: lives,
                 sessions,

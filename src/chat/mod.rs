@@ -203,35 +203,35 @@ impl Chat {
         let link = link.unwrap_or_else(BusSender::single_node);
         let capacity = Capacity { events: rules.recent_events, bytes: rules.ring_bytes };
         let hub = Arc::new(Hub::new((head, head_at), capacity, link.clone()));
-        let audiences = Arc::new(MembersCache::new(Arc::clone(&log), head));
-        let pairs = Arc::<directory::DirectoryCache>::default();
-        let desk = Arc::<support::cache::SupportCache>::default();
-        let (addresses, counts) = (Arc::<directory::IdCache>::default(), Arc::<read_state::UnreadCache>::default());
+        let members = Arc::new(MembersCache::new(Arc::clone(&log), head));
+        let directory = Arc::<directory::DirectoryCache>::default();
+        let support = Arc::<support::cache::SupportCache>::default();
+        let (ids, unread) = (Arc::<directory::IdCache>::default(), Arc::<read_state::UnreadCache>::default());
         // Caches come first: they drop stale entries before any other observer acts upon the event.
-        let lives = Arc::<presence::PresenceTracker>::default();
-        let caches = [pairs.observer(), addresses.observer(), desk.observer(), counts.observer(), lives.observer()];
+        let presence = Arc::<presence::PresenceTracker>::default();
+        let caches = [directory.observer(), ids.observer(), support.observer(), unread.observer(), presence.observer()];
         let observers = caches.into_iter().chain(observers).collect();
-        let (heard, told) = (Arc::clone(&hub), Arc::clone(&audiences));
-        let announce = events::start(announced, (log, known), heard, told, observers, link.clone(), services);
-        let patient = || Arc::clone(&storage);
-        let sends = GroupCommit::start(storage.lane(Lane::Sends), patient(), announce.clone(), metrics.clone(), services);
-        let marks = GroupCommit::start(patient(), patient(), announce.clone(), metrics.clone(), services);
+        let (heard, told) = (Arc::clone(&hub), Arc::clone(&members));
+        let publisher = events::start(announced, (log, known), heard, told, observers, link.clone(), services);
+        let lock_waits = || Arc::clone(&storage);
+        let sends = GroupCommit::start(storage.lane(Lane::Sends), lock_waits(), publisher.clone(), metrics.clone(), services);
+        let marks = GroupCommit::start(lock_waits(), lock_waits(), publisher.clone(), metrics.clone(), services);
         let chat = Self(Arc::new(ChatInner {
             storage,
             blobs,
             hub,
-            members: audiences,
-            support: desk,
-            ids: addresses,
+            members,
+            support,
+            ids,
             held_messages: held_messages::HeldMessageLeases::default(),
-            directory: pairs,
-            unread: counts,
-            publisher: announce,
+            directory,
+            unread,
+            publisher,
             lease,
             link,
             sends,
             read_marks: marks,
-            presence: lives,
+            presence,
             presence_news: presence::expiry::PresenceNews::default(),
             typing: typing::TypingIndicators::default(),
             upload_key,

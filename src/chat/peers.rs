@@ -27,10 +27,10 @@ impl Chat {
     /// Starts the exchange of notifications and signals with the other nodes.
     pub(super) fn receive_from_peers(&self, outbox: Outbox<Signal>, lifecycle: &Lifecycle) {
         let (sender, mut signals) = mpsc::channel(SIGNAL_QUEUE);
-        let (hub, announce) = (Arc::clone(&self.0.hub), self.0.publisher.clone());
+        let (hub, publisher) = (Arc::clone(&self.0.hub), self.0.publisher.clone());
         outbox.run(lifecycle, move |heard| match heard {
             BusMessage::Notification(BusNotification::LogGrown(position)) if position <= hub.head() => {}
-            BusMessage::Notification(BusNotification::LogGrown(_)) | BusMessage::Gap => announce.poll_soon(),
+            BusMessage::Notification(BusNotification::LogGrown(_)) | BusMessage::Gap => publisher.poll_soon(),
             // Signals beyond the capacity are dropped, as signals may be.
             BusMessage::Notification(BusNotification::Signal(signal)) => drop(sender.try_send(signal)),
         });

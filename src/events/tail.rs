@@ -65,7 +65,7 @@ struct LogHealth {
 /// The receiving end of the publisher, for the tail.
 pub struct CommitReceiver {
     commits: mpsc::Receiver<Commit>,
-    announce: Publisher,
+    publisher: Publisher,
 }
 
 /// The events of one transaction of this node.
@@ -78,8 +78,8 @@ struct Commit {
 /// Creates a publisher and its receiver.
 pub fn publisher() -> (Publisher, CommitReceiver) {
     let (sender, commits) = mpsc::channel(1_024);
-    let announce = Publisher { commits: sender, wake: Arc::default(), newest: Arc::default(), health: Arc::default() };
-    (announce.clone(), CommitReceiver { commits, announce })
+    let publisher = Publisher { commits: sender, wake: Arc::default(), newest: Arc::default(), health: Arc::default() };
+    (publisher.clone(), CommitReceiver { commits, publisher })
 }
 
 impl Publisher {
@@ -153,12 +153,12 @@ pub(crate) fn start(
     link: BusSender<Signal>,
     lifecycle: &Lifecycle,
 ) -> Publisher {
-    let CommitReceiver { commits: committed, announce } = announced;
-    let (look, health) = (Arc::clone(&announce.wake), Arc::clone(&announce.health));
+    let CommitReceiver { commits: committed, publisher } = announced;
+    let (look, health) = (Arc::clone(&publisher.wake), Arc::clone(&publisher.health));
     health.epoch.store(known.epoch(), Ordering::Relaxed);
     let tail = Tail { storage, known, hub, observers, audiences, link, committed, look, health, has_warned: false };
     lifecycle.spawn(tail.run(lifecycle.clone()));
-    announce
+    publisher
 }
 
 struct Tail {

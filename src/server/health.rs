@@ -28,7 +28,7 @@ enum Tag {
 }
 
 pub(super) struct Operation {
-    pub(super) house: AppContext,
+    pub(super) app: AppContext,
     pub(super) storage: Arc<dyn Storage>,
     pub(super) metrics: Metrics,
     pub(super) requests: Lifecycle,
@@ -89,14 +89,14 @@ impl Operation {
     async fn readyz(&self) -> Readiness {
         let reason = if self.requests.is_stopping() {
             Some("stopping")
-        } else if self.house.chat.is_log_restarting() {
+        } else if self.app.chat.is_log_restarting() {
             Some("the event log is being restarted")
         } else {
             match tokio::time::timeout(PATIENCE, self.storage.writability()).await {
                 Ok(Ok(Writability::Refused)) => Some("the store takes no writes"),
                 Ok(Ok(Writability::Unconfirmed)) => Some("commits are not confirmed"),
                 Ok(Ok(Writability::Writable)) if self.log_unread_for() > UNREAD => Some("the log cannot be read"),
-                Ok(Ok(Writability::Writable)) if !self.house.chat.is_bus_connected() => Some("the bus cannot be reached"),
+                Ok(Ok(Writability::Writable)) if !self.app.chat.is_bus_connected() => Some("the bus cannot be reached"),
                 Ok(Ok(Writability::Writable)) => None,
                 Ok(Err(error)) => {
                     tracing::debug!(error = %chain(&error), "not ready");
@@ -105,14 +105,14 @@ impl Operation {
                 Err(_) => Some("the store does not answer"),
             }
         };
-        let health = Health::new(reason, Some(self.house.chat.log_epoch()));
+        let health = Health::new(reason, Some(self.app.chat.log_epoch()));
         if reason.is_none() { Readiness::Ready(health) } else { Readiness::NotReady(health) }
     }
 
     /// Metrics in Prometheus's text format
     #[oai(path = "/metrics", method = "get", operation_id = "metrics")]
     async fn metrics(&self) -> PlainText<String> {
-        let chat = &self.house.chat;
+        let chat = &self.app.chat;
         let depths = ScrapedGauges {
             polls_waiting: chat.polls_waiting(),
             sends_waiting: chat.sends_waiting(),
@@ -122,8 +122,8 @@ impl Operation {
             log_position: chat.position().0,
             log_unread_for: self.log_unread_for(),
             log_epoch: chat.log_epoch(),
-            bodies_bytes: self.house.shares.bodies.used(),
-            answers_bytes: self.house.shares.answers.used(),
+            bodies_bytes: self.app.shares.bodies.used(),
+            answers_bytes: self.app.shares.answers.used(),
         };
         PlainText(String::from_utf8(self.metrics.text(&depths)).expect("the Prometheus text format is UTF-8"))
     }
@@ -131,7 +131,7 @@ impl Operation {
 
 impl Operation {
     fn log_unread_for(&self) -> Duration {
-        self.house.chat.event_log_unreadable_for().unwrap_or_default()
+        self.app.chat.event_log_unreadable_for().unwrap_or_default()
     }
 }
 

@@ -35,7 +35,7 @@ use crate::{
 pub(super) struct Middleware(Arc<MiddlewareParts>);
 
 struct MiddlewareParts {
-    house: AppContext,
+    app: AppContext,
     metrics: Metrics,
     body_limit: BodyLimit,
     /// Socket paths of the concierge in the settings.
@@ -45,19 +45,19 @@ struct MiddlewareParts {
 }
 
 impl Middleware {
-    pub(super) fn new(house: &AppContext, metrics: &Metrics, document: &str) -> Self {
-        let limits = &house.config.limits;
+    pub(super) fn new(app: &AppContext, metrics: &Metrics, document: &str) -> Self {
+        let limits = &app.config.limits;
         let body_limit = BodyLimit { bytes: limits.body_bytes, time: Duration::from_secs(limits.body_seconds) };
-        let (house, metrics) = (house.clone(), metrics.clone());
-        let sockets = house.config.concierge.paths.clone().into();
-        Self(Arc::new(MiddlewareParts { house, metrics, body_limit, sockets, allowed: allowed(document) }))
+        let (app, metrics) = (app.clone(), metrics.clone());
+        let sockets = app.config.concierge.paths.clone().into();
+        Self(Arc::new(MiddlewareParts { app, metrics, body_limit, sockets, allowed: allowed(document) }))
     }
 
     /// Calls `endpoint`, and turns every outcome, a panic included, into one response.
     pub(super) async fn call(&self, endpoint: Arc<impl Endpoint<Output: IntoResponse>>, mut request: Request) -> Response {
         let begun = Instant::now();
         let parts = &self.0;
-        let origin = cors::allowed(&parts.house.config.cors, request.headers());
+        let origin = cors::allowed(&parts.app.config.cors, request.headers());
         let is_preflight = origin.is_some() && cors::is_preflight(&request);
         let answered = malformed::refusal(&request).or_else(|| is_preflight.then(|| cors::preflight(request.headers())));
         if let Some(mut answered) = answered {
@@ -72,16 +72,16 @@ impl Middleware {
         let id = IdSlot::default();
         request.extensions_mut().insert(id.clone());
         request.extensions_mut().insert(parts.body_limit);
-        request.extensions_mut().insert(parts.house.auth.clone());
-        request.extensions_mut().insert(parts.house.chat.clone());
-        request.extensions_mut().insert(Arc::clone(&parts.house.config));
+        request.extensions_mut().insert(parts.app.auth.clone());
+        request.extensions_mut().insert(parts.app.chat.clone());
+        request.extensions_mut().insert(Arc::clone(&parts.app.config));
         let cookie = CookieSlot::default();
         request.extensions_mut().insert(cookie.clone());
         let (method, path) = (request.method().clone(), files::without_token(request.uri().path()).into_owned());
         let rest = request.data::<UnreadBody>().cloned();
         let asked = ExpectedResponse { json: jsonrpc::is_json(&request), options: method == Method::OPTIONS };
         // Boxed with the request, which would otherwise occupy this future as well while it waits.
-        let shares = parts.house.shares.clone();
+        let shares = parts.app.shares.clone();
         let sockets = Arc::clone(&parts.sockets);
         let answering = Box::pin(async move {
             let (account, admitted) = Box::pin(admission::admit(&shares, &mut request, &sockets)).await;
@@ -105,7 +105,7 @@ impl Middleware {
                 (Fault::internal_logged(correlation).response(id.get()), None, None)
             }
         };
-        cookie.renew(&mut response, &parts.house);
+        cookie.renew(&mut response, &parts.app);
         let is_for_later = [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&response.status());
         let headers = response.headers_mut();
         if is_for_later {
@@ -130,9 +130,9 @@ impl Middleware {
 
     /// Adds the headers of all responses.
     fn add_headers(&self, response: &mut Response, origin: Option<HeaderValue>) {
-        let house = &self.0.house;
-        security::protect(response, house.is_secure());
-        cors::expose(&house.config.cors, origin, response.headers_mut());
+        let app = &self.0.app;
+        security::protect(response, app.is_secure());
+        cors::expose(&app.config.cors, origin, response.headers_mut());
     }
 
     /// Builds the response of a request, charges it to the account, and returns it with its route.

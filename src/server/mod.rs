@@ -130,9 +130,9 @@ pub async fn run(
     let tokens = open_tokens(&config, &services)?;
     let takes_tokens = tokens.is_configured();
     let alone = matches!(config.bus, config::BusSettings::Local);
-    let (announce, announced) = events::publisher();
+    let (publisher, announced) = events::publisher();
     let sessions = config.session.rules(config.limits.user.sessions);
-    let (auth, observer) = Auth::start(Arc::clone(&storage), announce, alone, sessions, tokens, limits, &services);
+    let (auth, observer) = Auth::start(Arc::clone(&storage), publisher, alone, sessions, tokens, limits, &services);
     let ground = Dependencies {
         storage: Arc::clone(&storage),
         blobs,
@@ -161,8 +161,8 @@ pub async fn run(
     }
     let shares = Shares::new(config.limits.shares(), &metrics);
     let sockets = SocketServer::new(&chat, &config.sockets, &shares.turns, &metrics, &requests);
-    let house = AppContext { auth, chat, config: Arc::clone(&config), sockets, shares, base_url: base_url.into() };
-    let endpoint = endpoint(&house, Arc::clone(&storage), &metrics, &requests);
+    let app = AppContext { auth, chat, config: Arc::clone(&config), sockets, shares, base_url: base_url.into() };
+    let endpoint = endpoint(&app, Arc::clone(&storage), &metrics, &requests);
 
     tracing::info!(%address, database = config.database, "listening");
     let accepting = crate::web::accept::AcceptLoop {
@@ -208,15 +208,15 @@ async fn open_bus(config: &Config, metrics: &Metrics) -> Result<Option<Arc<dyn B
     })
 }
 
-/// OpenAPI service of all HTTP routes. It needs `house` for its types only.
-fn api(house: &AppContext, operation: Operation) -> OpenApiService<impl OpenApi, ()> {
+/// OpenAPI service of all HTTP routes. It needs `app` for its types only.
+fn api(app: &AppContext, operation: Operation) -> OpenApiService<impl OpenApi, ()> {
     let apis = (
-        odoo::api(house, im_chat::MODELS),
-        messaging::api(house),
-        im_chat::api(house),
-        room::api(house),
-        tokens::api(house),
-        uploads::api(house),
+        odoo::api(app, im_chat::MODELS),
+        messaging::api(app),
+        im_chat::api(app),
+        room::api(app),
+        tokens::api(app),
+        uploads::api(app),
         operation,
     );
     OpenApiService::new(apis, "Dragoman", env!("CARGO_PKG_VERSION"))
@@ -230,30 +230,30 @@ fn api(house: &AppContext, operation: Operation) -> OpenApiService<impl OpenApi,
 }
 
 fn endpoint(
-    house: &AppContext,
+    app: &AppContext,
     storage: Arc<dyn Storage>,
     metrics: &Metrics,
     requests: &Lifecycle,
 ) -> impl Endpoint<Output = poem::Response> + use<> {
     // A lane of its own, so that `/readyz` does not queue behind requests.
     let storage = storage.lane(Lane::Sessions);
-    let operation = Operation { house: house.clone(), storage, metrics: metrics.clone(), requests: requests.clone() };
-    let api = api(house, operation);
+    let operation = Operation { app: app.clone(), storage, metrics: metrics.clone(), requests: requests.clone() };
+    let api = api(app, operation);
     let document = api.spec();
-    let corridor = middleware::Middleware::new(house, metrics, &document);
+    let middleware = middleware::Middleware::new(app, metrics, &document);
     let route = Route::new()
         .at("/openapi.json", health::document(document))
-        .at("/ws/chat/room", room::sockets(house))
+        .at("/ws/chat/room", room::sockets(app))
         .at("/docs", docs::page(api.swagger_ui_html()))
         .nest("/", api);
-    let route = conversations::sockets(house, asyncapi::at(route));
-    let config = Arc::clone(&house.config);
-    concierge::sockets(house, route)
+    let route = conversations::sockets(app, asyncapi::at(route));
+    let config = Arc::clone(&app.config);
+    concierge::sockets(app, route)
         .around(move |endpoint, mut request| {
             conversations::redirect(&config.conversations.paths, &config.concierge.paths, &mut request);
             files::strip_invalid_name(&mut request);
-            let corridor = corridor.clone();
-            telemetry::with_correlation(async move { Ok::<_, poem::Error>(corridor.call(endpoint, request).await) })
+            let middleware = middleware.clone();
+            telemetry::with_correlation(async move { Ok::<_, poem::Error>(middleware.call(endpoint, request).await) })
         })
         .map_to_response()
 }
@@ -265,9 +265,9 @@ pub async fn openapi() -> Result<String, StartError> {
     let idle = Lifecycle::default();
     let limits = LoginLimits { per_login: 1, per_address: 1, waiting: 1 };
     let tokens = Tokens::open(config.tokens.rules(config.limits.user.token_families), &idle)?;
-    let (announce, announced) = events::publisher();
+    let (publisher, announced) = events::publisher();
     let sessions = config.session.rules(0);
-    let (auth, _) = Auth::start(Arc::clone(&storage), announce, true, sessions, tokens, limits, &idle);
+    let (auth, _) = Auth::start(Arc::clone(&storage), publisher, true, sessions, tokens, limits, &idle);
     let blobs = Blobs::open("memory:", &idle)?;
     let metrics = Metrics::default();
     let ground = Dependencies {
@@ -283,9 +283,9 @@ pub async fn openapi() -> Result<String, StartError> {
     let chat = Chat::start(ground, config.rules()).await?;
     let shares = Shares::new(config.limits.shares(), &metrics);
     let sockets = SocketServer::new(&chat, &config.sockets, &shares.turns, &metrics, &idle);
-    let house = AppContext { auth, chat, config, sockets, shares, base_url: "".into() };
-    let operation = Operation { house: house.clone(), storage, metrics, requests: idle };
-    Ok(api(&house, operation).spec())
+    let app = AppContext { auth, chat, config, sockets, shares, base_url: "".into() };
+    let operation = Operation { app: app.clone(), storage, metrics, requests: idle };
+    Ok(api(&app, operation).spec())
 }
 
 /// The AsyncAPI document of a dialect's sockets, or those of all dialects by name: for `dragoman asyncapi`.

@@ -47,22 +47,22 @@ pub struct BearerOrSession(pub Result<Caller, auth::Error>);
 pub async fn socket_caller(
     request: &Request,
     query_token: Option<&str>,
-    house: &AppContext,
+    app: &AppContext,
 ) -> (Result<Caller, auth::Error>, Option<&'static str>) {
     let offered = offered_subprotocol(request.headers());
     let subprotocol = offered.is_some().then_some(SUBPROTOCOL);
     let token = [query_token, offered.flatten()].into_iter().flatten().map(bare_token).find(|token| !token.is_empty());
     let caller = match token {
         // A token in the query or the subprotocol comes from the client itself and never from a proxy, so there is no fallback.
-        Some(token) => house.auth.bearer(token).await,
+        Some(token) => app.auth.bearer(token).await,
         None => {
-            let may_use_session = session::is_by_header(request) || origin::is_trusted(request.headers(), &house.config);
-            by_token_or_session(request, may_use_session, |login| house.auth.with_keep_alive(login)).await
+            let may_use_session = session::is_by_header(request) || origin::is_trusted(request.headers(), &app.config);
+            by_token_or_session(request, may_use_session, |login| app.auth.with_keep_alive(login)).await
         }
     };
     let caller = caller.map(Caller::on_socket);
     if let Ok(caller) = &caller {
-        house.chat.wait_for_opening(caller).await;
+        app.chat.wait_for_opening(caller).await;
     }
     (caller, subprotocol)
 }

@@ -155,7 +155,7 @@ pub struct CookieSlot(Arc<OnceLock<(SessionId, Duration)>>);
 
 impl CookieSlot {
     /// Adds the cookie to a response, unless the response sets the session cookie itself, or shared caches may store it.
-    pub fn renew(&self, response: &mut Response, house: &AppContext) {
+    pub fn renew(&self, response: &mut Response, app: &AppContext) {
         let Some((id, life)) = self.0.get() else { return };
         let headers = response.headers_mut();
         let is_ours =
@@ -167,31 +167,31 @@ impl CookieSlot {
         let is_left_alone = headers.get_all(header::SET_COOKIE).iter().any(is_ours)
             || headers.get_all(header::CACHE_CONTROL).iter().any(is_shared);
         if !is_left_alone {
-            let cookie = HeaderValue::from_str(&cookie(id, *life, house)).expect("a cookie of ours is plain ASCII");
+            let cookie = HeaderValue::from_str(&cookie(id, *life, app)).expect("a cookie of ours is plain ASCII");
             headers.append(header::SET_COOKIE, cookie);
         }
     }
 }
 
 /// `Set-Cookie` of a new or renewed session. The order of its attributes is Odoo's.
-pub fn cookie(id: &SessionId, life: Duration, house: &AppContext) -> String {
-    set_cookie(id.expose(), life, house)
+pub fn cookie(id: &SessionId, life: Duration, app: &AppContext) -> String {
+    set_cookie(id.expose(), life, app)
 }
 
 /// `Set-Cookie` that deletes the client's session cookie.
-pub fn expired_cookie(house: &AppContext) -> String {
-    set_cookie("", Duration::ZERO, house)
+pub fn expired_cookie(app: &AppContext) -> String {
+    set_cookie("", Duration::ZERO, app)
 }
 
-fn set_cookie(value: &str, life: Duration, house: &AppContext) -> String {
+fn set_cookie(value: &str, life: Duration, app: &AppContext) -> String {
     // Rounded, because the remaining lifetime of a new session is slightly below its full length.
     let life = (life.as_secs_f64()).round();
     let expires = (clock::now() + Duration::from_secs_f64(life)).format("%a, %d %b %Y %H:%M:%S GMT");
-    let same_site = match house.config.session.same_site {
+    let same_site = match app.config.session.same_site {
         SameSite::Lax => "Lax",
         SameSite::None => "None",
     };
-    let secure = if house.is_secure() { "; Secure" } else { "" };
+    let secure = if app.is_secure() { "; Secure" } else { "" };
     format!("{COOKIE}={value}; Expires={expires}; Max-Age={life}; HttpOnly; Path=/; SameSite={same_site}{secure}")
 }
 

@@ -1,6 +1,7 @@
 //! Sources of the product as the rules need them: their paths, spawned tasks and matches, without tests.
 
 use std::{
+    collections::BTreeMap,
     fs,
     path::{Path, PathBuf},
 };
@@ -26,6 +27,8 @@ pub(super) struct Source {
     /// Enums that are matched with a wildcard.
     pub(super) open_matches: Vec<(usize, String)>,
     pub(super) types: Vec<String>,
+    /// Variants that are imported, each with its enum.
+    variants: BTreeMap<String, String>,
 }
 
 pub(super) fn root() -> &'static Path {
@@ -70,6 +73,7 @@ impl Source {
             spawns: Vec::new(),
             open_matches: Vec::new(),
             types: Vec::new(),
+            variants: BTreeMap::new(),
         };
         let parsed = syn::parse_file(text).unwrap_or_else(|error| panic!("{file}: {error}"));
         source.visit_file(&parsed);
@@ -100,7 +104,12 @@ impl Source {
             UseTree::Path(path) => self.spell(&path.tree, &with(path.ident.to_string())),
             UseTree::Group(group) => group.items.iter().for_each(|tree| self.spell(tree, prefix)),
             UseTree::Name(name) if name.ident == "self" => self.paths.push((tree.span().start().line, prefix.to_vec())),
-            UseTree::Name(name) => self.paths.push((tree.span().start().line, with(name.ident.to_string()))),
+            UseTree::Name(name) => {
+                if let Some(of) = prefix.last().filter(|of| of.starts_with(char::is_uppercase)) {
+                    self.variants.insert(name.ident.to_string(), of.clone());
+                }
+                self.paths.push((tree.span().start().line, with(name.ident.to_string())));
+            }
             UseTree::Rename(rename) => self.paths.push((tree.span().start().line, with(rename.ident.to_string()))),
             UseTree::Glob(_) => self.paths.push((tree.span().start().line, prefix.to_vec())),
         }
@@ -149,13 +158,26 @@ fn is_open(arm: &Arm) -> bool {
     matches!(arm.pat, Pat::Wild(_))
 }
 
-/// The enums whose variants a pattern names.
-struct Enums(Vec<String>);
+/// The enums whose variants a pattern names, and the variants that it names alone.
+#[derive(Default)]
+struct Enums {
+    named: Vec<String>,
+    bare: Vec<String>,
+}
 
 impl<'a> Visit<'a> for Enums {
     fn visit_path(&mut self, path: &'a syn::Path) {
-        let mut names = path.segments.iter().rev().map(|segment| segment.ident.to_string());
-        self.0.extend(names.nth(1));
+        let mut names: Vec<_> = path.segments.iter().map(|segment| segment.ident.to_string()).collect();
+        let variant = names.pop();
+        match names.pop() {
+            Some(of) => self.named.push(of),
+            None => self.bare.extend(variant),
+        }
+    }
+
+    fn visit_pat_ident(&mut self, name: &'a syn::PatIdent) {
+        self.bare.push(name.ident.to_string());
+        visit::visit_pat_ident(self, name);
     }
 }
 
@@ -215,12 +237,14 @@ impl<'a> Visit<'a> for Source {
 
     fn visit_expr_match(&mut self, matched: &'a ExprMatch) {
         if matched.arms.iter().any(is_open) {
-            let mut enums = Enums(Vec::new());
+            let mut enums = Enums::default();
             matched.arms.iter().for_each(|arm| enums.visit_pat(&arm.pat));
-            enums.0.sort();
-            enums.0.dedup();
+            let Enums { mut named, bare } = enums;
+            named.extend(bare.iter().filter_map(|variant| self.variants.get(variant).cloned()));
+            named.sort();
+            named.dedup();
             let line = matched.match_token.span.start().line;
-            self.open_matches.extend(enums.0.into_iter().map(|name| (line, name)));
+            self.open_matches.extend(named.into_iter().map(|name| (line, name)));
         }
         visit::visit_expr_match(self, matched);
     }

@@ -79,7 +79,7 @@ impl<L: Copy + Eq + std::hash::Hash + Send + Sync + 'static> LockWaits<L> {
         &mut self,
         busy: HashSet<L>,
         queue: &mut Vec<QueuedJob<J>>,
-        bench: &Worker,
+        worker: &Worker,
         of: &Lifecycle,
     ) {
         while let Ok(lock) = self.finished.1.try_recv() {
@@ -95,22 +95,22 @@ impl<L: Copy + Eq + std::hash::Hash + Send + Sync + 'static> LockWaits<L> {
             missed.until = now + AGAIN;
             if self.waiting.len() < MAX_LOCK_WAITS {
                 self.missed.remove(&lock);
-                self.wait_for(lock, queue, bench, of);
+                self.wait_for(lock, queue, worker, of);
             }
         }
     }
 
     /// Stores the queued jobs with this lock, in order, in a transaction that waits for it.
-    fn wait_for<J: Job<Lock = L>>(&mut self, lock: L, queue: &mut Vec<QueuedJob<J>>, bench: &Worker, lifecycle: &Lifecycle) {
+    fn wait_for<J: Job<Lock = L>>(&mut self, lock: L, queue: &mut Vec<QueuedJob<J>>, worker: &Worker, lifecycle: &Lifecycle) {
         let has_it = |waiting: &mut QueuedJob<J>| waiting.job.locks().any(|of| of == lock);
         let aside = queue.extract_if(.., has_it).take(BATCH);
         let (batch, answers): (Vec<_>, Vec<_>) = aside.map(|waiting| (waiting.job, waiting.answer)).unzip();
         self.waiting.insert(lock, batch.len());
-        let (bench, over) = (bench.clone(), self.finished.0.clone());
+        let (worker, over) = (worker.clone(), self.finished.0.clone());
         lifecycle.spawn(async move {
-            let outcomes = match bench.store(&batch).await {
+            let outcomes = match worker.store(&batch).await {
                 Ok(outcomes) => outcomes,
-                Err(error) => bench.handle_failed(&batch, error).await,
+                Err(error) => worker.handle_failed(&batch, error).await,
             };
             answer(answers, outcomes);
             // The receiver is gone only after the worker's end.

@@ -103,15 +103,15 @@ impl<J: Job> GroupCommit<J> {
     /// `storage` serves batches. `lock_wait_storage` serves lock waits; it may be another lane, to leave the connections to batches.
     pub(super) fn start(
         storage: Arc<dyn Storage>,
-        patient: Arc<dyn Storage>,
-        announce: Publisher,
+        lock_wait_storage: Arc<dyn Storage>,
+        publisher: Publisher,
         metrics: Metrics,
         lifecycle: &Lifecycle,
     ) -> Self {
         let (jobs, handed_in) = mpsc::channel(QUEUE_CAPACITY);
         let queued = Arc::<AtomicUsize>::default();
-        let bench = Worker { storage, lock_wait_storage: patient, announce, metrics };
-        lifecycle.spawn(bench.work::<J>(handed_in, Arc::clone(&queued), lifecycle.clone()));
+        let worker = Worker { storage, lock_wait_storage, publisher, metrics };
+        lifecycle.spawn(worker.work::<J>(handed_in, Arc::clone(&queued), lifecycle.clone()));
         Self { jobs, queued }
     }
 
@@ -182,7 +182,7 @@ impl<L> CommitInProgress<L> {
 struct Worker {
     storage: Arc<dyn Storage>,
     lock_wait_storage: Arc<dyn Storage>,
-    announce: Publisher,
+    publisher: Publisher,
     metrics: Metrics,
 }
 
@@ -241,20 +241,20 @@ impl Worker {
                         continue;
                     }
                     let committed = under_way.register(&batch).await;
-                    let bench = self.clone();
+                    let worker = self.clone();
                     lifecycle.spawn(async move {
                         let mut committed = Some(committed);
-                        match bench.commit::<J>(tx, written.changes, &mut committed).await {
+                        match worker.commit::<J>(tx, written.changes, &mut committed).await {
                             Ok(()) => answer(answers, outcomes),
-                            Err(error) => answer(answers, bench.handle_failed(&batch, error).await),
+                            Err(error) => answer(answers, worker.handle_failed(&batch, error).await),
                         }
                     });
                 }
                 Err(error) => {
                     let done = under_way.register(&batch).await;
-                    let bench = self.clone();
+                    let worker = self.clone();
                     lifecycle.spawn(async move {
-                        answer(answers, bench.handle_failed(&batch, error).await);
+                        answer(answers, worker.handle_failed(&batch, error).await);
                         drop(done);
                     });
                 }
@@ -278,7 +278,7 @@ impl Worker {
         if changes > 0 {
             let events = tx.commit().await?;
             drop(committed.take());
-            self.announce.publish(events).await;
+            self.publisher.publish(events).await;
             J::count(&self.metrics, changes);
         }
         Ok(())

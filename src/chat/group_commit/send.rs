@@ -47,12 +47,12 @@ impl Job for SendJob {
     }
 
     async fn write(tx: &mut dyn Tx, batch: &[Self], locking: Locking) -> Result<BatchResult<SendOutcome>> {
-        let admission = SendContext::read(tx, batch, locking).await?;
+        let context = SendContext::read(tx, batch, locking).await?;
         let mut new = Vec::with_capacity(batch.len());
         let mut uploads = Vec::new();
         let mut first_with: HashMap<ClientKey, usize> = HashMap::new();
         let mut outdated = Vec::new();
-        let judge = |send: &Self| match admission.validate(send) {
+        let judge = |send: &Self| match context.validate(send) {
             Ok(SendValidation::Busy) => SendDecision::Busy,
             Ok(SendValidation::Retry(message)) => SendDecision::Retry(Box::new(message)),
             Ok(SendValidation::New { message, replaces_key_of: takes_key_from }) => {
@@ -72,7 +72,7 @@ impl Job for SendJob {
         let verdicts: Vec<_> = batch.iter().map(judge).collect();
 
         tx.release_client_keys(&outdated).await?;
-        let stored = if new.is_empty() { Vec::new() } else { tx.insert_messages(admission.into_conversations(), new).await? };
+        let stored = if new.is_empty() { Vec::new() } else { tx.insert_messages(context.into_conversations(), new).await? };
         if !uploads.is_empty() {
             let mention = |(index, name): (usize, String)| {
                 let message: &Message = &stored[index];

@@ -77,7 +77,7 @@ impl ConciergeHandler {
             Some((CallerSide::Initiator, "init-chat-with-concierge")) => self.init(request).await,
             Some((side, "get-chat-session")) => self.get(request, side).await,
             Some((side, "ping-on-chat-session")) => {
-                let session = self.house.chat.open_support_session(&self.caller, side, request.session()?).await?;
+                let session = self.app.chat.open_support_session(&self.caller, side, request.session()?).await?;
                 self.session_details(request, &session, Profile::Short).await
             }
             Some((side, "get-chat-messages")) => self.history(request, side).await,
@@ -85,7 +85,7 @@ impl ConciergeHandler {
             Some((side, "delete-message")) => self.delete(request, side).await,
             Some((side, "update-message-seen-at")) => self.mark_seen(request, side).await,
             Some((CallerSide::Initiator, "get-unread-msg-count")) => {
-                let count = self.house.chat.support_unread(&self.caller).await?;
+                let count = self.app.chat.support_unread(&self.caller).await?;
                 ok(request, &UnreadCount { unread_msg_count: self.encoder().number(count) })
             }
             Some((side @ CallerSide::Initiator, "end-chat-with-concierge") | (side @ CallerSide::Agent, "end-chat-session")) => {
@@ -99,7 +99,7 @@ impl ConciergeHandler {
     }
 
     async fn init(&self, request: &ConciergeRequest<'_>) -> ActionResult {
-        let chat = &self.house.chat;
+        let chat = &self.app.chat;
         let continues = match request.flag("newSession")? {
             Some(new) => !new,
             None => request.value("chatSessionId").is_some(),
@@ -113,7 +113,7 @@ impl ConciergeHandler {
 
     async fn get(&self, request: &ConciergeRequest<'_>, side: CallerSide) -> ActionResult {
         let got = match request.session() {
-            Ok(uuid) => self.house.chat.support_session(&self.caller, side, uuid).await.map_err(ConciergeError::from),
+            Ok(uuid) => self.app.chat.support_session(&self.caller, side, uuid).await.map_err(ConciergeError::from),
             Err(failure) => Err(failure),
         };
         match got {
@@ -140,7 +140,7 @@ impl ConciergeHandler {
     }
 
     async fn tenant(&self, session: &SupportSession) -> Result<User, ConciergeError> {
-        let found = self.house.chat.users_by_id(&[session.initiator.user]).await?.pop();
+        let found = self.app.chat.users_by_id(&[session.initiator.user]).await?.pop();
         Ok(found.and_then(|contact| contact.user).ok_or(Error::NotFound(ResourceKind::Partner))?)
     }
 
@@ -148,8 +148,8 @@ impl ConciergeHandler {
         let paging = request.paging()?;
         let page = Page::Newest { offset: paging.offset(), limit: paging.limit() };
         let caller = Party::User(self.caller.user);
-        let memory = self.house.shares.answers.reserve(caller, self.house.page_bytes(paging.limit())).await?;
-        let (session, mut messages) = self.house.chat.support_history(&self.caller, side, request.session()?, page).await?;
+        let memory = self.app.shares.answers.reserve(caller, self.app.page_bytes(paging.limit())).await?;
+        let (session, mut messages) = self.app.chat.support_history(&self.caller, side, request.session()?, page).await?;
         messages.reverse();
         let messages = messages.iter().map(|message| self.encoder().seen(&session, message)).collect();
         let frame = answer(&request.route, 200, &SessionMessages { messages, paginate: paging.into() });
@@ -168,12 +168,12 @@ impl ConciergeHandler {
             metadata,
             ..Draft::new(message_type(request.text("contentType")?.as_deref())?, body)
         };
-        let session = self.house.chat.own_support_session(&self.caller, side, uuid).await?;
-        let sent = self.house.chat.send(&self.caller, session.conversation, draft).await?;
+        let session = self.app.chat.own_support_session(&self.caller, side, uuid).await?;
+        let sent = self.app.chat.send(&self.caller, session.conversation, draft).await?;
         let message = &sent.message;
         // A new message is unseen.
-        let seen = if sent.is_retry { self.house.chat.support_seen_at(&session, message).await? } else { None };
-        let file = self.house.chat.sent_file(message).await?;
+        let seen = if sent.is_retry { self.app.chat.support_seen_at(&session, message).await? } else { None };
+        let file = self.app.chat.sent_file(message).await?;
         let mut chat_message = self.encoder().message(&session, message, seen, file.as_ref());
         chat_message.metdata = message.metadata.as_ref().filter(|_| is_misspelt);
         let answer = ok(request, &SessionMessage { chat_session_id: session.uuid, chat_message })?;
@@ -191,22 +191,22 @@ impl ConciergeHandler {
 
     async fn delete(&mut self, request: &ConciergeRequest<'_>, side: CallerSide) -> ActionResult {
         let (id, given) = request.message()?;
-        let session = self.house.chat.own_support_session(&self.caller, side, request.session()?).await?;
-        self.house.chat.delete_message(&self.caller, EditPermission::Author, session.conversation, id).await?;
+        let session = self.app.chat.own_support_session(&self.caller, side, request.session()?).await?;
+        self.app.chat.delete_message(&self.caller, EditPermission::Author, session.conversation, id).await?;
         self.own_changes.deleted(id);
         ok(request, &DeletedMessage { message_id: given })
     }
 
     async fn mark_seen(&mut self, request: &ConciergeRequest<'_>, side: CallerSide) -> ActionResult {
         let (id, _) = request.message()?;
-        let (session, message) = self.house.chat.mark_support_seen(&self.caller, side, request.session()?, id).await?;
+        let (session, message) = self.app.chat.mark_support_seen(&self.caller, side, request.session()?, id).await?;
         self.own_changes.seen(session.conversation, message.message.seq);
         let chat_message = self.encoder().seen(&session, &message);
         ok(request, &SessionMessage { chat_session_id: session.uuid, chat_message })
     }
 
     async fn end(&mut self, request: &ConciergeRequest<'_>, side: CallerSide) -> ActionResult {
-        let (session, changed) = self.house.chat.end_support(&self.caller, side, request.session()?).await?;
+        let (session, changed) = self.app.chat.end_support(&self.caller, side, request.session()?).await?;
         if changed {
             self.own_changes.changed(session);
         }
@@ -222,14 +222,14 @@ impl ConciergeHandler {
             Some(_) => return Err(ConciergeError::bad("status must be waiting, joined or closed")),
         };
         let paging = request.paging()?;
-        let found = self.house.chat.support_sessions(&self.caller, status, paging.offset(), paging.limit()).await?;
+        let found = self.app.chat.support_sessions(&self.caller, status, paging.offset(), paging.limit()).await?;
         let chat_sessions = found.iter().map(|session| self.encoder().session(session)).collect();
         ok(request, &SessionList { chat_sessions, paginate: paging.into() })
     }
 
     async fn join(&mut self, request: &ConciergeRequest<'_>) -> ActionResult {
         let take_over = request.flag("takeOver")?.unwrap_or(false);
-        let (session, changed) = self.house.chat.join_support(&self.caller, request.session()?, take_over).await?;
+        let (session, changed) = self.app.chat.join_support(&self.caller, request.session()?, take_over).await?;
         if changed {
             self.own_changes.changed(session);
         }
@@ -237,7 +237,7 @@ impl ConciergeHandler {
     }
 
     async fn leave(&mut self, request: &ConciergeRequest<'_>) -> ActionResult {
-        let session = self.house.chat.leave_support(&self.caller, request.session()?).await?;
+        let session = self.app.chat.leave_support(&self.caller, request.session()?).await?;
         // Once for the change, and once for the event that the session waits again.
         self.own_changes.changed(session);
         self.own_changes.changed(session);

@@ -84,7 +84,7 @@ fn push(channel: String, (from, to): (Entity, Entity), payload: impl Serialize) 
 
 impl ConciergeHandler {
     fn numbers_in_events(&self) -> NumbersInEvents {
-        self.house.config.concierge.numbers_in_events
+        self.app.config.concierge.numbers_in_events
     }
 
     /// Encoder for events.
@@ -161,9 +161,9 @@ impl ConciergeHandler {
 
     async fn push_message(&self, told: &DeliveredEvent, message: &Message) -> Result<Option<Frame>, Close> {
         let Some(session) = self.session(message.conversation).await? else { return Ok(None) };
-        self.house.chat.record_delivery(&self.caller, message);
+        self.app.chat.record_delivery(&self.caller, message);
         let frame = told.memoised_query(ENCODING, async {
-            let file = self.house.chat.sent_file(message).await?;
+            let file = self.app.chat.sent_file(message).await?;
             let posted = self.event_encoder().message(&session, message, None, file.as_ref());
             Ok(self.posted(&session, message, posted))
         });
@@ -174,7 +174,7 @@ impl ConciergeHandler {
     async fn push_seen(&self, told: &DeliveredEvent, of: ConversationId, reader: PartnerId, seq: i64) -> FramesOrClose {
         let Some(session) = self.session(of).await? else { return Ok(Vec::new()) };
         let seen = told.memoised_query(SEEN_LOOKUP, async {
-            self.house.chat.newly_seen(&session, reader, seq, told.event.at).await.map(|seen| NewlySeen(seen.into()))
+            self.app.chat.newly_seen(&session, reader, seq, told.event.at).await.map(|seen| NewlySeen(seen.into()))
         });
         let NewlySeen(seen) = seen.await.map_err(|error| close_after_failure(&error))?;
         let pen = self.event_encoder();
@@ -229,7 +229,7 @@ impl ConciergeHandler {
     }
 
     async fn session(&self, id: ConversationId) -> Result<Option<Arc<SupportSession>>, Close> {
-        self.house.chat.support_of(id).await.map_err(|error| close_after_failure(&error))
+        self.app.chat.support_of(id).await.map_err(|error| close_after_failure(&error))
     }
 }
 

@@ -24,7 +24,7 @@ use crate::{
 
 /// Session of one connection.
 pub(super) struct ConciergeHandler {
-    pub(super) house: AppContext,
+    pub(super) app: AppContext,
     pub(super) caller: Caller,
     /// The client's name for its device (`deviceId`).
     name: String,
@@ -49,17 +49,17 @@ pub(super) struct DeviceLink {
 }
 
 impl ConciergeHandler {
-    pub(super) fn new(house: AppContext, caller: Caller, device: String) -> Self {
-        Self { house, caller, name: device, device_link: None, own_changes: OwnChanges::default(), last_of_session: None }
+    pub(super) fn new(app: AppContext, caller: Caller, device: String) -> Self {
+        Self { app, caller, name: device, device_link: None, own_changes: OwnChanges::default(), last_of_session: None }
     }
 
     /// Encoder for answers.
     pub(super) fn encoder(&self) -> Encoder<'_> {
         Encoder {
             reader: self.caller.partner,
-            org_id: self.house.config.concierge.org_id,
+            org_id: self.app.config.concierge.org_id,
             numbers_as_text: true,
-            base_url: &self.house.base_url,
+            base_url: &self.app.base_url,
         }
     }
 
@@ -85,13 +85,13 @@ impl SocketHandler for ConciergeHandler {
     const DIALECT: &'static str = "concierge";
 
     async fn on_open(&mut self) -> FramesOrClose {
-        let device = self.house.chat.connect_device(&self.caller, &self.name).await.map_err(connect_close)?;
+        let device = self.app.chat.connect_device(&self.caller, &self.name).await.map_err(connect_close)?;
         self.device_link = Some(DeviceLink { stored_at: device.updated_at, device, is_newest: false });
         Ok(vec![self.connection_frame(200)])
     }
 
     async fn on_message(&mut self, text: &str) -> FramesOrClose {
-        let chat = self.house.chat.clone();
+        let chat = self.app.chat.clone();
         if !chat.extend_device_connection(&mut self.link().device) {
             return Err(self.idle_close());
         }
@@ -117,7 +117,7 @@ impl SocketHandler for ConciergeHandler {
     }
 
     async fn on_ping(&mut self) -> FramesOrClose {
-        let chat = self.house.chat.clone();
+        let chat = self.app.chat.clone();
         let link = self.link();
         if chat.is_device_connection_expired(&link.device) {
             return Err(self.idle_close());

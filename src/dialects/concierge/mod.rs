@@ -38,17 +38,17 @@ const NO_DEVICE: Close = Close::new(1008, "deviceId must name the device");
 const REPLACED: Close = Close::new(4009, "the device has connected again");
 
 /// Adds the dialect's WebSocket routes, at the fixed and the configured paths.
-pub fn sockets(house: &AppContext, route: Route) -> Route {
-    let mut paths: Vec<_> = house.config.concierge.paths.iter().map(String::as_str).chain([PATH]).collect();
+pub fn sockets(app: &AppContext, route: Route) -> Route {
+    let mut paths: Vec<_> = app.config.concierge.paths.iter().map(String::as_str).chain([PATH]).collect();
     paths.sort_unstable();
     paths.dedup();
     paths.into_iter().fold(route, |route, path| {
-        let house = house.clone();
-        route.at(path, poem::endpoint::make(move |request| connect(request, house.clone())))
+        let app = app.clone();
+        route.at(path, poem::endpoint::make(move |request| connect(request, app.clone())))
     })
 }
 
-async fn connect(request: Request, house: AppContext) -> Response {
+async fn connect(request: Request, app: AppContext) -> Response {
     if !is_handshake(&request) {
         return upgrade_required(&request);
     }
@@ -60,15 +60,15 @@ async fn connect(request: Request, house: AppContext) -> Response {
             _ => {}
         }
     }
-    let (caller, subprotocol) = socket_caller(&request, token.as_deref(), &house).await;
+    let (caller, subprotocol) = socket_caller(&request, token.as_deref(), &app).await;
     let caller = match caller {
         Ok(caller) => caller,
         Err(error) => return refused(&error),
     };
     // Subscribes before the response, because the client counts on every event after it.
-    let feed = house.chat.subscribe_with_support(&caller);
-    let voice = ConciergeHandler::new(house.clone(), caller.clone(), device.unwrap_or_default());
-    open(&request, subprotocol, &house.sockets, std::future::ready(Ok(SocketSession { handler: voice, feed, caller })))
+    let feed = app.chat.subscribe_with_support(&caller);
+    let handler = ConciergeHandler::new(app.clone(), caller.clone(), device.unwrap_or_default());
+    open(&request, subprotocol, &app.sockets, std::future::ready(Ok(SocketSession { handler, feed, caller })))
 }
 
 /// Response to a handshake without a valid token, sent before the upgrade as API Gateway does: 401 if the caller is unknown, 403

@@ -33,8 +33,8 @@ use people::PeopleLookup;
 const NO_SUCH_CONVERSATION: Close = Close::new(4004, "no such conversation");
 
 /// Adds the dialect's WebSocket routes: for one conversation, `:id`, and for all.
-pub fn sockets(house: &AppContext, route: Route) -> Route {
-    let room = ConversationsDialect { people: Arc::new(PeopleLookup::new(&house.chat)), house: house.clone() };
+pub fn sockets(app: &AppContext, route: Route) -> Route {
+    let room = ConversationsDialect { people: Arc::new(PeopleLookup::new(&app.chat)), app: app.clone() };
     paths::FIXED_PATHS.iter().fold(route, |route, path| {
         let endpoint = |which| {
             let room = room.clone();
@@ -58,17 +58,17 @@ enum SocketScope {
 /// Dependencies shared by all sockets of the dialect.
 #[derive(Clone)]
 struct ConversationsDialect {
-    house: AppContext,
+    app: AppContext,
     people: Arc<PeopleLookup>,
 }
 
 impl ConversationsDialect {
     async fn open(self, request: &Request, which: SocketScope) -> Response {
         let token = token(request);
-        let (caller, subprotocol) = bearer::socket_caller(request, token.as_deref(), &self.house).await;
+        let (caller, subprotocol) = bearer::socket_caller(request, token.as_deref(), &self.app).await;
         // A segment that is not UTF-8 matches no conversation.
         let address = request.raw_path_param("id").and_then(ConversationAddress::read);
-        let sockets = self.house.sockets.clone();
+        let sockets = self.app.sockets.clone();
         // Subscribes before the response, because the client counts on every event after it.
         let begun = self.subscribe(caller, which, address).await;
         websocket::open(request, subprotocol, &sockets, std::future::ready(begun))
@@ -81,7 +81,7 @@ impl ConversationsDialect {
         address: Option<ConversationAddress>,
     ) -> Result<SocketSession<ConversationsHandler>, Close> {
         let caller = caller.map_err(|error| error::auth_close(&error))?;
-        let chat = &self.house.chat;
+        let chat = &self.app.chat;
         let (feed, of) = match which {
             SocketScope::All => (chat.subscribe_delivering(&caller), Subscription::All),
             SocketScope::Named => {

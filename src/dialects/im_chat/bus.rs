@@ -93,7 +93,7 @@ impl BusApi {
             _ => Vec::new(),
         };
         let listener = BusListener {
-            house: &self.0,
+            app: &self.0,
             caller,
             uuids: channels.iter().filter_map(|channel| params::uuid(channel.as_str()?)).collect(),
             presence: channels.contains(&presence),

@@ -219,7 +219,7 @@ impl Serialize for InitNotifications {
 
 /// Posts to a session of the caller, with the named attachments that the caller has uploaded, and returns the message's id.
 pub(super) async fn post(
-    house: &AppContext,
+    app: &AppContext,
     caller: &Caller,
     to: ConversationId,
     kind: MessageKind,
@@ -229,11 +229,11 @@ pub(super) async fn post(
     let posted = match kind.stored() {
         Some(message_type) => {
             // A file of another user stays a mere name in the text, as on Odoo.
-            let attachments = house.chat.own_attachments(caller, named).await.map_err(fault)?;
+            let attachments = app.chat.own_attachments(caller, named).await.map_err(fault)?;
             let draft = Draft { attachments, ..Draft::new(message_type, body) };
-            house.chat.send(caller, to, draft).await.map(|sent| sent.message.id)
+            app.chat.send(caller, to, draft).await.map(|sent| sent.message.id)
         }
-        None => house.chat.post_typing(caller, to, body).await,
+        None => app.chat.post_typing(caller, to, body).await,
     };
     match posted {
         Ok(id) => Ok(id.0.into()),

@@ -22,57 +22,57 @@ const DEFAULT_SEARCH_LIMIT: usize = 20;
 const MAX_CANDIDATES: usize = 1_000;
 
 /// Header of the session with a user; creates the session if there is none.
-pub(super) async fn session_get(house: &AppContext, caller: &Caller, with: Value) -> Result<Value, Fault> {
+pub(super) async fn session_get(app: &AppContext, caller: &Caller, with: Value) -> Result<Value, Fault> {
     let with = number(&with).ok_or_else(|| params::value_error("user_to must be a whole number".into()))?;
-    let id = house.chat.find_or_create_direct(caller, UserId(with), None).await.map_err(fault)?;
-    header(house, caller, id).await
+    let id = app.chat.find_or_create_direct(caller, UserId(with), None).await.map_err(fault)?;
+    header(app, caller, id).await
 }
 
 /// Header of a session, or of the first of several.
-pub(super) async fn session_info(house: &AppContext, caller: &Caller, ids: Value) -> Result<Value, Fault> {
+pub(super) async fn session_info(app: &AppContext, caller: &Caller, ids: Value) -> Result<Value, Fault> {
     let first = match &ids {
         Value::Array(ids) => ids.first(),
         one => Some(one),
     };
     let id = first.and_then(number).ok_or_else(|| params::value_error("ids must be whole numbers".into()))?;
-    header(house, caller, ConversationId(id)).await
+    header(app, caller, ConversationId(id)).await
 }
 
 /// Sets the caller's window state of a session. Without a state, toggles it: open becomes folded, and any other state open.
-pub(super) async fn update_state(house: &AppContext, caller: &Caller, uuid: Value, state: Option<Value>) -> Result<Value, Fault> {
+pub(super) async fn update_state(app: &AppContext, caller: &Caller, uuid: Value, state: Option<Value>) -> Result<Value, Fault> {
     let wanted = match &state {
         Some(Value::String(word)) => Some(params::window(word)?),
         _ => None,
     };
-    let Some((conversation, place)) = find_with_settings(house, caller, &uuid).await? else { return Ok(Value::Null) };
+    let Some((conversation, place)) = find_with_settings(app, caller, &uuid).await? else { return Ok(Value::Null) };
     let toggled = if place.window == WindowState::Open { WindowState::Folded } else { WindowState::Open };
-    house.chat.set_conversation_settings(caller, conversation.id, Some(wanted.unwrap_or(toggled)), None).await.map_err(fault)?;
+    app.chat.set_conversation_settings(caller, conversation.id, Some(wanted.unwrap_or(toggled)), None).await.map_err(fault)?;
     Ok(Value::Null)
 }
 
 /// Adds a user to a session of the caller, and posts a notice of it.
-pub(super) async fn add_user(house: &AppContext, caller: &Caller, uuid: Value, user: Value) -> Result<Value, Fault> {
+pub(super) async fn add_user(app: &AppContext, caller: &Caller, uuid: Value, user: Value) -> Result<Value, Fault> {
     let user = number(&user).ok_or_else(|| params::value_error("user_id must be a whole number".into()))?;
-    let Some(id) = find(house, caller, uuid).await? else { return Ok(Value::Null) };
-    let new = house.chat.active_users(&[UserId(user)]).await.map_err(fault)?.pop();
+    let Some(id) = find(app, caller, uuid).await? else { return Ok(Value::Null) };
+    let new = app.chat.active_users(&[UserId(user)]).await.map_err(fault)?.pop();
     let new = new.ok_or_else(|| fault(chat::Error::NotFound(chat::ResourceKind::Partner)))?;
-    let (_, there) = house.chat.participants(caller, id).await.map_err(fault)?;
+    let (_, there) = app.chat.participants(caller, id).await.map_err(fault)?;
     if there.iter().all(|participant| participant.person.partner.id != new.partner.id) {
-        house.chat.add_participant(caller, id, &new.person()).await.map_err(fault)?;
-        post_notice(house, caller, id, format!("{} joined the conversation.", new.partner.name)).await?;
+        app.chat.add_participant(caller, id, &new.person()).await.map_err(fault)?;
+        post_notice(app, caller, id, format!("{} joined the conversation.", new.partner.name)).await?;
     }
     Ok(Value::Null)
 }
 
 /// Removes the caller from a session with more than two users, and posts a notice of it. Returns true if the caller has left.
-pub(super) async fn quit_user(house: &AppContext, caller: &Caller, uuid: Value) -> Result<Value, Fault> {
-    let Some(id) = find(house, caller, uuid).await? else { return Ok(false.into()) };
-    let (conversation, there) = house.chat.participants(caller, id).await.map_err(fault)?;
+pub(super) async fn quit_user(app: &AppContext, caller: &Caller, uuid: Value) -> Result<Value, Fault> {
+    let Some(id) = find(app, caller, uuid).await? else { return Ok(false.into()) };
+    let (conversation, there) = app.chat.participants(caller, id).await.map_err(fault)?;
     if there.len() <= 2 || chat::may_change_members(&conversation).is_err() {
         return Ok(false.into());
     }
-    post_notice(house, caller, id, format!("{} left the conversation.", caller.name)).await?;
-    match house.chat.leave(caller, id).await {
+    post_notice(app, caller, id, format!("{} left the conversation.", caller.name)).await?;
+    match app.chat.leave(caller, id).await {
         Ok(()) => Ok(true.into()),
         // Other users left meanwhile, so that only one participant would remain.
         Err(chat::Error::Conflict(_)) => Ok(false.into()),
@@ -83,16 +83,16 @@ pub(super) async fn quit_user(house: &AppContext, caller: &Caller, uuid: Value) 
 
 /// Searches the active users other than the caller by `name`, sorted by status and then by name. Of more than [`MAX_CANDIDATES`]
 /// matches only the first by name are considered.
-pub(super) async fn im_search(house: &AppContext, caller: &Caller, name: Value, limit: Option<Value>) -> Result<Value, Fault> {
+pub(super) async fn im_search(app: &AppContext, caller: &Caller, name: Value, limit: Option<Value>) -> Result<Value, Fault> {
     let name = name.as_str().unwrap_or_default();
     let limit = limit.as_ref().and_then(number).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_SEARCH_LIMIT);
-    let mut found = house.chat.search_people(caller, name, MAX_CANDIDATES).await.map_err(fault)?;
+    let mut found = app.chat.search_people(caller, name, MAX_CANDIDATES).await.map_err(fault)?;
     let folded = fold(name);
     let fits = |person: &storage::Person| {
         person.user.is_some_and(|user| user != caller.user) && fold(&person.partner.name).contains(&folded)
     };
     found.retain(fits);
-    let mut found = house.chat.presence(found).await.map_err(fault)?;
+    let mut found = app.chat.presence(found).await.map_err(fault)?;
     found.sort_by(|one, other| {
         let key = |presence: &chat::PersonPresence| rank(presence.status);
         key(one).cmp(&key(other)).then_with(|| one.person.partner.name.cmp(&other.person.partner.name))
@@ -104,30 +104,30 @@ pub(super) async fn im_search(house: &AppContext, caller: &Caller, name: Value, 
     Ok(found.into_iter().take(limit).map(user).collect())
 }
 
-async fn header(house: &AppContext, caller: &Caller, id: ConversationId) -> Result<Value, Fault> {
-    let headers = view::Headers::of(house, caller, Some(&[id])).await?;
+async fn header(app: &AppContext, caller: &Caller, id: ConversationId) -> Result<Value, Fault> {
+    let headers = view::Headers::of(app, caller, Some(&[id])).await?;
     let kept = headers.conversations.first().ok_or_else(|| fault(chat::Error::NotFound(chat::ResourceKind::Conversation)))?;
     Ok(serde_json::to_value(headers.header(kept)).expect("texts and numbers can be written as JSON"))
 }
 
-async fn post_notice(house: &AppContext, caller: &Caller, id: ConversationId, what: String) -> Result<(), Fault> {
-    messages::post(house, caller, id, MessageKind::Meta, what, &[]).await.map(drop)
+async fn post_notice(app: &AppContext, caller: &Caller, id: ConversationId, what: String) -> Result<(), Fault> {
+    messages::post(app, caller, id, MessageKind::Meta, what, &[]).await.map(drop)
 }
 
-async fn find(house: &AppContext, caller: &Caller, uuid: Value) -> Result<Option<ConversationId>, Fault> {
+async fn find(app: &AppContext, caller: &Caller, uuid: Value) -> Result<Option<ConversationId>, Fault> {
     match uuid {
-        Value::String(uuid) => sessions::find(house, caller, Text::Present(uuid)).await,
+        Value::String(uuid) => sessions::find(app, caller, Text::Present(uuid)).await,
         _ => Ok(None),
     }
 }
 
 async fn find_with_settings(
-    house: &AppContext,
+    app: &AppContext,
     caller: &Caller,
     uuid: &Value,
 ) -> Result<Option<(storage::Conversation, storage::Participant)>, Fault> {
     let Some(uuid) = uuid.as_str().and_then(params::uuid) else { return Ok(None) };
-    match house.chat.conversation_by_uuid(caller, uuid).await {
+    match app.chat.conversation_by_uuid(caller, uuid).await {
         Ok(seen) => Ok(Some(seen)),
         Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(fault(error)),

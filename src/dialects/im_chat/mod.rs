@@ -21,13 +21,13 @@ pub use models::MODELS;
 use crate::web::AppContext;
 
 /// All routes of the dialect.
-pub fn api(house: &AppContext) -> impl OpenApi + use<> {
+pub fn api(app: &AppContext) -> impl OpenApi + use<> {
     (
-        sessions::ImChatSessionsApi(house.clone()),
-        address_book::AddressBookApi(house.clone()),
-        messages::ImChatMessagesApi(house.clone()),
-        picture::PicturesApi(house.clone()),
-        bus::BusApi(house.clone()),
+        sessions::ImChatSessionsApi(app.clone()),
+        address_book::AddressBookApi(app.clone()),
+        messages::ImChatMessagesApi(app.clone()),
+        picture::PicturesApi(app.clone()),
+        bus::BusApi(app.clone()),
     )
 }
 

@@ -32,27 +32,27 @@ impl Model for ImChatSessionModel {
         matches!(method, "session_get" | "session_info" | "update_state" | "add_user" | "quit_user")
     }
 
-    async fn call(&self, house: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+    async fn call(&self, app: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
         match method {
             "session_get" => {
                 let [with] = arguments.bind(method, 1, ["user_to"])?;
-                methods::session_get(house, caller, with.unwrap_or_default()).await
+                methods::session_get(app, caller, with.unwrap_or_default()).await
             }
             "session_info" => {
                 let [ids] = arguments.bind(method, 1, ["ids"])?;
-                methods::session_info(house, caller, ids.unwrap_or_default()).await
+                methods::session_info(app, caller, ids.unwrap_or_default()).await
             }
             "update_state" => {
                 let [uuid, state] = arguments.bind(method, 1, ["uuid", "state"])?;
-                methods::update_state(house, caller, uuid.unwrap_or_default(), state).await
+                methods::update_state(app, caller, uuid.unwrap_or_default(), state).await
             }
             "add_user" => {
                 let [uuid, user] = arguments.bind(method, 2, ["uuid", "user_id"])?;
-                methods::add_user(house, caller, uuid.unwrap_or_default(), user.unwrap_or_default()).await
+                methods::add_user(app, caller, uuid.unwrap_or_default(), user.unwrap_or_default()).await
             }
             "quit_user" => {
                 let [uuid] = arguments.bind(method, 1, ["uuid"])?;
-                methods::quit_user(house, caller, uuid.unwrap_or_default()).await
+                methods::quit_user(app, caller, uuid.unwrap_or_default()).await
             }
             _ => Err(no_such_method(self, method)),
         }
@@ -72,11 +72,11 @@ impl Model for ImChatUsersModel {
         method == "im_search"
     }
 
-    async fn call(&self, house: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+    async fn call(&self, app: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
         if !self.has(method) {
             return Err(no_such_method(self, method));
         }
         let [name, limit] = arguments.bind(method, 1, ["name", "limit"])?;
-        methods::im_search(house, caller, name.unwrap_or_default(), limit).await
+        methods::im_search(app, caller, name.unwrap_or_default(), limit).await
     }
 }

@@ -67,7 +67,7 @@ pub(super) struct Notification {
 
 /// A polling client and its channels beside its own.
 pub(super) struct BusListener<'a> {
-    pub house: &'a AppContext,
+    pub app: &'a AppContext,
     pub caller: &'a Caller,
     /// Session channels. Only sessions of the caller matter: no other session's events arrive here.
     pub uuids: HashSet<Uuid>,
@@ -170,9 +170,9 @@ impl BusListener<'_> {
         let mut known = NotificationData::default();
         if !sessions.is_empty() {
             let sessions: Vec<_> = sessions.into_iter().collect();
-            known.headers = Some(Headers::of(self.house, self.caller, Some(&sessions)).await?);
+            known.headers = Some(Headers::of(self.app, self.caller, Some(&sessions)).await?);
         }
-        let chat = &self.house.chat;
+        let chat = &self.app.chat;
         let ids: Vec<_> = people.iter().map(|partner| partner.0).collect();
         let people = chat.people_by_id(&ids, PreferredId::Partner).await.map_err(fault)?;
         known.people = people.into_iter().map(|person| (person.partner.id, person)).collect();
@@ -272,7 +272,7 @@ impl BusListener<'_> {
             }
             Signal::Presence { partner, status } if self.presence => {
                 let Some(user) = known.people.get(partner).and_then(|person| person.user) else { return Ok(Vec::new()) };
-                let channel = json!([self.house.config.database, "im_chat.presence"]);
+                let channel = json!([self.app.config.database, "im_chat.presence"]);
                 vec![(channel, json!({"id": user, "im_status": im_status(*status)}))]
             }
             Signal::Typing { .. } | Signal::Presence { .. } | Signal::Delivered { .. } => Vec::new(),
@@ -280,7 +280,7 @@ impl BusListener<'_> {
     }
 
     fn own_channel(&self) -> Value {
-        json!([self.house.config.database, "im_chat.session", self.caller.user])
+        json!([self.app.config.database, "im_chat.session", self.caller.user])
     }
 
     fn to_caller(&self, info: Option<&SessionInfo>) -> Vec<(Value, Value)> {
@@ -294,7 +294,7 @@ impl BusListener<'_> {
     }
 
     async fn uuid(&self, id: ConversationId) -> Result<Uuid, Fault> {
-        self.house.chat.conversation_uuid(id).await.map_err(fault)
+        self.app.chat.conversation_uuid(id).await.map_err(fault)
     }
 }
 

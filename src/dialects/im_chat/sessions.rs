@@ -121,10 +121,10 @@ impl ImChatSessionsApi {
 }
 
 /// Finds the caller's session with this uuid; `None` if there is none.
-pub(super) async fn find(house: &AppContext, caller: &Caller, uuid: Text) -> Result<Option<ConversationId>, Fault> {
+pub(super) async fn find(app: &AppContext, caller: &Caller, uuid: Text) -> Result<Option<ConversationId>, Fault> {
     let Lenient::Present(text) = uuid else { return Ok(None) };
     let Some(uuid) = params::uuid(&text) else { return Ok(None) };
-    match house.chat.conversation_by_uuid(caller, uuid).await {
+    match app.chat.conversation_by_uuid(caller, uuid).await {
         Ok((conversation, _)) => Ok(Some(conversation.id)),
         Err(error) if is_absent(&error) => Ok(None),
         Err(error) => Err(fault(error)),

@@ -21,10 +21,10 @@ use crate::{
 struct Statuses(HashMap<PartnerId, PresenceState>);
 
 impl Statuses {
-    async fn of(house: &AppContext, kept: &[InboxConversation]) -> Result<Self, Fault> {
+    async fn of(app: &AppContext, kept: &[InboxConversation]) -> Result<Self, Fault> {
         let people: HashMap<_, _> = kept.iter().flat_map(|kept| &kept.people).map(|person| (person.partner.id, person)).collect();
         let people = people.into_values().map(|person| Person::clone(person)).collect();
-        let presence = house.chat.presence(people).await.map_err(fault)?;
+        let presence = app.chat.presence(people).await.map_err(fault)?;
         Ok(Self(presence.into_iter().map(|presence| (presence.person.partner.id, presence.status)).collect()))
     }
 
@@ -34,10 +34,10 @@ impl Statuses {
 }
 
 /// Sessions in the extension's wire form, as shown to the caller.
-pub(super) async fn sessions(house: &AppContext, caller: &Caller, kept: &[InboxConversation]) -> Result<Vec<Session>, Fault> {
-    let statuses = Statuses::of(house, kept).await?;
+pub(super) async fn sessions(app: &AppContext, caller: &Caller, kept: &[InboxConversation]) -> Result<Vec<Session>, Fault> {
+    let statuses = Statuses::of(app, kept).await?;
     let in_group = kept.iter().any(|kept| kept.conversation().group.is_some());
-    let groups = if in_group { house.chat.groups().await.map_err(fault)? } else { Vec::new() };
+    let groups = if in_group { app.chat.groups().await.map_err(fault)? } else { Vec::new() };
     Ok(kept
         .iter()
         .map(|kept| {
@@ -63,9 +63,9 @@ pub(super) async fn sessions(house: &AppContext, caller: &Caller, kept: &[InboxC
 }
 
 /// Session of the caller by its id.
-pub(super) async fn session(house: &AppContext, caller: &Caller, id: ConversationId) -> Result<Session, Fault> {
-    let kept = house.chat.inbox_conversations(caller, Some(&[id])).await.map_err(fault)?;
-    sessions(house, caller, &kept).await?.pop().ok_or_else(|| fault(crate::chat::Error::Forbidden))
+pub(super) async fn session(app: &AppContext, caller: &Caller, id: ConversationId) -> Result<Session, Fault> {
+    let kept = app.chat.inbox_conversations(caller, Some(&[id])).await.map_err(fault)?;
+    sessions(app, caller, &kept).await?.pop().ok_or_else(|| fault(crate::chat::Error::Forbidden))
 }
 
 /// Conversations of the caller, with the data of their Odoo 8 headers. Each header lists all participants, so that all headers
@@ -76,9 +76,9 @@ pub(super) struct Headers {
 }
 
 impl Headers {
-    pub(super) async fn of(house: &AppContext, caller: &Caller, only: Option<&[ConversationId]>) -> Result<Self, Fault> {
-        let kept = house.chat.inbox_conversations(caller, only).await.map_err(fault)?;
-        let statuses = Statuses::of(house, &kept).await?;
+    pub(super) async fn of(app: &AppContext, caller: &Caller, only: Option<&[ConversationId]>) -> Result<Self, Fault> {
+        let kept = app.chat.inbox_conversations(caller, only).await.map_err(fault)?;
+        let statuses = Statuses::of(app, &kept).await?;
         Ok(Self { conversations: kept, statuses })
     }
 
@@ -127,9 +127,9 @@ fn info_user(person: &Person, statuses: &Statuses) -> Option<InfoUser> {
 }
 
 /// Users with their presence status, in the order given.
-pub(super) async fn users(house: &AppContext, users: Vec<User>) -> Result<Vec<wire::User>, Fault> {
+pub(super) async fn users(app: &AppContext, users: Vec<User>) -> Result<Vec<wire::User>, Fault> {
     let people = users.iter().map(User::person).collect();
-    let presence = house.chat.presence(people).await.map_err(fault)?;
+    let presence = app.chat.presence(people).await.map_err(fault)?;
     let user = |(user, presence): (User, crate::chat::PersonPresence)| wire::User {
         im_status: im_status(presence.status).into(),
         id: user.id.0,

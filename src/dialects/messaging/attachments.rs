@@ -216,10 +216,10 @@ struct FileInfo {
 }
 
 impl FileInfo {
-    fn of(file: Attachment, reader: PartnerId, house: &AppContext) -> Self {
+    fn of(file: Attachment, reader: PartnerId, app: &AppContext) -> Self {
         Self {
             id: file.id.0,
-            url: files::address(&file, reader, &house.base_url),
+            url: files::address(&file, reader, &app.base_url),
             access_token: attachment_token(&file, reader),
             name: file.name,
             mimetype: file.mimetype,

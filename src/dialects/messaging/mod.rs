@@ -42,18 +42,18 @@ pub fn bad_request(text: &'static str) -> Response {
 const MAX_PAGE: u64 = 200;
 
 /// All routes of the dialect.
-pub fn api(house: &AppContext) -> impl OpenApi + use<> {
+pub fn api(app: &AppContext) -> impl OpenApi + use<> {
     (
-        threads::ThreadsApi(house.clone()),
-        people::PeopleApi(house.clone()),
-        messages::MessagingMessagesApi(house.clone()),
-        changes::MessageChangesApi(house.clone()),
-        search::MessageSearchApi(house.clone()),
-        attachments::AttachmentsApi(house.clone()),
-        polls::PollsApi(house.clone()),
-        notifications::NotificationsApi(house.clone()),
-        typing::TypingApi(house.clone()),
-        presence::PresenceApi(house.clone()),
+        threads::ThreadsApi(app.clone()),
+        people::PeopleApi(app.clone()),
+        messages::MessagingMessagesApi(app.clone()),
+        changes::MessageChangesApi(app.clone()),
+        search::MessageSearchApi(app.clone()),
+        attachments::AttachmentsApi(app.clone()),
+        polls::PollsApi(app.clone()),
+        notifications::NotificationsApi(app.clone()),
+        typing::TypingApi(app.clone()),
+        presence::PresenceApi(app.clone()),
     )
 }
 

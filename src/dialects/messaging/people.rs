@@ -36,12 +36,12 @@ impl PeopleApi {
 }
 
 /// Resolves ids of users or partners to people. A setting says which of the two an ambiguous id means.
-pub(super) async fn resolve(house: &AppContext, ids: &[i64]) -> Result<Vec<Person>, CallFailure> {
-    let preferred = match house.config.messaging.preferred_id {
+pub(super) async fn resolve(app: &AppContext, ids: &[i64]) -> Result<Vec<Person>, CallFailure> {
+    let preferred = match app.config.messaging.preferred_id {
         PartnerOrUser::User => PreferredId::User,
         PartnerOrUser::Partner => PreferredId::Partner,
     };
-    house.chat.people_by_id(ids, preferred).await.map_err(failure)
+    app.chat.people_by_id(ids, preferred).await.map_err(failure)
 }
 
 /// A search for people.

@@ -38,8 +38,8 @@ pub(super) struct AttachmentForm {
 
 impl AttachmentUpload {
     /// True unless a page of a foreign origin sent the form along with the session's cookie.
-    pub(super) fn is_allowed_origin(&self, house: &AppContext) -> bool {
-        origin::may_post_form(&self.headers, &house.config)
+    pub(super) fn is_allowed_origin(&self, app: &AppContext) -> bool {
+        origin::may_post_form(&self.headers, &app.config)
     }
 
     /// Reads the parts in any order; unknown parts are skipped. The file is streamed piece by piece.

@@ -106,13 +106,13 @@ impl Message {
     pub(super) fn of(
         MessageForReader { message, is_read, reactions }: MessageForReader,
         reader: PartnerId,
-        house: &AppContext,
+        app: &AppContext,
     ) -> Self {
         let (partner, user) = (message.author.partner.0, message.author.user.map(|user| user.0));
         let body = text_for(&message, reader).into_owned();
         Self {
             id: message.id.0,
-            author_id: match house.config.messaging.author_id {
+            author_id: match app.config.messaging.author_id {
                 PartnerOrUser::Partner => partner,
                 PartnerOrUser::User => user.unwrap_or(partner),
             },
@@ -123,14 +123,14 @@ impl Message {
             message_type: message.message_type.into(),
             is_read,
             created_date: odoo_time(message.created_at),
-            attachments: message.attachments.into_iter().map(|file| File::of(file, reader, house)).collect(),
+            attachments: message.attachments.into_iter().map(|file| File::of(file, reader, app)).collect(),
             reactions: reactions.into_iter().map(Reaction::from).collect(),
             reply_to: message.reply_to.map(|id| id.0),
         }
     }
 
-    pub(super) fn all(messages: Vec<MessageForReader>, reader: PartnerId, house: &AppContext) -> Vec<Self> {
-        messages.into_iter().map(|seen| Self::of(seen, reader, house)).collect()
+    pub(super) fn all(messages: Vec<MessageForReader>, reader: PartnerId, app: &AppContext) -> Vec<Self> {
+        messages.into_iter().map(|seen| Self::of(seen, reader, app)).collect()
     }
 }
 
@@ -166,10 +166,10 @@ pub(super) struct File {
 }
 
 impl File {
-    fn of(file: Attachment, reader: PartnerId, house: &AppContext) -> Self {
+    fn of(file: Attachment, reader: PartnerId, app: &AppContext) -> Self {
         Self {
             id: file.id.0,
-            url: files::address(&file, reader, &house.base_url),
+            url: files::address(&file, reader, &app.base_url),
             access_token: attachment_token(&file, reader),
             name: file.name,
             mimetype: file.mimetype,

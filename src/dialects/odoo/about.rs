@@ -14,16 +14,16 @@ use crate::web::{
 pub(super) struct AboutApi(pub(super) AppContext);
 
 /// Database names to log in to; access is denied unless a setting allows to list them.
-pub(super) fn databases(house: &AppContext) -> Result<Vec<String>, Fault> {
-    if !house.config.odoo.list_databases {
+pub(super) fn databases(app: &AppContext) -> Result<Vec<String>, Fault> {
+    if !app.config.odoo.list_databases {
         return Err(Fault::access_denied());
     }
-    Ok(vec![house.config.database.clone()])
+    Ok(vec![app.config.database.clone()])
 }
 
 /// The Odoo version that this server reports.
-pub(super) fn version(house: &AppContext) -> VersionInfo {
-    VersionInfo::of(&house.config.odoo.server_version)
+pub(super) fn version(app: &AppContext) -> VersionInfo {
+    VersionInfo::of(&app.config.odoo.server_version)
 }
 
 /// Version and health of the server.

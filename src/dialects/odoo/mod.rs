@@ -12,11 +12,11 @@ use poem_openapi::{OpenApi, Tags};
 use crate::web::{AppContext, jsonrpc::model::Model};
 
 /// All routes of the dialect. `models` are those that other dialects contribute.
-pub fn api(house: &AppContext, models: &'static [&'static dyn Model]) -> impl OpenApi + use<> {
+pub fn api(app: &AppContext, models: &'static [&'static dyn Model]) -> impl OpenApi + use<> {
     (
-        session::OdooSessionApi(house.clone()),
-        about::AboutApi(house.clone()),
-        service::ServiceApi { house: house.clone(), other_models: models },
+        session::OdooSessionApi(app.clone()),
+        about::AboutApi(app.clone()),
+        service::ServiceApi { app: app.clone(), other_models: models },
     )
 }
 

@@ -22,7 +22,7 @@ use crate::{
 };
 
 pub(super) struct ServiceApi {
-    pub(super) house: AppContext,
+    pub(super) app: AppContext,
     /// Models of other dialects.
     pub(super) other_models: &'static [&'static dyn Model],
 }
@@ -88,7 +88,7 @@ impl ServiceApi {
             };
             let arguments = Arguments::new(args, kwargs.unwrap_or_default())?;
             let model = models::find(&model, &method, self.other_models).ok_or_else(|| Fault::new("builtins.KeyError", model))?;
-            Ok(models::call(model, &self.house, &login, &method, arguments).await?)
+            Ok(models::call(model, &self.app, &login, &method, arguments).await?)
         });
         reply.await
     }
@@ -98,12 +98,12 @@ impl ServiceApi {
         match method {
             "version" => {
                 let [] = args.bind("exp_version", 0, [])?;
-                Ok(json(&about::version(&self.house)))
+                Ok(json(&about::version(&self.app)))
             }
             "about" => {
                 let [extended] = args.bind("exp_about", 0, ["extended"])?;
                 let about = Value::from("See http://openerp.com");
-                let version = || self.house.config.odoo.server_version.clone().into();
+                let version = || self.app.config.odoo.server_version.clone().into();
                 Ok(if extended.is_some_and(|yes| yes == true) { Value::Array(vec![about, version()]) } else { about })
             }
             "login" => {
@@ -123,7 +123,7 @@ impl ServiceApi {
     async fn uid(&self, db: Option<Value>, login: Option<Value>, password: Option<Value>, from: IpAddr) -> Result<Value, Fault> {
         self.expect_database(db)?;
         let (Some(Value::String(login)), Some(Value::String(password))) = (login, password) else { return Ok(false.into()) };
-        match self.house.auth.user(&login, &password, from).await {
+        match self.app.auth.user(&login, &password, from).await {
             Ok(user) => Ok(user.id.0.into()),
             Err(auth::Error::Denied) => Ok(false.into()),
             Err(error) => Err(fault(&error)),
@@ -135,15 +135,15 @@ impl ServiceApi {
         match method {
             "list" => {
                 let [_] = args.bind("exp_list", 0, ["document"])?;
-                Ok(about::databases(&self.house)?.into())
+                Ok(about::databases(&self.app)?.into())
             }
             "db_exist" => {
                 let [name] = args.bind("exp_db_exist", 1, ["db_name"])?;
-                Ok(name.is_some_and(|name| name == self.house.config.database.as_str()).into())
+                Ok(name.is_some_and(|name| name == self.app.config.database.as_str()).into())
             }
             "server_version" => {
                 let [] = args.bind("exp_server_version", 0, [])?;
-                Ok(self.house.config.odoo.server_version.clone().into())
+                Ok(self.app.config.odoo.server_version.clone().into())
             }
             unknown => Err(Fault::new("builtins.KeyError", format!("Method not found: {unknown}"))),
         }
@@ -176,21 +176,21 @@ impl ServiceApi {
         let (model, method) = (name(model), name(method));
         let found = models::find(&model, &method, self.other_models)
             .ok_or_else(|| error::user_error(format!("Object {model} doesn't exist")))?;
-        models::call(found, &self.house, &caller, &method, arguments).await
+        models::call(found, &self.app, &caller, &method, arguments).await
     }
 
     async fn caller(&self, uid: &Value, password: &Value, from: IpAddr) -> Result<Caller, Fault> {
         let uid = uid.as_i64().or_else(|| uid.as_str()?.trim().parse().ok()).ok_or_else(Fault::access_denied)?;
         let password = password.as_str().ok_or_else(Fault::access_denied)?;
-        let user = self.house.auth.user_by_id(UserId(uid), password, from).await.map_err(|error| fault(&error))?;
+        let user = self.app.auth.user_by_id(UserId(uid), password, from).await.map_err(|error| fault(&error))?;
         let caller = Caller::of(user);
-        self.house.chat.record_request(&caller);
+        self.app.chat.record_request(&caller);
         Ok(caller)
     }
 
     fn expect_database(&self, given: Option<Value>) -> Result<(), Fault> {
         let name = name(given);
-        if name == self.house.config.database { Ok(()) } else { Err(error::no_database(&name)) }
+        if name == self.app.config.database { Ok(()) } else { Err(error::no_database(&name)) }
     }
 }
 

@@ -84,8 +84,8 @@ pub(super) struct SessionInfo {
 }
 
 impl SessionInfo {
-    pub(super) fn new(house: &AppContext, caller: &Caller, session: Option<&SessionId>) -> Self {
-        let version = VersionInfo::of(&house.config.odoo.server_version);
+    pub(super) fn new(app: &AppContext, caller: &Caller, session: Option<&SessionId>) -> Self {
+        let version = VersionInfo::of(&app.config.odoo.server_version);
         let uid = caller.user.0;
         let administers = caller.role == Role::Admin;
         let company = Company { id: 1, name: "My Company".into(), sequence: 0, child_ids: Vec::new(), parent_id: false };
@@ -97,23 +97,23 @@ impl SessionInfo {
             is_public: false,
             is_internal_user: true,
             user_context: UserContext::of(caller),
-            db: house.config.database.clone(),
+            db: app.config.database.clone(),
             user_settings: UserSettings::of(uid),
             websocket_worker_version: format!("{}-1", version.server_serie),
             server_version: version.server_version,
             server_version_info: version.server_version_info,
-            support_url: house.base_url.to_string(),
+            support_url: app.base_url.to_string(),
             name: caller.name.clone(),
             username: caller.login.clone(),
             partner_display_name: caller.name.clone(),
             partner_id: caller.partner.0,
             company_id: company.id,
-            web_base_url: house.base_url.to_string(),
+            web_base_url: app.base_url.to_string(),
             active_ids_limit: 20_000,
             profile_session: Value::Null,
             profile_collectors: Value::Null,
             profile_params: Value::Null,
-            max_file_upload_size: house.config.limits.upload_bytes,
+            max_file_upload_size: app.config.limits.upload_bytes,
             home_action_id: false,
             cache_hashes: BTreeMap::from([("translations".into(), no_hash()), ("load_menus".into(), no_hash())]),
             currencies: json!({"1": {"symbol": "$", "position": "before", "digits": [69, 2]}}),

@@ -82,6 +82,6 @@ pub(super) fn address(file: &Attachment, reader: PartnerId) -> String {
 }
 
 /// Absolute URL of a file, signed for `reader`.
-pub(super) fn url(file: &Attachment, reader: PartnerId, house: &AppContext) -> String {
-    files::address(file, reader, &house.base_url)
+pub(super) fn url(file: &Attachment, reader: PartnerId, app: &AppContext) -> String {
+    files::address(file, reader, &app.base_url)
 }

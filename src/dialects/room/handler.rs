@@ -30,38 +30,38 @@ use crate::{
 };
 
 /// WebSocket endpoint of the dialect.
-pub fn sockets(house: &AppContext) -> impl Endpoint<Output = Response> + use<> {
-    let house = house.clone();
+pub fn sockets(app: &AppContext) -> impl Endpoint<Output = Response> + use<> {
+    let app = app.clone();
     endpoint::make(move |request| {
-        let house = house.clone();
-        async move { Ok::<_, poem::Error>(open(&request, house).await) }
+        let app = app.clone();
+        async move { Ok::<_, poem::Error>(open(&request, app).await) }
     })
 }
 
-async fn open(request: &Request, house: AppContext) -> Response {
+async fn open(request: &Request, app: AppContext) -> Response {
     let query = form_urlencoded::parse(request.uri().query().unwrap_or_default().as_bytes());
     let token = query.into_iter().find(|(name, _)| name == "token").map(|(_, token)| token.into_owned());
-    let (caller, subprotocol) = socket_caller(request, token.as_deref(), &house).await;
+    let (caller, subprotocol) = socket_caller(request, token.as_deref(), &app).await;
     // Subscribes before the response, because the client counts on every event after it.
-    let heard = caller.map(|caller| (house.chat.subscribe_caller(&caller), caller));
-    let sockets = house.sockets.clone();
+    let heard = caller.map(|caller| (app.chat.subscribe_caller(&caller), caller));
+    let sockets = app.sockets.clone();
     websocket::open(request, subprotocol, &sockets, async move {
         let (feed, caller) = heard.map_err(|error| error::auth_close(&error))?;
-        let voice = RoomHandler {
-            house,
+        let handler = RoomHandler {
+            app,
             caller: caller.clone(),
             revision: Revision::Current,
             held_message_lease: None,
             order: DeliveryOrder::default(),
             unconfirmed: BTreeSet::new(),
         };
-        Ok(SocketSession { handler: voice, feed, caller })
+        Ok(SocketSession { handler, feed, caller })
     })
 }
 
 /// Session of one user on one socket.
 struct RoomHandler {
-    house: AppContext,
+    app: AppContext,
     caller: Caller,
     /// Revision that the client has used so far.
     revision: Revision,
@@ -144,7 +144,7 @@ impl SocketHandler for RoomHandler {
     const ACCEPTS_BINARY: bool = true;
 
     async fn on_open(&mut self) -> FramesOrClose {
-        self.held_message_lease = Some(self.house.chat.lease_held_messages(&self.caller).await);
+        self.held_message_lease = Some(self.app.chat.lease_held_messages(&self.caller).await);
         Ok(Vec::new())
     }
 
@@ -184,7 +184,7 @@ impl SocketHandler for RoomHandler {
             }
             for message in due {
                 said.push(self.frame(&message, Some(told)).await.map_err(|error| error::delivery_close(&error))?);
-                self.house.chat.record_delivery(&self.caller, &message);
+                self.app.chat.record_delivery(&self.caller, &message);
             }
         }
         Ok(said)
@@ -238,7 +238,7 @@ impl RoomHandler {
     async fn send(&self, receiver: Text, draft: Draft) -> Result<Option<Frame>, RoomActionError> {
         let no_such = || RoomActionError(NO_SUCH_USER.into(), "not_found");
         let receiver = self.user(receiver, "receiver_id").await?.ok_or_else(no_such)?;
-        let chat = &self.house.chat;
+        let chat = &self.app.chat;
         // Validated first, so that an invalid message creates no thread.
         if draft.body.trim().is_empty() {
             return Err(RoomActionError::invalid("message_body must not be empty"));
@@ -254,7 +254,7 @@ impl RoomHandler {
         let id = MessageId(optional(chat_id, "chat_id")?.ok_or_else(|| RoomActionError::invalid("chat_id is missing"))?);
         // The same answer for messages of others, so that ids cannot be probed.
         let no_such = || RoomActionError("You have uploaded no file with this chat_id".into(), "not_found");
-        let (message, was_held) = match self.house.chat.show_message(&self.caller, id).await {
+        let (message, was_held) = match self.app.chat.show_message(&self.caller, id).await {
             Ok(shown) => shown,
             Err(Error::NotFound(_) | Error::Forbidden) => return Err(no_such()),
             Err(error) => return Err(error.into()),
@@ -268,7 +268,7 @@ impl RoomHandler {
 
     /// Frame of a message for this user. The encoding is memoised per event.
     async fn frame(&self, message: &Message, event: Option<&DeliveredEvent>) -> chat::Result<Frame> {
-        let words = EncodedMessage::of(message, self.caller.partner, &self.house, self.revision);
+        let words = EncodedMessage::of(message, self.caller.partner, &self.app, self.revision);
         let words = match event.filter(|told| is_of(told, message)) {
             Some(told) => told.memoised_query(self.revision.encoding(), words).await?,
             None => words.await?,
@@ -281,7 +281,7 @@ impl RoomHandler {
     async fn user(&self, id: Text, name: &str) -> Result<Option<Arc<User>>, RoomActionError> {
         let id = optional(id, name)?.ok_or_else(|| RoomActionError::invalid(format!("{name} is missing")))?;
         let Ok(uuid) = id.trim().parse::<Uuid>() else { return Ok(None) };
-        match self.house.chat.user_by_uuid(uuid).await {
+        match self.app.chat.user_by_uuid(uuid).await {
             Ok(user) => Ok(Some(user)),
             Err(Error::NotFound(_)) => Ok(None),
             Err(error) => Err(error.into()),

@@ -29,8 +29,8 @@ pub fn bad_request(text: &'static str) -> Response {
 }
 
 /// All HTTP routes of the dialect.
-pub fn api(house: &AppContext) -> impl OpenApi + use<> {
-    (history::RoomHistoryApi(house.clone()), upload::RoomUploadsApi(house.clone()))
+pub fn api(app: &AppContext) -> impl OpenApi + use<> {
+    (history::RoomHistoryApi(app.clone()), upload::RoomUploadsApi(app.clone()))
 }
 
 #[derive(Tags)]

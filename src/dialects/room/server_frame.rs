@@ -108,14 +108,14 @@ struct OlderFields<'a> {
 }
 
 impl<'a> OlderFields<'a> {
-    fn of(message: &'a Message, reader: PartnerId, house: &AppContext) -> Self {
+    fn of(message: &'a Message, reader: PartnerId, app: &AppContext) -> Self {
         match Content::of(message) {
             Content::Text => Self { text: Some(&message.body), ..Self::default() },
             Content::File(file) => Self {
                 text: None,
                 beside_file: Some(content::text(message, reader)),
                 attached_file: Some(content::address(file, reader)),
-                attached_file_url: Some(content::url(file, reader, house)),
+                attached_file_url: Some(content::url(file, reader, app)),
             },
             Content::Profile(_) => Self::default(),
         }
@@ -150,8 +150,8 @@ struct ProfileCard {
 
 impl EncodedMessage {
     /// Encodes a message for clients of `reader` with this revision.
-    pub(super) async fn of(message: &Message, reader: PartnerId, house: &AppContext, revision: Revision) -> chat::Result<Self> {
-        let chat = &house.chat;
+    pub(super) async fn of(message: &Message, reader: PartnerId, app: &AppContext, revision: Revision) -> chat::Result<Self> {
+        let chat = &app.chat;
         let (receiver_id, thread) = match chat.recipient(message).await? {
             Recipient::User(uuid) => (uuid, None),
             Recipient::Conversation(uuid) => (Some(uuid), Some(message.conversation.0)),
@@ -183,7 +183,7 @@ impl EncodedMessage {
             thread,
             older: match revision {
                 Revision::Current => OlderFields::default(),
-                Revision::Older => OlderFields::of(message, reader, house),
+                Revision::Older => OlderFields::of(message, reader, app),
             },
         };
         let is_older_file = revision == Revision::Older && matches!(telling.body, MessageBody::File { .. });

@@ -248,11 +248,11 @@ impl RoomUploadedMessage {
         }
     }
 
-    fn with_older_names(self, message: &Message, sender: &User, house: &AppContext) -> Self {
+    fn with_older_names(self, message: &Message, sender: &User, app: &AppContext) -> Self {
         let file = Content::of(message).file();
         Self {
             message_body: Some(self.message.clone()),
-            attached_file_url: file.map(|file| content::url(file, sender.partner.id, house)),
+            attached_file_url: file.map(|file| content::url(file, sender.partner.id, app)),
             ..self
         }
     }

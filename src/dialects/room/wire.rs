@@ -199,7 +199,7 @@ impl Message {
     pub(super) fn of(
         message: &Stored,
         reader: PartnerId,
-        house: &AppContext,
+        app: &AppContext,
         sender: Option<&Account>,
         receiver: Option<&Account>,
     ) -> Self {
@@ -220,7 +220,7 @@ impl Message {
             updated_at: time(message.deleted_at.or(message.edited_at).unwrap_or(message.created_at)),
             created_at: time(message.created_at),
             attached_file: file.map(|file| content::address(file, reader)),
-            attached_file_url: file.map(|file| content::url(file, reader, house)),
+            attached_file_url: file.map(|file| content::url(file, reader, app)),
             message_type: content.name().into(),
             attached_file_name: file.map(|file| file.name.clone()),
             thread: message.conversation.0,

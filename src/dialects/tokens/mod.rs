@@ -20,12 +20,12 @@ use crate::{
 };
 
 /// All routes of the dialect.
-pub fn api(house: &AppContext) -> impl OpenApi + use<> {
+pub fn api(app: &AppContext) -> impl OpenApi + use<> {
     (
-        TokenApi(house.clone()),
-        revocation::RevocationApi(house.clone()),
-        session::TokenSessionApi(house.clone()),
-        simplejwt::SimpleJwtApi(house.clone()),
+        TokenApi(app.clone()),
+        revocation::RevocationApi(app.clone()),
+        session::TokenSessionApi(app.clone()),
+        simplejwt::SimpleJwtApi(app.clone()),
     )
 }
 
@@ -39,8 +39,8 @@ enum Tag {
 struct TokenApi(AppContext);
 
 /// Renews tokens by a refresh token, at the expense of the user's rate limit.
-async fn renew_tokens(house: &AppContext, request: &Request, refresh: &str) -> auth::Result<IssuedTokens> {
-    house.auth.renew_tokens(refresh, Origin::of(request), |user| house.chat.charge_issuing(user)).await
+async fn renew_tokens(app: &AppContext, request: &Request, refresh: &str) -> auth::Result<IssuedTokens> {
+    app.auth.renew_tokens(refresh, Origin::of(request), |user| app.chat.charge_issuing(user)).await
 }
 
 /// Login and password; empty with a session cookie.

@@ -93,7 +93,9 @@ fn failure(detail: impl Into<String>, code: Option<&str>) -> Json<SimpleJwtFailu
 
 impl From<auth::Result<IssuedTokens>> for SimpleJwtResponse {
     fn from(outcome: auth::Result<IssuedTokens>) -> Self {
-        use auth::Error::{Denied, Expired, InvalidToken, TooFast, TooManyAttempts, TooManyWaiting};
+        use auth::Error::{
+            Denied, Expired, Internal, InvalidToken, NotConfigured, TooFast, TooManyAttempts, TooManyWaiting, Unavailable,
+        };
         let error = match outcome {
             Ok(IssuedTokens { access, refresh, .. }) => {
                 let pair = SimpleJwtPair { refresh: refresh.expose().to_owned(), access: access.expose().to_owned() };
@@ -101,7 +103,7 @@ impl From<auth::Result<IssuedTokens>> for SimpleJwtResponse {
             }
             Err(error) => error,
         };
-        let (status, message) = status_and_message(&error);
+        let (_, message) = status_and_message(&error);
         match error {
             Denied => Self::Unauthorized(failure("No active account found with the given credentials", None), CHALLENGE.into()),
             Expired | InvalidToken(_) => {
@@ -113,8 +115,8 @@ impl From<auth::Result<IssuedTokens>> for SimpleJwtResponse {
                 Self::TooMany(failure(detail, None), seconds)
             }
             TooManyWaiting { retry_after } => Self::Unavailable(failure(message, None), Some(retry_after.as_secs().max(1))),
-            _ if status == StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(failure(message, None), None),
-            _ => Self::Internal(failure(message, None)),
+            NotConfigured(_) | Unavailable(_) => Self::Unavailable(failure(message, None), None),
+            Internal(_) => Self::Internal(failure(message, None)),
         }
     }
 }

@@ -21,8 +21,8 @@ pub fn bad_request(text: &'static str) -> Response {
 }
 
 /// All routes of the dialect.
-pub fn api(house: &AppContext) -> impl OpenApi + use<> {
-    routes::UploadsApi(house.clone())
+pub fn api(app: &AppContext) -> impl OpenApi + use<> {
+    routes::UploadsApi(app.clone())
 }
 
 #[derive(Tags)]

@@ -119,15 +119,15 @@ struct Urls {
 }
 
 impl Answer {
-    pub(super) fn new(filename: String, leave: UploadGrant, house: &AppContext) -> Self {
+    pub(super) fn new(filename: String, leave: UploadGrant, app: &AppContext) -> Self {
         let (put, get) = match leave.target {
             UploadTarget::Server(permit) => {
-                let address = format!("{}/files/{}", house.base_url, leave.name);
+                let address = format!("{}/files/{}", app.base_url, leave.name);
                 (format!("{address}?{}", query(&permit)), address)
             }
             UploadTarget::Bucket(addresses) => (addresses.put, addresses.get),
         };
-        let get = match house.config.uploads.public_url.trim_end_matches('/') {
+        let get = match app.config.uploads.public_url.trim_end_matches('/') {
             "" => get,
             public => format!("{public}/{}", leave.name),
         };

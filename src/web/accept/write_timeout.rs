@@ -103,7 +103,7 @@ mod tests {
     /// Outcome of writing a million bytes to a peer that accepts so many per second.
     async fn written_to(bytes_per_second: usize) -> io::Result<()> {
         let (ours, mut theirs) = duplex(1_000);
-        let mut patient = WriteTimeout::new(ours, PATIENCE);
+        let mut limited = WriteTimeout::new(ours, PATIENCE);
         let mut taken = vec![0; bytes_per_second];
         let taking = async {
             while theirs.read_exact(&mut taken).await.is_ok() {
@@ -111,8 +111,8 @@ mod tests {
             }
         };
         let writing = async move {
-            patient.write_all(&vec![0; 1_000_000]).await?;
-            patient.shutdown().await
+            limited.write_all(&vec![0; 1_000_000]).await?;
+            limited.shutdown().await
         };
         tokio::join!(writing, taking).0
     }

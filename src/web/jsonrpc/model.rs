@@ -16,7 +16,7 @@ pub trait Model: Send + Sync {
     fn has(&self, method: &str) -> bool;
 
     /// Calls a public method. Fails with [`no_such_method`] for any other.
-    async fn call(&self, house: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault>;
+    async fn call(&self, app: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault>;
 }
 
 /// Error for a call of a method that a model does not have.

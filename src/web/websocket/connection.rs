@@ -32,8 +32,8 @@ const FEED_PAUSE: Duration = Duration::from_secs(1);
 /// State of the loop of one socket.
 pub(super) struct SocketConnection<'a, V> {
     sockets: &'a SocketServer,
-    wire: &'a mut Transport,
-    voice: &'a mut V,
+    transport: &'a mut Transport,
+    handler: &'a mut V,
     feed: &'a mut Feed,
     caller: &'a Caller,
     /// Token bucket for the frame rate. Pings and pongs count as well, since each costs an answer.
@@ -54,10 +54,10 @@ struct PendingAnswer {
 enum Never {}
 
 impl<'a, V: SocketHandler> SocketConnection<'a, V> {
-    pub(super) fn new(sockets: &'a SocketServer, wire: &'a mut Transport, speaking: &'a mut SocketSession<V>) -> Self {
-        let SocketSession { handler: voice, feed, caller } = speaking;
+    pub(super) fn new(sockets: &'a SocketServer, transport: &'a mut Transport, speaking: &'a mut SocketSession<V>) -> Self {
+        let SocketSession { handler, feed, caller } = speaking;
         let frames = TokenBucket::full(sockets.frame_rate(), Instant::now());
-        Self { sockets, wire, voice, feed, caller, frames, answer: None, delivers: false }
+        Self { sockets, transport, handler, feed, caller, frames, answer: None, delivers: false }
     }
 
     pub(super) async fn run(mut self) -> Close {
@@ -69,7 +69,7 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
 
     async fn run_loop(&mut self) -> Result<Never, Close> {
         let caller = self.caller;
-        let greeting = in_turn(self.sockets, caller, Box::pin(self.voice.on_open())).await?;
+        let greeting = in_turn(self.sockets, caller, Box::pin(self.handler.on_open())).await?;
         self.send(greeting);
         self.delivers = true;
         let mut times = Deadlines::begin(caller, self.sockets.limits.ping_seconds).await;
@@ -83,14 +83,14 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
             if self.feed.is_restarted() && times.drains_at.is_none() {
                 times.drains_at = Some(self.sockets.drain_deadline());
             }
-            let has_room = self.wire.has_room();
-            let is_answered = self.answer.is_none() && !self.voice.has_more();
+            let has_room = self.transport.has_room();
+            let is_answered = self.answer.is_none() && !self.handler.has_more();
             let reads = has_room && is_answered && times.reads_paused_until.is_none();
             if alarm.deadline() != times.next() {
                 alarm.as_mut().reset(times.next());
             }
             tokio::select! {
-                turn = self.wire.next_event(reads) => if let TransportEvent::Read(read) = turn? {
+                turn = self.transport.next_event(reads) => if let TransportEvent::Read(read) = turn? {
                     times.last_read = Instant::now();
                     self.read(read).await?;
                     times.reads_paused_until = self.pause_reads();
@@ -108,7 +108,7 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
                     }
                 },
                 // Next part of a long answer. Other work proceeds in between.
-                () = std::future::ready(()), if has_room && self.voice.has_more() => {}
+                () = std::future::ready(()), if has_room && self.handler.has_more() => {}
                 () = &mut alarm => self.on_deadline(&mut times).await?,
                 () = &mut ended => return Err(Close::NOT_LOGGED_IN),
                 () = &mut stopping, if times.drains_at.is_none() => {
@@ -138,16 +138,16 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
         if now >= times.last_ping + times.ping {
             // Silence counts only while the socket is read and its queue is flushed. The write time-out closes a connection whose
             // peer accepts no bytes.
-            if times.reads_paused_until.is_some() || !self.wire.is_flushed() {
+            if times.reads_paused_until.is_some() || !self.transport.is_flushed() {
                 times.last_read = now;
             }
             if now - times.last_read > times.ping * SILENT_PINGS {
                 return Err(Close::SILENT);
             }
             times.last_ping = now;
-            let said = catch_panic(&self.sockets.metrics, Box::pin(self.voice.on_ping())).await?;
+            let said = catch_panic(&self.sockets.metrics, Box::pin(self.handler.on_ping())).await?;
             self.send(said);
-            self.wire.ping();
+            self.transport.ping();
         }
         Ok(())
     }
@@ -174,11 +174,11 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
             IncomingFrame::Text(text) => {
                 self.caller.record_activity();
                 let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
-                let heard = in_turn(self.sockets, self.caller, Box::pin(self.voice.on_message(text)));
-                let frames = self.wire.write_while(heard).await?;
+                let heard = in_turn(self.sockets, self.caller, Box::pin(self.handler.on_message(text)));
+                let frames = self.transport.write_while(heard).await?;
                 self.answer = Some(PendingAnswer { frames, after: self.sockets.chat.position() });
             }
-            IncomingFrame::Binary(_) => self.send(vec![self.voice.on_binary()]),
+            IncomingFrame::Binary(_) => self.send(vec![self.handler.on_binary()]),
             IncomingFrame::PingOrPong => {}
         }
         Ok(())
@@ -187,9 +187,9 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
     /// Sends the answer to the last frame, and one more part of it, if the queue has room.
     async fn flush_answer(&mut self) -> Result<(), Close> {
         self.send_answer().await?;
-        if self.voice.has_more() && self.answer.is_none() && self.wire.has_room() {
-            let next = in_turn(self.sockets, self.caller, Box::pin(self.voice.next_part()));
-            let frames = self.wire.write_while(next).await?;
+        if self.handler.has_more() && self.answer.is_none() && self.transport.has_room() {
+            let next = in_turn(self.sockets, self.caller, Box::pin(self.handler.next_part()));
+            let frames = self.transport.write_while(next).await?;
             self.answer = Some(PendingAnswer { frames, after: self.sockets.chat.position() });
             self.send_answer().await?;
         }
@@ -200,7 +200,7 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
     async fn send_answer(&mut self) -> Result<(), Close> {
         while let Some(PendingAnswer { frames, after }) = self.answer.take() {
             let is_next = self.feed.has_reached(after);
-            if !is_next && !self.wire.has_room() {
+            if !is_next && !self.transport.has_room() {
                 self.answer = Some(PendingAnswer { frames, after });
                 return Ok(());
             }
@@ -218,7 +218,7 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
     }
 
     async fn deliver(&mut self, batch: &FeedBatch) -> FramesOrClose {
-        let said = catch_panic(&self.sockets.metrics, Box::pin(self.voice.on_events(batch))).await;
+        let said = catch_panic(&self.sockets.metrics, Box::pin(self.handler.on_events(batch))).await;
         self.delivers = said.is_ok();
         said
     }
@@ -234,7 +234,7 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
             return Close { last_frames: close.last_frames.into_iter().chain(answer).collect(), ..close };
         }
         // Does not wait: the events of the peer's own messages are in the feed already.
-        while self.wire.has_room()
+        while self.transport.has_room()
             && let Some(Ok(batch)) = self.feed.next().now_or_never()
         {
             match self.deliver(&batch).await {
@@ -250,7 +250,7 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
 
     fn send(&mut self, frames: Vec<Frame>) {
         self.sockets.metrics.frames_sent(V::DIALECT, frames.len());
-        frames.into_iter().for_each(|frame| self.wire.queue_frame(frame));
+        frames.into_iter().for_each(|frame| self.transport.queue_frame(frame));
     }
 }
 

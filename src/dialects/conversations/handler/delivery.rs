@@ -73,7 +73,7 @@ impl ConversationsHandler {
         said: &mut Vec<Frame>,
     ) -> Result<(), Close> {
         let named = || self.of.conversation_id(of);
-        let (words, reader, base_url) = (self.of.encoding(), self.caller.partner, &self.dialect.house.base_url);
+        let (words, reader, base_url) = (self.of.encoding(), self.caller.partner, &self.dialect.app.base_url);
         match &told.event.fact {
             Fact::MessagePosted(message) => {
                 said.push(told.memoised(words, || wire::posted(message, named(), reader, base_url)));

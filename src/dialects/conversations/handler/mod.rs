@@ -182,7 +182,7 @@ impl ConversationsHandler {
     }
 
     fn chat(&self) -> &Chat {
-        &self.dialect.house.chat
+        &self.dialect.app.chat
     }
 
     /// Sends the presence and the typing state of the people in the subscribed conversations. Initialises the read receipts.
@@ -301,7 +301,7 @@ impl ConversationsHandler {
                 let message = self.chat().edit_message(&self.caller, EditPermission::Author, id, message, &content).await?;
                 let again = message.edited_at.is_none_or(|at| at < asked);
                 Ok(Vec::from_iter(again.then(|| {
-                    wire::edited(&message, self.of.conversation_id(id), self.caller.partner, &self.dialect.house.base_url)
+                    wire::edited(&message, self.of.conversation_id(id), self.caller.partner, &self.dialect.app.base_url)
                 })))
             }
             ClientAction::Delete(message) => {
@@ -329,7 +329,7 @@ impl ConversationsHandler {
         }
         // Delivers pending events before the answer, so that messages keep one order.
         self.chat().catch_up().await?;
-        Ok(vec![wire::posted(&sent.message, self.of.conversation_id(to), self.caller.partner, &self.dialect.house.base_url)])
+        Ok(vec![wire::posted(&sent.message, self.of.conversation_id(to), self.caller.partner, &self.dialect.app.base_url)])
     }
 
     /// Marks messages as read. A change is delivered as an event; a call without effect is answered directly.
@@ -380,7 +380,7 @@ impl ConversationsHandler {
         let named = self.of.conversation_id(message.conversation);
         match (message.deleted_at, message.edited_at) {
             (Some(_), _) => Some(wire::deleted(message, named)),
-            (None, Some(_)) => Some(wire::edited(message, named, self.caller.partner, &self.dialect.house.base_url)),
+            (None, Some(_)) => Some(wire::edited(message, named, self.caller.partner, &self.dialect.app.base_url)),
             (None, None) => None,
         }
     }
@@ -388,7 +388,7 @@ impl ConversationsHandler {
     /// A page of messages, and the id of its last one.
     async fn page(&self, of: ConversationId, page: Page) -> Result<(Frame, Option<MessageId>), ActionError> {
         let (_, messages) = self.chat().history(&self.caller, of, page).await?;
-        let base_url = &self.dialect.house.base_url;
+        let base_url = &self.dialect.app.base_url;
         let fetched = messages.iter().map(|seen| wire::fetched(seen, self.caller.partner, base_url)).collect();
         let fetched = truncated_to_page(fetched, 1);
         let shown = &messages[..fetched.len()];

@@ -27,7 +27,7 @@ pub(super) fn find(name: &str, method: &str, others: &'static [&'static dyn Mode
 /// Calls a model's method; private methods (`_...`) are refused.
 pub(super) async fn call(
     model: &dyn Model,
-    house: &AppContext,
+    app: &AppContext,
     caller: &Caller,
     method: &str,
     arguments: Arguments,
@@ -36,5 +36,5 @@ pub(super) async fn call(
         let message = format!("Private methods (such as {method}) cannot be called remotely.");
         return Err(Fault::new("odoo.exceptions.AccessError", message));
     }
-    model.call(house, caller, method, arguments).await
+    model.call(app, caller, method, arguments).await
 }

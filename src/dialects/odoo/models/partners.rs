@@ -34,28 +34,28 @@ impl Model for PartnersModel {
         method == "im_search" || records::Method::named(method).is_some()
     }
 
-    async fn call(&self, house: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+    async fn call(&self, app: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
         if method == "im_search" {
-            return im_search(house, caller, arguments).await;
+            return im_search(app, caller, arguments).await;
         }
         match records::Method::named(method) {
-            Some(method) => records::call(house, caller, PersonModel::Partner, method, arguments).await,
+            Some(method) => records::call(app, caller, PersonModel::Partner, method, arguments).await,
             None => Err(no_such_method(self, method)),
         }
     }
 }
 
 /// Searches other users by name, as Odoo's chat window does for a new chat.
-async fn im_search(house: &AppContext, caller: &Caller, arguments: Arguments) -> Result<Value, Fault> {
+async fn im_search(app: &AppContext, caller: &Caller, arguments: Arguments) -> Result<Value, Fault> {
     let [name, limit, excluded] = arguments.bind("im_search", 1, ["name", "limit", "excluded_ids"])?;
     let excluded = excluded.filter(Value::is_array).unwrap_or_else(|| json!([]));
     let domain =
         json!([["name", "ilike", name.unwrap_or_default()], ["id", "!=", caller.user.0], ["partner_id", "not in", excluded],]);
     let (limit, order) = (limit.unwrap_or_else(|| 20.into()), "name, id".into());
     let search = records::RecordSearch::parse(PersonModel::User, Some(domain), None, Some(limit), Some(order))?;
-    let found = records::select(house, caller, PersonModel::User, search).await?;
+    let found = records::select(app, caller, PersonModel::User, search).await?;
     let people = found.iter().map(crate::chat::Contact::person).collect();
-    let people = house.chat.presence(people).await.map_err(|error| error::fault(&error))?;
+    let people = app.chat.presence(people).await.map_err(|error| error::fault(&error))?;
     let lines = found.iter().zip(people).filter_map(|(contact, presence)| {
         let (partner, user) = (&contact.partner, contact.user.as_ref()?);
         Some(json!({

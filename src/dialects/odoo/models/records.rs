@@ -52,7 +52,7 @@ impl Method {
 
 /// Calls a method on a model.
 pub(super) async fn call(
-    house: &AppContext,
+    app: &AppContext,
     caller: &Caller,
     side: PersonModel,
     method: Method,
@@ -62,30 +62,30 @@ pub(super) async fn call(
         Method::Read => {
             let [wanted, fields, load] = arguments.bind("read", 1, ["ids", "fields", "load"])?;
             let reading = FieldSelection::parse(side, fields, load)?;
-            let found = by_id(house, side, &ids(wanted)?).await?;
-            reading.rows(house, side, &found).await
+            let found = by_id(app, side, &ids(wanted)?).await?;
+            reading.rows(app, side, &found).await
         }
         Method::Search => {
             let names = ["domain", "offset", "limit", "order"];
             let [domain, offset, limit, order] = arguments.bind("search", 1, names)?;
-            let found = select(house, caller, side, RecordSearch::parse(side, domain, offset, limit, order)?).await?;
+            let found = select(app, caller, side, RecordSearch::parse(side, domain, offset, limit, order)?).await?;
             Ok(found.iter().map(|contact| id(side, contact)).collect())
         }
         Method::SearchCount => {
             let [domain, limit] = arguments.bind("search_count", 1, ["domain", "limit"])?;
-            let counted = count(house, caller, side, &Domain::parse(side, domain)?).await?;
+            let counted = count(app, caller, side, &Domain::parse(side, domain)?).await?;
             Ok(counted.min(size(limit, "limit")?.unwrap_or(usize::MAX)).into())
         }
         Method::SearchRead => {
             let names = ["domain", "fields", "offset", "limit", "order", "load"];
             let [domain, fields, offset, limit, order, load] = arguments.bind("search_read", 0, names)?;
             let reading = FieldSelection::parse(side, fields, load)?;
-            let found = select(house, caller, side, RecordSearch::parse(side, domain, offset, limit, order)?).await?;
-            reading.rows(house, side, &found).await
+            let found = select(app, caller, side, RecordSearch::parse(side, domain, offset, limit, order)?).await?;
+            reading.rows(app, side, &found).await
         }
         Method::NameGet => {
             let [wanted] = arguments.bind("name_get", 1, ["ids"])?;
-            Ok(names(side, &by_id(house, side, &ids(wanted)?).await?))
+            Ok(names(side, &by_id(app, side, &ids(wanted)?).await?))
         }
         Method::NameSearch => {
             let [name, domain, operator, limit] = arguments.bind("name_search", 0, ["name", "args", "operator", "limit"])?;
@@ -97,7 +97,7 @@ pub(super) async fn call(
             terms.push(json!(["name", operator, name.unwrap_or_default()]));
             let limit = limit.unwrap_or_else(|| 100.into());
             let found =
-                select(house, caller, side, RecordSearch::parse(side, Some(terms.into()), None, Some(limit), None)?).await?;
+                select(app, caller, side, RecordSearch::parse(side, Some(terms.into()), None, Some(limit), None)?).await?;
             Ok(names(side, &found))
         }
         Method::FieldsGet => {
@@ -181,7 +181,7 @@ fn bad_order() -> Fault {
 
 /// Runs a search. Memory is bounded: at most twice the records up to `offset` + `limit` (at least 1,000) are held.
 pub(super) async fn select(
-    house: &AppContext,
+    app: &AppContext,
     caller: &Caller,
     side: PersonModel,
     search: RecordSearch,
@@ -194,7 +194,7 @@ pub(super) async fn select(
         kept.sort_by(|(a, _), (b, _)| order.compare(a, b));
         kept.truncate(keep);
     };
-    walk(house, caller, side, &domain, |contact| {
+    walk(app, caller, side, &domain, |contact| {
         kept.push((order.key(&contact), contact));
         if kept.len() >= keep.saturating_mul(2).max(1_000) {
             settle(&mut kept);
@@ -208,14 +208,14 @@ pub(super) async fn select(
     Ok(kept.into_iter().skip(offset).map(|(_, contact)| contact).collect())
 }
 
-async fn count(house: &AppContext, caller: &Caller, side: PersonModel, domain: &Domain) -> Result<usize, Fault> {
+async fn count(app: &AppContext, caller: &Caller, side: PersonModel, domain: &Domain) -> Result<usize, Fault> {
     let mut counted = 0;
-    walk(house, caller, side, domain, |_| counted += 1).await?;
+    walk(app, caller, side, domain, |_| counted += 1).await?;
     Ok(counted)
 }
 
 async fn walk(
-    house: &AppContext,
+    app: &AppContext,
     caller: &Caller,
     side: PersonModel,
     domain: &Domain,
@@ -227,20 +227,20 @@ async fn walk(
         }
     };
     let walked = match side {
-        PersonModel::User => house.chat.walk_users(caller, domain.deactivated(), matching).await,
-        PersonModel::Partner => house.chat.walk_contacts(caller, domain.deactivated(), matching).await,
+        PersonModel::User => app.chat.walk_users(caller, domain.deactivated(), matching).await,
+        PersonModel::Partner => app.chat.walk_contacts(caller, domain.deactivated(), matching).await,
     };
     walked.map_err(|error| fault(&error))
 }
 
 /// Reads people by id, in the order asked for; unknown ids are left out.
-async fn by_id(house: &AppContext, side: PersonModel, ids: &[i64]) -> Result<Vec<Contact>, Fault> {
+async fn by_id(app: &AppContext, side: PersonModel, ids: &[i64]) -> Result<Vec<Contact>, Fault> {
     if ids.len() > MAX_RECORDS {
         return Err(user_error(format!("More than {MAX_RECORDS} records at a time cannot be read.")));
     }
     let found = match side {
-        PersonModel::User => house.chat.users_by_id(&ids.iter().copied().map(UserId).collect::<Vec<_>>()).await,
-        PersonModel::Partner => house.chat.contacts_by_id(&ids.iter().copied().map(PartnerId).collect::<Vec<_>>()).await,
+        PersonModel::User => app.chat.users_by_id(&ids.iter().copied().map(UserId).collect::<Vec<_>>()).await,
+        PersonModel::Partner => app.chat.contacts_by_id(&ids.iter().copied().map(PartnerId).collect::<Vec<_>>()).await,
     };
     let found = found.map_err(|error| fault(&error))?;
     let mut found: HashMap<_, _> = found.into_iter().map(|contact| (id(side, &contact), contact)).collect();
@@ -270,8 +270,8 @@ impl FieldSelection {
         Ok(Self { fields: chosen, with_names })
     }
 
-    async fn rows(&self, house: &AppContext, side: PersonModel, contacts: &[Contact]) -> Result<Value, Fault> {
-        let statuses = self.statuses(house, contacts).await?;
+    async fn rows(&self, app: &AppContext, side: PersonModel, contacts: &[Contact]) -> Result<Value, Fault> {
+        let statuses = self.statuses(app, contacts).await?;
         let row = |(contact, status): (&Contact, Option<PresenceState>)| {
             let view = RecordView { side, contact, status };
             let mut row = Map::from_iter([("id".to_owned(), id(side, contact).into())]);
@@ -283,12 +283,12 @@ impl FieldSelection {
         Ok(contacts.iter().zip(statuses).map(row).collect())
     }
 
-    async fn statuses(&self, house: &AppContext, contacts: &[Contact]) -> Result<Vec<Option<PresenceState>>, Fault> {
+    async fn statuses(&self, app: &AppContext, contacts: &[Contact]) -> Result<Vec<Option<PresenceState>>, Fault> {
         if !self.fields.iter().any(|field| field.is_status()) {
             return Ok(vec![None; contacts.len()]);
         }
         let people = contacts.iter().map(Contact::person).collect();
-        let presences = house.chat.presence(people).await.map_err(|error| fault(&error))?;
+        let presences = app.chat.presence(people).await.map_err(|error| fault(&error))?;
         Ok(presences.into_iter().map(|presence| Some(presence.status)).collect())
     }
 }

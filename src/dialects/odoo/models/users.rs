@@ -30,14 +30,14 @@ impl Model for UsersModel {
         method == "context_get" || records::Method::named(method).is_some()
     }
 
-    async fn call(&self, house: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+    async fn call(&self, app: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
         if method == "context_get" {
             let [] = arguments.bind(method, 0, [])?;
             let UserContext { lang, tz, uid } = UserContext::of(caller);
             return Ok(json!({"lang": lang, "tz": tz, "uid": uid}));
         }
         match records::Method::named(method) {
-            Some(method) => records::call(house, caller, PersonModel::User, method, arguments).await,
+            Some(method) => records::call(app, caller, PersonModel::User, method, arguments).await,
             None => Err(no_such_method(self, method)),
         }
     }
