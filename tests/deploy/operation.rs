@@ -58,7 +58,7 @@ async fn assert_read(settings: &str) {
     let file = file.to_str().expect("temporary directories have plain names");
     let output = run(&["migrate", "--config", file, "--storage", "memory:"], &[], "").await;
     let said = String::from_utf8(output.stderr).expect("it is text");
-    assert!(said.starts_with("dragoman: storage: what is in memory"), "{said}");
+    assert!(said.starts_with("dragoman: storage: memory: ends with the server"), "{said}");
 }
 
 #[tokio::test]
