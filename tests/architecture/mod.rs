@@ -254,7 +254,10 @@ fn a_breach_is_found_however_it_is_written() {
         ("src/dialects/odoo/session.rs", "fn f(tx: &mut dyn storage::Tx) {}"),
         ("src/dialects/odoo/error.rs", "fn f(error: &Error) -> u8 { match error { Error::NotFound(_) => 1, _ => 2 } }"),
         ("src/dialects/odoo/error.rs", "fn f(fact: &Fact) -> u8 { match fact { storage::Fact::Read { .. } => 1, _ => 2 } }"),
-        ("src/dialects/odoo/error.rs", "fn f(error: &Error) -> u8 { use auth::Error::{Denied, Ended}; match error { Denied => 1, _ => 2 } }"),
+        (
+            "src/dialects/odoo/error.rs",
+            "fn f(error: &Error) -> u8 { use auth::Error::{Denied, Ended}; match error { Denied => 1, _ => 2 } }",
+        ),
         ("storage/src/users.rs", "use poem_openapi::Object;"),
         ("src/main.rs", "use storage::{Role, memory::Memory};"),
         ("src/auth/mod.rs", "fn f() { let it = storage::postgres::Postgres::open(); }"),
