@@ -1,5 +1,6 @@
 //! Settings, in order of precedence: command-line flags, environment, file, defaults. Checked as a whole at the start.
 
+mod addresses;
 mod bounds;
 mod concierge;
 mod cors;
@@ -18,6 +19,7 @@ use config::{Config as Sources, ConfigError, Environment, File, FileFormat};
 use serde::Deserialize;
 use url::Url;
 
+pub use addresses::{BusSettings, Secret, Store};
 pub use bounds::{BOUNDS, Bound};
 pub use concierge::{ConciergeSettings, NumbersInEvents};
 pub use cors::CorsSettings;
@@ -76,48 +78,6 @@ pub struct Config {
     pub sockets: SocketSettings,
     pub postgres: PostgresSettings,
     pub log: LogSettings,
-}
-
-/// Kind of store, with its address.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Store<'a> {
-    Memory,
-    /// URL of the database, which may hold a password.
-    Postgres(&'a str),
-}
-
-/// A setting that may hold a password. Its `Debug` shows nothing.
-#[derive(Clone, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(pub String);
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Secret(..)")
-    }
-}
-
-/// Bus between nodes.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(try_from = "String")]
-pub enum BusSettings {
-    Local,
-    Postgres,
-    /// Addresses of servers, which may hold passwords.
-    Nats(Secret),
-}
-
-impl TryFrom<String> for BusSettings {
-    type Error = &'static str;
-
-    fn try_from(bus: String) -> Result<Self, Self::Error> {
-        match bus.as_str() {
-            "local" => Ok(Self::Local),
-            "postgres" => Ok(Self::Postgres),
-            nats if nats.starts_with("nats://") || nats.starts_with("tls://") => Ok(Self::Nats(Secret(bus))),
-            _ => Err("bus must be local, postgres, nats://... or tls://..."),
-        }
-    }
 }
 
 /// NATS, for a `bus` of `nats://...` or `tls://...`.

@@ -1,0 +1,45 @@
+//! Addresses of the services that the server needs: the store and the bus. They may hold passwords.
+
+use serde::Deserialize;
+
+/// Kind of store, with its address.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Store<'a> {
+    Memory,
+    /// URL of the database, which may hold a password.
+    Postgres(&'a str),
+}
+
+/// A setting that may hold a password. Its `Debug` shows nothing.
+#[derive(Clone, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(pub String);
+
+impl std::fmt::Debug for Secret {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Secret(..)")
+    }
+}
+
+/// Bus between nodes.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(try_from = "String")]
+pub enum BusSettings {
+    Local,
+    Postgres,
+    /// Addresses of servers, which may hold passwords.
+    Nats(Secret),
+}
+
+impl TryFrom<String> for BusSettings {
+    type Error = &'static str;
+
+    fn try_from(bus: String) -> Result<Self, Self::Error> {
+        match bus.as_str() {
+            "local" => Ok(Self::Local),
+            "postgres" => Ok(Self::Postgres),
+            nats if nats.starts_with("nats://") || nats.starts_with("tls://") => Ok(Self::Nats(Secret(bus))),
+            _ => Err("bus must be local, postgres, nats://... or tls://..."),
+        }
+    }
+}
