@@ -7,6 +7,10 @@ use std::{
     sync::Arc,
 };
 
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
+use storage::{Role, Storage};
+use tokio::net::TcpListener;
+
 use crate::{
     admin::{self, NewAccount, UserEdit},
     auth,
@@ -18,9 +22,6 @@ use crate::{
     server::{self, Purpose},
     telemetry,
 };
-use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand};
-use storage::{Role, Storage};
-use tokio::net::TcpListener;
 
 /// A chat server that speaks the dialects which chat clients already speak.
 #[derive(Parser)]

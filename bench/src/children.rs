@@ -18,7 +18,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts Dragoman on this store, without the limits of one user.
-    pub(crate) fn unlimited_command(program: &Path, storage: &str) -> Result<Self> {
+    pub(crate) fn dragoman(program: &Path, storage: &str) -> Result<Self> {
         Self::start(&mut unlimited_command(program, storage))
     }
 

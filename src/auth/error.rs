@@ -41,17 +41,8 @@ impl Error {
     /// Logs a failure with its cause: an outage in one line for all, anything else in a line of its own.
     pub fn log(&self, what: &str) {
         let cause = std::error::Error::source(self).unwrap_or(self);
-        match self {
-            Self::Unavailable(_) => drop(telemetry::unavailable(what, cause)),
-            Self::Denied
-            | Self::Expired
-            | Self::InvalidToken(_)
-            | Self::NotConfigured(_)
-            | Self::TooManyAttempts { .. }
-            | Self::TooFast { .. }
-            | Self::TooManyWaiting { .. }
-            | Self::Internal(_) => drop(telemetry::failed(what, cause)),
-        }
+        let log = if matches!(self, Self::Unavailable(_)) { telemetry::unavailable } else { telemetry::failed };
+        log(what, cause);
     }
 }
 

@@ -71,12 +71,12 @@ struct AuthParts {
 }
 
 impl Auth {
-    /// Starts the service with its tasks; `is_single_node` if no other node serves the same store. The observer must receive every event
-    /// of the event log.
+    /// Starts the service with its tasks; `is_single_node` if no other node serves the same store. The observer must receive every
+    /// event of the event log.
     pub fn start(
         storage: Arc<dyn Storage>,
         publisher: Publisher,
-        alone: bool,
+        is_single_node: bool,
         session_rules: SessionRules,
         tokens: Tokens,
         limits: LoginLimits,
@@ -85,8 +85,8 @@ impl Auth {
         let storage = storage.lane(Lane::Sessions);
         let sessions = Arc::new(SessionCache::new(session_rules));
         session::start_flush_task(Arc::clone(&sessions), Arc::clone(&storage), lifecycle);
-        let lives = RevocationRegistry::default();
-        let observed = lives.clone();
+        let revocations = RevocationRegistry::default();
+        let observed = revocations.clone();
         let observer = Box::new(move |event: &Event, _: &[PartnerId]| match &event.fact {
             Fact::SessionEnded { session } => {
                 if let Some(key) = session_key(session) {
@@ -100,18 +100,18 @@ impl Auth {
         });
         let passwords = Passwords::new(limits.waiting);
         passwords.watch(Arc::clone(&storage), lifecycle);
-        let attempts = LoginThrottle::new(limits);
+        let throttle = LoginThrottle::new(limits);
         let trail = AuditTrail::new(Arc::clone(&storage));
         (
             Self(Arc::new(AuthParts {
                 storage,
                 publisher,
-                is_single_node: alone,
-                revocations: lives,
+                is_single_node,
+                revocations,
                 sessions,
                 tokens,
                 passwords,
-                throttle: attempts,
+                throttle,
                 trail,
             })),
             observer,
@@ -271,7 +271,7 @@ impl Auth {
             Err(storage::Error::Conflict(_)) => None,
             Err(error) => return Err(error.into()),
         };
-        login.start_flush_task();
+        login.mark_stored();
         Ok(begins_at)
     }
 

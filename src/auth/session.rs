@@ -117,7 +117,7 @@ impl Login {
     }
 
     /// Notes that the store has it.
-    pub(super) fn start_flush_task(&self) {
+    pub(super) fn mark_stored(&self) {
         self.is_stored.store(true, Ordering::Release);
     }
 

@@ -1,5 +1,7 @@
 //! Subjects: the identifiers by which tokens and log-ins name users, and their form.
 
+use std::borrow::Cow;
+
 use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 use storage::UserId;
@@ -64,20 +66,22 @@ impl Subject {
 }
 
 /// The rule that an external id breaks, as the end of a sentence about it; `None` for a valid one.
-pub fn external_id_fault(id: &str) -> Option<&'static str> {
+pub fn external_id_fault(id: &str) -> Option<Cow<'static, str>> {
     if id.len() > EXTERNAL_ID_BYTES {
-        Some("must not be longer than 255 bytes")
-    } else if id.is_empty() {
-        Some("must not be empty")
-    } else if id.contains('\0') {
-        Some("must not contain the NUL character")
-    } else if id.contains(is_control) {
-        Some("must not contain control characters")
-    } else if id.starts_with('@') {
-        Some("must not begin with @")
-    } else {
-        None
+        return Some(format!("must not be longer than {EXTERNAL_ID_BYTES} bytes").into());
     }
+    let fault = if id.is_empty() {
+        "must not be empty"
+    } else if id.contains('\0') {
+        "must not contain the NUL character"
+    } else if id.contains(is_control) {
+        "must not contain control characters"
+    } else if id.starts_with('@') {
+        "must not begin with @"
+    } else {
+        return None;
+    };
+    Some(fault.into())
 }
 
 /// Value of a claim, if it has this type.

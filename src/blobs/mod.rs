@@ -100,7 +100,7 @@ impl Blobs {
     /// Opens `memory:`, `file:<directory>` (created if missing) or `s3://<bucket>/<prefix>`, whose credentials, region and
     /// endpoint come from the environment as `AWS_...`.
     pub fn open(address: &str, lifecycle: &Lifecycle) -> std::result::Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let (store, place): (Arc<dyn ObjectStore>, _) = match address.split_once(':') {
+        let (store, kind): (Arc<dyn ObjectStore>, _) = match address.split_once(':') {
             Some(("memory", "")) => (Arc::new(InMemory::new()), StoreKind::Memory),
             Some(("file", directory)) => {
                 std::fs::create_dir_all(directory)?;
@@ -115,8 +115,8 @@ impl Blobs {
             }
             _ => return Err("must be memory:, file:<directory> or s3://<bucket>".into()),
         };
-        let part_bytes = if matches!(place, StoreKind::Bucket(_)) { BUCKET_PART_BYTES } else { PART_BYTES };
-        Ok(Self { store, kind: place, part_bytes, lifecycle: lifecycle.clone(), missing: Arc::default() })
+        let part_bytes = if matches!(kind, StoreKind::Bucket(_)) { BUCKET_PART_BYTES } else { PART_BYTES };
+        Ok(Self { store, kind, part_bytes, lifecycle: lifecycle.clone(), missing: Arc::default() })
     }
 
     /// Stores a stream with at most one part in memory, which `charge` accounts for.

@@ -71,21 +71,8 @@ impl Error {
     /// Logs a failure with its cause: an outage in one line for all, anything else in a line of its own.
     pub fn log(&self, what: &str) {
         let cause = std::error::Error::source(self).unwrap_or(self);
-        match self {
-            Self::Unavailable(_) => drop(telemetry::unavailable(what, cause)),
-            Self::NotFound(_)
-            | Self::Ended
-            | Self::Forbidden
-            | Self::Invalid { .. }
-            | Self::Conflict(_)
-            | Self::TooLarge { .. }
-            | Self::TooLong { .. }
-            | Self::WrongType { .. }
-            | Self::TooLate(_)
-            | Self::TooMany(_)
-            | Self::TooFast { .. }
-            | Self::Internal(_) => drop(telemetry::failed(what, cause)),
-        }
+        let log = if matches!(self, Self::Unavailable(_)) { telemetry::unavailable } else { telemetry::failed };
+        log(what, cause);
     }
 
     /// Seconds until a retry may succeed, where known.

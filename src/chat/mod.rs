@@ -58,7 +58,7 @@ pub use uploads::{SignedUpload, StoredUpload, UploadAnnouncement, UploadGrant, U
 use crate::{
     auth::Caller,
     blobs::Blobs,
-    bus::{Bus as Bell, BusSender},
+    bus::{Bus, BusSender},
     events::{
         self, Capacity, CommitReceiver, Feed, Hub, KnownLog, MembersCache, Observer, Publisher, Signal, SignalMark,
         SubscriptionStart,
@@ -106,7 +106,7 @@ pub struct Dependencies {
     pub storage: Arc<dyn Storage>,
     pub blobs: Blobs,
     /// `None` for a single node.
-    pub bus: Option<Arc<dyn Bell>>,
+    pub bus: Option<Arc<dyn Bus>>,
     /// Observers of every event of the event log from now on.
     pub observers: Vec<Observer>,
     /// Receiver of commits made outside of the service.

@@ -71,7 +71,7 @@ pub fn check_email(email: &str) -> Result<()> {
 /// # Errors
 /// [`Error::Invalid`] for `external_id`.
 pub fn check_external_id(id: &str) -> Result<()> {
-    external_id_fault(id).map_or(Ok(()), |reason| Err(Error::Invalid { field: "external_id", reason: reason.into() }))
+    external_id_fault(id).map_or(Ok(()), |reason| Err(Error::Invalid { field: "external_id", reason }))
 }
 
 /// Refuses a text that is empty, has surrounding white space, or control characters: two such texts may look alike, and forge

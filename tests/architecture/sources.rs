@@ -17,7 +17,6 @@ use syn::{
 pub(super) struct Source {
     /// From the repository's root.
     pub(super) file: String,
-    pub(super) text: String,
     /// Its module, from the crate's root.
     pub(super) module: Vec<String>,
     /// Paths, those of `use` trees spelled out; a called method is a path of its own, with a dot.
@@ -35,14 +34,19 @@ pub(super) fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// All sources below some folders of the repository.
+/// All sources below some folders of the repository, parsed.
 pub(super) fn sources(folders: &[&str]) -> Vec<Source> {
+    texts(folders).iter().map(|(file, text)| Source::of(file, text)).collect()
+}
+
+/// The files of all sources below some folders of the repository, from its root, with their texts.
+pub(super) fn texts(folders: &[&str]) -> Vec<(String, String)> {
     let mut files = Vec::new();
     folders.iter().for_each(|folder| collect(&root().join(folder), &mut files));
     files.sort();
     let read = |path: &PathBuf| {
         let file = path.strip_prefix(root()).expect("it lies there").to_string_lossy().into_owned();
-        Source::of(&file, &fs::read_to_string(path).expect("it can be read"))
+        (file, fs::read_to_string(path).expect("it can be read"))
     };
     files.iter().map(read).collect()
 }
@@ -67,7 +71,6 @@ impl Source {
         }
         let mut source = Self {
             file: file.into(),
-            text: text.into(),
             module,
             paths: Vec::new(),
             spawns: Vec::new(),

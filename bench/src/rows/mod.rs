@@ -51,7 +51,7 @@ impl Benchmark<'_> {
     }
 
     async fn on_memory(&self) -> Result<()> {
-        let (ours, limits) = (Server::unlimited_command(&self.program, "memory:")?, Server::limits(None)?);
+        let (ours, limits) = (Server::dragoman(&self.program, "memory:")?, Server::limits(None)?);
         let house = DemoThreads::create(&ours).await?;
         if self.is_selected("count") {
             let constant = vec![vec![http::call("/constant", "", "{}")]; CONNECTIONS];
@@ -83,7 +83,7 @@ impl Benchmark<'_> {
     }
 
     async fn on_postgres(&self, databases: &Databases) -> Result<()> {
-        let ours = Server::unlimited_command(&self.program, &databases.ours)?;
+        let ours = Server::dragoman(&self.program, &databases.ours)?;
         let limits = Server::limits(Some(&databases.limits))?;
         if self.is_selected("count") {
             let select = vec![vec![http::call("/select", "", "{}")]; CONNECTIONS];
@@ -142,7 +142,7 @@ impl Benchmark<'_> {
             return Ok(());
         }
         databases.add_histories(&self.histories()).await?;
-        let ours = Server::unlimited_command(&self.program, &databases.ours)?;
+        let ours = Server::dragoman(&self.program, &databases.ours)?;
         if self.is_selected("scale") {
             self.scale(&ours).await?;
         }

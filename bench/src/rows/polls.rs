@@ -48,7 +48,7 @@ impl Benchmark<'_> {
         let mut rounds = Vec::new();
         let mut remark = format!("{polls} polls");
         for round in 0..if self.cli.quick { 1 } else { 3 } {
-            let ours = Server::unlimited_command(&self.program, storage)?;
+            let ours = Server::dragoman(&self.program, storage)?;
             let polling: Vec<Request> = match databases {
                 Some(_) => (1..=1000).map(|n| poll(&session(n % 32 + 1), n, FROM_NOW_ON)).collect(),
                 None => {

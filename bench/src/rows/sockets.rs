@@ -28,7 +28,7 @@ pub(super) struct Turn {
 
 impl Benchmark<'_> {
     pub(crate) async fn fan_out(&self) -> Result<()> {
-        let (ours, limits) = (Server::unlimited_command(&self.program, "memory:")?, Server::limits(None)?);
+        let (ours, limits) = (Server::dragoman(&self.program, "memory:")?, Server::limits(None)?);
         let house = DemoThreads::create(&ours).await?;
         let (said, told) = (send(&house.author, house.thread), http::call("/tell", "", "{}"));
         let rows = [
@@ -81,7 +81,7 @@ impl Benchmark<'_> {
         for (key, what, converses) in rows {
             let mut rounds = Vec::new();
             for _ in 0..if self.cli.quick { 1 } else { 3 } {
-                let ours = Server::unlimited_command(&self.program, "memory:")?;
+                let ours = Server::dragoman(&self.program, "memory:")?;
                 let house = DemoThreads::create(&ours).await?;
                 let rooms = || house.readers.iter().map(|reader| ("/ws/chat/room".to_owned(), reader.clone())).collect();
                 let doors = if converses { reader_sockets(&house) } else { rooms() };

@@ -36,7 +36,7 @@ impl Benchmark<'_> {
         for size in &mut growth.sizes {
             // The limit of open files holds for all sizes together.
             *size = u32::try_from(load::connections_limit(*size as usize + 2_000)? - 2_000)?;
-            let server = Server::unlimited_command(&self.program, "memory:")?;
+            let server = Server::dragoman(&self.program, "memory:")?;
             let house = DemoThreads::create(&server).await?;
             // Another thread than the one with the sends, with the same participants.
             let path = format!("/conversations/{}/", house.thread - 1);
