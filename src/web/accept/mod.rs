@@ -59,11 +59,8 @@ pub const HEALTH_ROUTES: [&str; 2] = ["/healthz", "/readyz"];
 /// Delay after a failed accept, mostly for want of file descriptors.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Keep-alive of a trusted proxy's connection after the stop. The proxy learns of the stop from responses and from refused
-/// connections. If its connection was closed at once, requests in flight would be lost, and most must not be retried. Within this
-/// time a proxy with work has used each kept connection, and was refused a new one.
-const LINGER: Duration = Duration::from_secs(3);
-/// Time without a request in flight after which a connection that does not end by itself is closed at the stop.
-const QUIET: Duration = Duration::from_secs(1);
+/// connections. If its connection was closed at once, requests in flight would be lost, and most must not be retried.
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Header time-out of a limited connection, which serves only health checks.
 const LIMITED_HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -153,10 +150,8 @@ impl AcceptLoop {
                 }
             }
         }
-        // Drains the backlog: these clients are connected already, and may have sent requests. The backlog is made as small as
-        // Linux allows first, because what enters it between the last accept and the close is reset.
+        // Drains the backlog: these clients are connected already, and may have sent requests.
         let knocked = self.listener.into_std().expect("it was made by the runtime");
-        let _ = SockRef::from(&knocked).listen(0);
         while let Some(place) = places.any_now()
             && let Ok((stream, peer)) = knocked.accept()
         {
@@ -290,7 +285,7 @@ fn refuse_connection(stream: TcpStream) {
 /// header, nor for the network to deliver a response that is written.
 async fn drained(answering: &Arc<()>) {
     let mut quiet = Duration::ZERO;
-    while quiet < QUIET {
+    while quiet < LINGER {
         tokio::time::sleep(DRAIN_POLL_INTERVAL).await;
         // Two references belong to the connection and its service.
         quiet = if Arc::strong_count(answering) > 2 { Duration::ZERO } else { quiet + DRAIN_POLL_INTERVAL };
