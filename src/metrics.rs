@@ -17,6 +17,34 @@ const REQUEST_BUCKETS: &[f64] =
 const STORE_BUCKETS: &[f64] =
     &[0.00005, 0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5];
 
+/// Limits whose refusals are counted: settings, those of `limits` without that word. The list in `deploy/GUIDE.md` has the same.
+pub const LIMITS: [&str; 24] = [
+    "address.requests_at_once",
+    "answers_bytes",
+    "bodies_bytes",
+    "body_bytes",
+    "body_seconds",
+    "connections",
+    "connections_per_address",
+    "failed_logins_per_address",
+    "failed_logins_per_login",
+    "message_bytes",
+    "participants",
+    "password_checks_waiting",
+    "sockets.message_bytes",
+    "sockets.per_user",
+    "upload_bytes",
+    "uploads.bytes",
+    "user.conversations_per_second",
+    "user.requests_at_once",
+    "user.searches_per_second",
+    "user.upload_bytes_per_day",
+    "user.uploads_at_once",
+    "user.writes_per_second",
+    "waiting_polls_per_user",
+    "write_seconds",
+];
+
 /// All metrics of one server. Clones share them.
 #[derive(Clone)]
 pub struct Metrics(Arc<Families>);
@@ -125,10 +153,10 @@ impl Default for Metrics {
             orphans_deleted: counter("dragoman_orphans_deleted_total", "Objects deleted by orphan sweeps."),
             refused: counters(
                 "dragoman_refused_total",
-                "Refusals by the limit that was reached: its setting without `limits.`.",
+                "Refusals by the limit that was reached: its setting, without `limits.`.",
                 &["limit"],
             ),
-            bodies: gauge("dragoman_bodies_bytes", "Memory for bodies of requests under way, of limits.bodies_bytes."),
+            bodies: gauge("dragoman_bodies_bytes", "Memory for bodies and frames under way, of limits.bodies_bytes."),
             answers: gauge("dragoman_answers_bytes", "Memory for answers under way, of limits.answers_bytes."),
             registry,
         };
@@ -163,6 +191,9 @@ impl Default for Metrics {
         // Initialised to 0: a counter that appears with its first event shows no increase.
         for outcome in ["done", "refused", "failed"] {
             families.orphan_sweeps.with_label_values(&[outcome]);
+        }
+        for limit in LIMITS {
+            families.refused.with_label_values(&[limit]);
         }
         for family in all {
             families.registry.register(family).expect("metric names are unique");
@@ -243,8 +274,9 @@ impl Metrics {
         self.0.orphans_deleted.inc_by(objects as u64);
     }
 
-    /// Counts a refusal by `limit`: a setting's name without `limits.`, such as `user.writes_per_second`.
+    /// Counts a refusal by `limit`, one of [`LIMITS`].
     pub fn refused(&self, limit: &'static str) {
+        debug_assert!(LIMITS.contains(&limit), "{limit} is not listed");
         self.0.refused.with_label_values(&[limit]).inc();
     }
 

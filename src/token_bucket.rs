@@ -31,11 +31,17 @@ impl TokenBucket {
 
     /// Takes one token; without one, returns the time until there is one.
     pub fn take(&mut self, rate: Rate, now: Instant) -> Result<(), Duration> {
+        self.take_many(rate, 1.0, now)
+    }
+
+    /// Takes tokens, at most a whole burst; without enough of them, returns the time until there are.
+    pub fn take_many(&mut self, rate: Rate, tokens: f64, now: Instant) -> Result<(), Duration> {
+        let tokens = tokens.min(rate.burst);
         self.refill(rate, now);
-        if self.balance < 1.0 {
-            return Err(at_most_a_day((1.0 - self.balance) / rate.per_second));
+        if self.balance < tokens {
+            return Err(at_most_a_day((tokens - self.balance) / rate.per_second));
         }
-        self.balance -= 1.0;
+        self.balance -= tokens;
         Ok(())
     }
 
@@ -96,6 +102,17 @@ mod tests {
             assert_eq!(bucket.take(RATE, after(60_000)), Ok(()), "no more than a burst is saved");
         }
         assert!(bucket.take(RATE, after(60_000)).is_err());
+    }
+
+    #[test]
+    fn what_costs_more_than_a_burst_takes_a_whole_one() {
+        let begun = Instant::now();
+        let mut bucket = TokenBucket::full(RATE, begun);
+        assert_eq!(bucket.take_many(RATE, 2.0, begun), Ok(()));
+        assert_eq!(bucket.take_many(RATE, 2.0, begun), Err(Duration::from_millis(500)));
+        assert_eq!(bucket.take_many(RATE, 50.0, begun), Err(Duration::from_secs(1)), "asking costs nothing");
+        assert_eq!(bucket.take_many(RATE, 50.0, begun + Duration::from_secs(1)), Ok(()));
+        assert_eq!(bucket.take(RATE, begun + Duration::from_secs(1)), Err(Duration::from_millis(500)));
     }
 
     #[test]

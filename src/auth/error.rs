@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::TokenError;
 use crate::{
     error::Cause,
+    shares::{NoShare, RETRY_AFTER_SECONDS},
     telemetry,
     transaction::{Retryable, is_contention},
 };
@@ -31,6 +32,9 @@ pub enum Error {
     TooFast { retry_after: Duration },
     #[error("too many log-ins wait for their password to be checked")]
     TooManyWaiting { retry_after: Duration },
+    /// The caller is known, and has no share of the server left.
+    #[error(transparent)]
+    NoShare(#[from] NoShare),
     #[error("not available now")]
     Unavailable(#[source] Cause),
     #[error("internal error")]
@@ -43,6 +47,22 @@ impl Error {
         let cause = std::error::Error::source(self).unwrap_or(self);
         let log = if matches!(self, Self::Unavailable(_)) { telemetry::unavailable } else { telemetry::failed };
         log(what, cause);
+    }
+
+    /// Seconds until a retry may succeed, where known.
+    pub fn retry_after_seconds(&self) -> Option<u64> {
+        match self {
+            Self::TooManyAttempts { retry_after } | Self::TooFast { retry_after } | Self::TooManyWaiting { retry_after } => {
+                Some(retry_after.as_secs().max(1))
+            }
+            Self::NoShare(_) => Some(RETRY_AFTER_SECONDS),
+            Self::Denied
+            | Self::Expired
+            | Self::InvalidToken(_)
+            | Self::NotConfigured(_)
+            | Self::Unavailable(_)
+            | Self::Internal(_) => None,
+        }
     }
 }
 

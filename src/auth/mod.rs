@@ -32,6 +32,7 @@ pub use caller::Caller;
 pub use error::{Error, Result};
 pub use login_throttle::LoginLimits;
 pub use session::{Login, SessionId, SessionRules};
+pub use sign_in::SignInOrigin;
 pub use subject::{LOGIN_BYTES, SubjectKind, external_id_fault};
 pub use token::{IssuedTokens, Revocation, Token, TokenError, TokenRules, Tokens};
 

@@ -340,6 +340,12 @@ impl Caller {
 
     /// End of the caller's session or token without further activity; `None` if it has no end. Reads the store only after the
     /// time that this node knows of, since the session may be in use at another node.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`](super::Error::Unavailable) if the store cannot be read.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves nothing behind.
     pub async fn session_end(&self) -> Result<Option<Timestamp>> {
         let Some(KeepAlive { login, auth }) = &self.keep_alive else { return Ok(self.expires_at) };
         let sessions = &auth.0.sessions;

@@ -12,7 +12,18 @@ use super::{
     password_queue::QueuePlace,
     revocation::{CacheEpoch, Credential, RevocationHandle},
 };
-use crate::{auth::LOGIN_BYTES, clock};
+use crate::{auth::LOGIN_BYTES, clock, shares::Account};
+
+/// Limit of failed log-ins with one login, as the metrics name it.
+const LOGIN_LIMIT: &str = "failed_logins_per_login";
+
+/// Origin of a sign-in.
+#[derive(Clone, Copy)]
+pub struct SignInOrigin<'a> {
+    pub address: IpAddr,
+    /// Account of the request. Until its caller is known, it is that of the address.
+    pub account: &'a Account,
+}
 
 /// A session before it is stored, already registered for revocation.
 struct PendingSession {
@@ -27,7 +38,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::Denied`] after a wrong password, for an unknown login, and for a deactivated user, each after the same time;
-    /// [`Error::TooManyAttempts`], [`Error::TooManyWaiting`].
+    /// [`Error::TooManyAttempts`], [`Error::TooManyWaiting`]; [`Error::NoShare`] if the user has too many requests at once.
     ///
     /// # Cancel safety
     /// Dropped before the commit, no session begins; dropped after it, the session exists, and its id is lost. An attempt that is
@@ -36,11 +47,11 @@ impl Auth {
         &self,
         login: &str,
         password: &str,
-        from: IpAddr,
+        from: SignInOrigin<'_>,
         presented: &[SessionId],
     ) -> Result<(SessionId, Arc<Login>)> {
         let user = self.check_login(login, password, from).await?;
-        self.begin_session(self.pending_session(user.id, None), &user, from, presented, Error::Denied).await
+        self.begin_session(self.pending_session(user.id, None), &user, from.address, presented, Error::Denied).await
     }
 
     /// Begins a session for the holder of a token. The session ends when the token expires, or its family is revoked.
@@ -125,9 +136,10 @@ impl Auth {
     ///
     /// # Cancel safety
     /// An attempt that is dropped before its password check has failed does not count.
-    pub async fn user(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
+    pub async fn user(&self, login: &str, password: &str, from: SignInOrigin<'_>) -> Result<User> {
         let user = self.check_login(login, password, from).await?;
-        let entry = audit::entry(AuditActor::User(user.id), Some(from), AuditAction::SignIn, Some("password".into()), audit::OK);
+        let (actor, object) = (AuditActor::User(user.id), Some("password".into()));
+        let entry = audit::entry(actor, Some(from.address), AuditAction::SignIn, object, audit::OK);
         self.0.trail.write(entry).await;
         Ok(user)
     }
@@ -139,24 +151,25 @@ impl Auth {
     ///
     /// # Cancel safety
     /// An attempt that is dropped before its password check has failed does not count.
-    pub async fn user_by_id(&self, id: UserId, password: &str, from: IpAddr) -> Result<User> {
-        let (place, arrival) = self.enter_throttle(from).await?;
+    pub async fn user_by_id(&self, id: UserId, password: &str, from: SignInOrigin<'_>) -> Result<User> {
+        let admitted = self.enter_throttle(from).await?;
         let user = self.0.storage.user(id).await?;
-        self.check_password(user, &format!("#{id}"), password, from, arrival, place).await
+        self.check_password(user, &format!("#{id}"), password, from, admitted).await
     }
 
     /// The user with this login and password; the caller has yet to audit the sign-in.
-    pub(super) async fn check_login(&self, login: &str, password: &str, from: IpAddr) -> Result<User> {
-        let (place, arrival) = self.enter_throttle(from).await?;
+    pub(super) async fn check_login(&self, login: &str, password: &str, from: SignInOrigin<'_>) -> Result<User> {
+        let admitted = self.enter_throttle(from).await?;
         // No account has such a login, and PostgreSQL refuses to search for a NUL.
         let is_no_login = login.len() > LOGIN_BYTES || login.contains('\0');
         let user = if is_no_login { None } else { self.0.storage.user_by_login(login).await? };
-        self.check_password(user, login, password, from, arrival, place).await
+        self.check_password(user, login, password, from, admitted).await
     }
 
-    async fn enter_throttle(&self, from: IpAddr) -> Result<(QueuePlace, AddressAttempt)> {
-        let place = self.0.passwords.place(from)?;
-        match self.0.throttle.admit_address(from).await {
+    async fn enter_throttle(&self, from: SignInOrigin<'_>) -> Result<(QueuePlace, AddressAttempt)> {
+        let place = self.0.passwords.place(from.address);
+        let place = place.inspect_err(|_| from.account.count_refusal("password_checks_waiting"))?;
+        match self.0.throttle.admit_address(from.address).await {
             Ok(arrival) => Ok((place, arrival)),
             Err(locked) => Err(self.locked_out(locked, from, None).await),
         }
@@ -167,34 +180,37 @@ impl Auth {
     async fn locked_out(
         &self,
         LockedOut { retry_after, is_first }: LockedOut,
-        from: IpAddr,
+        from: SignInOrigin<'_>,
         at: Option<(&str, Option<UserId>)>,
     ) -> Error {
+        from.account.count_refusal(if at.is_none() { "failed_logins_per_address" } else { LOGIN_LIMIT });
         if is_first {
             let (actor, object, counter) = match at {
                 None => (AuditActor::Stranger(None), None, "address"),
                 Some((name, user)) => (self.0.trail.stranger(name).await, user.map(audit::user), "login"),
             };
-            self.0.trail.write(audit::entry(actor, Some(from), AuditAction::LockOut, object, counter)).await;
+            self.0.trail.write(audit::entry(actor, Some(from.address), AuditAction::LockOut, object, counter)).await;
         }
         Error::TooManyAttempts { retry_after }
     }
 
-    /// Checks the password of a user whom the client called `name`, if there is one.
+    /// Checks the password of a user whom the client called `name`, if there is one. The account of the request becomes the user's.
     async fn check_password(
         &self,
         user: Option<User>,
         name: &str,
         password: &str,
-        from: IpAddr,
-        arrival: AddressAttempt,
-        place: QueuePlace,
+        from: SignInOrigin<'_>,
+        (place, arrival): (QueuePlace, AddressAttempt),
     ) -> Result<User> {
         let named = user.as_ref().map(|user| user.id);
         let attempt = match self.0.throttle.admit_login(arrival, name, named).await {
             Ok(attempt) => attempt,
             Err(locked) => return Err(self.locked_out(locked, from, Some((name, named))).await),
         };
+        if attempt.is_account_locked {
+            from.account.count_refusal(LOGIN_LIMIT);
+        }
         let why = match &user {
             None => "unknown_login",
             Some(_) if attempt.is_account_locked => "locked_out",
@@ -212,13 +228,15 @@ impl Auth {
             // Dropped, so that another check runs during the sleep.
             drop(turn);
             let actor = self.0.trail.stranger(name).await;
-            self.0.trail.write(audit::entry(actor, Some(from), AuditAction::SignIn, named.map(audit::user), why)).await;
+            self.0.trail.write(audit::entry(actor, Some(from.address), AuditAction::SignIn, named.map(audit::user), why)).await;
             tokio::time::sleep_until(begun + self.0.passwords.slowest_check()).await;
             return Err(Error::Denied);
         };
-        if verdict.outdated {
-            let renewed = self.0.passwords.hash(&turn, password).await?;
-            drop(turn);
+        let renewed = if verdict.outdated { Some(self.0.passwords.hash(&turn, password).await?) } else { None };
+        // Dropped, so that other log-ins do not wait for the user's requests.
+        drop((turn, attempt));
+        from.account.transfer_to(user.id).await?;
+        if let Some(renewed) = renewed {
             let is_renewed = self.transaction(|mut tx| async {
                 // Not if the password has changed meanwhile.
                 if tx.lock_user(user.id).await?.is_none_or(|now| now.password != user.password) {
@@ -239,6 +257,9 @@ impl Auth {
     /// Logs out of all credentials that a request presents, on all nodes: its sessions, and all tokens of the log-in that its
     /// token comes from. Idempotent. Only its own service can revoke a foreign token: [`Revocation::Foreign`] if the request
     /// presents nothing else.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] if the store cannot be reached.
     ///
     /// # Cancel safety
     /// The family and the sessions end in two transactions; dropped in between, the sessions stay.

@@ -1,4 +1,10 @@
 //! Address books of users, and the acquaintances of a user: its address book and everybody in its conversations.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store cannot be reached.
+//!
+//! # Cancel safety
+//! A dropped read leaves nothing behind. A write dropped before its commit changes nothing; dropped during it, all or nothing.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -33,7 +39,7 @@ impl Chat {
         let book = self.0.storage.address_book(caller.user).await?;
         let mut others = Vec::new();
         let unknown = |id: UserId| id != caller.user && book.binary_search(&id).is_err();
-        self.walk_users(caller, Deactivated::Hidden, |contact| others.extend(contact.user.filter(|user| unknown(user.id))))
+        self.walk_users(caller, Deactivated::Hidden, 1, |contact| others.extend(contact.user.filter(|user| unknown(user.id))))
             .await?;
         Ok(others)
     }
@@ -72,12 +78,12 @@ impl Chat {
         .await
     }
 
-    /// Lists the active users in the caller's address book, or in a conversation with the caller, by rising id.
+    /// Lists the active users in the caller's address book, or among the people that the caller's lists of conversations show, by
+    /// rising id.
     pub async fn acquaintances(&self, caller: &Caller) -> Result<Vec<Acquaintance>> {
         let mut ids = self.0.storage.address_book(caller.user).await?;
-        let inbox = self.0.storage.inbox(caller.partner, InboxFilter::default()).await?;
-        let conversations: Vec<_> = inbox.iter().map(|entry| entry.conversation.id).collect();
-        let people = self.0.storage.people_in(&conversations).await?;
+        let inbox = self.inbox_entries(caller, InboxFilter::default()).await?;
+        let people = self.listed_people(caller, &inbox).await?;
         ids.extend(people.iter().filter_map(|(_, person)| person.user).filter(|user| *user != caller.user));
         let users = self.0.storage.users_by_id(&ids).await?;
 
@@ -96,7 +102,8 @@ impl Chat {
             }
         }
         let mut anywhere: HashMap<PartnerId, Message> = HashMap::new();
-        for message in self.0.storage.last_messages(&conversations, caller.partner).await? {
+        let participants: Vec<_> = people.iter().map(|(conversation, person)| (*conversation, person.partner.id)).collect();
+        for message in self.0.storage.last_messages(&participants, caller.partner).await? {
             let newest = anywhere.entry(message.author.partner).or_insert_with(|| message.clone());
             if newest.id < message.id {
                 *newest = message;

@@ -1,4 +1,10 @@
 //! Devices of users. Each has one connection at a time, which expires without use.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store cannot be reached.
+//!
+//! # Cancel safety
+//! A dropped read leaves nothing behind. A write dropped before its commit changes nothing; dropped during it, all or nothing.
 
 use std::time::Duration;
 

@@ -256,8 +256,8 @@ impl Chat {
             let Some(conversation) = conversation else { return Ok(None) };
             Ok(Some(match conversation.kind {
                 ConversationKind::Direct => {
-                    let people = self.0.storage.people_in(&[id]).await?;
-                    CachedParticipants::Direct(people.into_iter().map(|(_, person)| (person.partner.id, person.user)).collect())
+                    let people = self.0.storage.participants(id).await?.into_iter().map(|participant| participant.person);
+                    CachedParticipants::Direct(people.map(|person| (person.partner.id, person.user)).collect())
                 }
                 ConversationKind::Group | ConversationKind::Support => CachedParticipants::Other(conversation.uuid),
             }))

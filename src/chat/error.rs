@@ -5,7 +5,7 @@ use std::{borrow::Cow, sync::Arc, time::Duration};
 use crate::{
     blobs::BlobError,
     error::Cause,
-    shares::RETRY_AFTER_SECONDS,
+    shares::{NoShare, RETRY_AFTER_SECONDS},
     telemetry,
     transaction::{Retryable, is_contention},
 };
@@ -106,6 +106,15 @@ impl From<storage::Error> for Error {
             storage::Error::Conflict(_) | storage::Error::Corrupt(_) | storage::Error::Internal(_) => {
                 Self::Internal(Arc::new(error))
             }
+        }
+    }
+}
+
+impl From<NoShare> for Error {
+    fn from(why: NoShare) -> Self {
+        match why {
+            NoShare::Requests => Self::TooMany("requests at once"),
+            NoShare::Memory => NO_MEMORY,
         }
     }
 }

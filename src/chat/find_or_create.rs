@@ -1,5 +1,11 @@
 //! Find-or-create of the unique conversation between two people, or of a group, about one document or none.
 //! A unique key in the store makes concurrent calls return the same conversation.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store cannot be reached.
+//!
+//! # Cancel safety
+//! A dropped read leaves nothing behind. A write dropped before its commit changes nothing; dropped during it, all or nothing.
 
 use std::fmt::Write;
 
@@ -8,11 +14,14 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, ResourceKind, Result, conversations, rates::Act, texts::check_bytes};
+use super::{Chat, Error, ResourceKind, Result, rates::Act, texts::check_bytes};
 use crate::{auth::Caller, clock};
 
 /// Size limit of the name of a document model, in bytes. It is part of a key, and index keys of stores are limited.
 const MODEL_BYTES: usize = 256;
+
+/// Batch size of a read of a group's members.
+const GROUP_STEP: usize = 1_000;
 
 /// Identity of a unique conversation.
 struct UniqueConversation<'a> {
@@ -69,8 +78,9 @@ impl Chat {
     /// of the group that are no participants yet.
     ///
     /// # Errors
-    /// `NotFound` for the group; `Forbidden` unless the caller is a member; `Invalid` for the document; `TooFast` beyond the rate
-    /// limit of new conversations.
+    /// `NotFound` for the group; `Forbidden` unless the caller is a member; `Invalid` for the document, and if the group has more
+    /// members than a conversation may have participants; `TooFast` beyond the rate limits: of new conversations, or, for members
+    /// who are added, of changes.
     ///
     /// # Cancel safety
     /// The conversation may be created, without new members added; a repeat completes it.
@@ -86,7 +96,11 @@ impl Chat {
         if !members.contains(&caller.user) {
             return Err(Error::Forbidden);
         }
-        let members: Vec<_> = self.active_users(&members).await?.into_iter().map(|user| user.partner.id).collect();
+        let mut partners = Vec::with_capacity(members.len());
+        for some in members.chunks(GROUP_STEP) {
+            partners.extend(self.active_users(some).await?.into_iter().map(|user| user.partner.id));
+        }
+        let members = partners;
         let new = NewConversation {
             kind: ConversationKind::Group,
             thread_type: ThreadType::Group,
@@ -96,7 +110,7 @@ impl Chat {
             ..new_conversation(about)
         };
         let id = self.find_or_create(caller, new, &UniqueConversation { parties: UniqueParties::Group(group.id), about }).await?;
-        self.add_missing_members(id, &members).await?;
+        self.add_missing_members(caller, id, members).await?;
         Ok(id)
     }
 
@@ -114,7 +128,8 @@ impl Chat {
         if let Some(id) = self.find(meeting).await? {
             return Ok(id);
         }
-        self.charge(caller, Act::Conversation)?;
+        self.check_participants(new.participants.len())?;
+        self.charge_for_people(caller, Act::Conversation, new.participants.len())?;
         let now = new.created_at;
         let begun = self.transaction(|mut tx| async {
             let conversation = tx.insert_conversation(new.clone()).await?;
@@ -144,16 +159,18 @@ impl Chat {
         }
     }
 
-    async fn add_missing_members(&self, id: ConversationId, members: &[PartnerId]) -> Result<()> {
+    async fn add_missing_members(&self, caller: &Caller, id: ConversationId, mut members: Vec<PartnerId>) -> Result<()> {
         let there = self.0.storage.participant_ids(id).await?;
-        if members.iter().all(|member| there.binary_search(member).is_ok()) {
+        members.retain(|member| there.binary_search(member).is_err());
+        if members.is_empty() {
             return Ok(());
         }
+        self.charge_for_people(caller, Act::Write, members.len())?;
         let now = clock::now();
         self.transaction(|mut tx| async {
             let locked = tx.lock_conversations(&[id]).await?;
             let conversation = locked.first().ok_or(Error::NotFound(ResourceKind::Conversation))?;
-            conversations::add_participants(tx.as_mut(), conversation, members, now).await?;
+            self.add_participants(tx.as_mut(), conversation, &members, now).await?;
             self.0.publisher.commit(tx).await?;
             Ok(())
         })

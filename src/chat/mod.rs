@@ -36,7 +36,7 @@ pub use attachments::quota::UploadQuota;
 pub use attachments::sent_files::SentFile;
 pub use attachments::{FileName, ReceivedFile, attachment_token, text_for};
 pub use conversations::InboxConversation;
-pub use conversations::{InboxLine, NewThread, may_change_members};
+pub use conversations::{InboxLine, ListContent, NewThread, may_change_members};
 pub use directory::Recipient;
 pub use error::{Error, NO_MEMORY, ResourceKind, Result};
 pub use held_messages::HeldMessageLease;
@@ -81,6 +81,8 @@ pub struct Rules {
     pub polls_per_user: usize,
     /// Limit of open sockets per user on this node.
     pub sockets_per_user: usize,
+    /// Limit of participants of a conversation; 0 for no limit.
+    pub participants: usize,
     /// Size limit of a file, in bytes.
     pub upload_bytes: u64,
     pub uploads: UploadRules,
@@ -340,7 +342,10 @@ impl Chat {
     /// Takes one of the caller's slots for waiting polls, until the result is dropped.
     fn take_poll_slot(&self, caller: &Caller) -> Result<PollSlot> {
         let place = self.0.poll_slots.take(caller.user, self.0.rules.polls_per_user);
-        place.ok_or(Error::TooFast { what: "waiting requests", retry_after: POLL_RETRY_AFTER })
+        place.ok_or_else(|| {
+            self.0.metrics.refused("waiting_polls_per_user");
+            Error::TooFast { what: "waiting requests", retry_after: POLL_RETRY_AFTER }
+        })
     }
 }
 

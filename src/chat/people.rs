@@ -5,7 +5,7 @@
 //! limit of searches.
 //!
 //! # Cancel safety
-//! All async methods only read: a dropped future leaves nothing behind but the token that it took from the rate limit.
+//! All async methods only read: a dropped future leaves nothing behind but the tokens that it took from the rate limit.
 
 use std::collections::{HashMap, HashSet};
 
@@ -74,38 +74,47 @@ impl Chat {
         self.contacts(people).await
     }
 
-    /// Walks over all users by rising uid and passes each to `visit`. Keyset pagination bounds the memory to one batch.
+    /// Walks over all users by rising uid and passes each to `visit`, which evaluates `terms` terms. Keyset pagination bounds the
+    /// memory to one batch. The walk costs a token of the rate of searches for each started 50,000 people times terms, and waits
+    /// for tokens, for 30 s at most.
     pub async fn walk_users(
         &self,
         caller: &Caller,
         deactivated: Deactivated,
+        terms: usize,
         mut visit: impl FnMut(Contact) + Send,
     ) -> Result<()> {
-        self.charge(caller, Act::Search)?;
+        let mut walk = self.begin_walk(caller, terms)?;
         let mut after = None;
         loop {
             let users = self.0.storage.users(after, WALK_STEP).await?;
             let Some(last) = users.last() else { return Ok(()) };
             after = Some(last.id);
-            users.into_iter().map(Contact::of_user).filter(|contact| contact.is_shown(deactivated)).for_each(&mut visit);
+            for contact in users.into_iter().map(Contact::of_user).filter(|contact| contact.is_shown(deactivated)) {
+                self.step(&mut walk).await?;
+                visit(contact);
+            }
         }
     }
 
-    /// Walks over all partners by rising id and passes each to `visit`. Keyset pagination bounds the memory to one batch.
+    /// Walks over all partners by rising id, as [`Chat::walk_users`].
     pub async fn walk_contacts(
         &self,
         caller: &Caller,
         deactivated: Deactivated,
+        terms: usize,
         mut visit: impl FnMut(Contact) + Send,
     ) -> Result<()> {
-        self.charge(caller, Act::Search)?;
+        let mut walk = self.begin_walk(caller, terms)?;
         let mut after = None;
         loop {
             let people = self.0.storage.people_after(after, WALK_STEP).await?;
             let Some(last) = people.last() else { return Ok(()) };
             after = Some(last.partner.id);
-            let contacts = self.contacts(people).await?;
-            contacts.into_iter().filter(|contact| contact.is_shown(deactivated)).for_each(&mut visit);
+            for contact in self.contacts(people).await?.into_iter().filter(|contact| contact.is_shown(deactivated)) {
+                self.step(&mut walk).await?;
+                visit(contact);
+            }
         }
     }
 
@@ -162,10 +171,11 @@ impl Chat {
     /// # Cancel safety
     /// A dropped future leaves nothing behind.
     pub async fn picture(&self, of: &Conversation, user: UserId) -> Result<Option<Picture>> {
-        let people = self.0.storage.people_in(&[of.id]).await?;
-        if people.iter().all(|(_, person)| person.user != Some(user)) {
-            return Ok(None);
+        let storage = &self.0.storage;
+        let Some(person) = storage.people_of_users(&[user]).await?.pop() else { return Ok(None) };
+        match storage.conversation_seen_by(of.id, person.partner.id).await? {
+            Some((_, Some(_))) => Ok(storage.picture(user).await?),
+            Some((_, None)) | None => Ok(None),
         }
-        Ok(self.0.storage.picture(user).await?)
     }
 }

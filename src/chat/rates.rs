@@ -40,6 +40,15 @@ const OPENINGS: Rate = Rate { burst: 60.0, per_second: 20.0 };
 /// Longest delay of a socket opening.
 const LONGEST_OPENING_DELAY: Duration = Duration::from_secs(3);
 
+/// People that one token adds to a conversation.
+const PEOPLE_PER_TOKEN: usize = 100;
+
+/// Work of a walk that one token covers: people times terms. A search for one term costs one token in a company of this size.
+const WALK_PER_TOKEN: usize = 50_000;
+
+/// Longest duration of a walk that waits for tokens.
+const LONGEST_WALK: Duration = Duration::from_secs(30);
+
 impl Act {
     /// Actions whose debt holds a user's sockets back.
     const HELD_BACK: [Self; 3] = [Self::Write, Self::Conversation, Self::Search];
@@ -76,14 +85,14 @@ impl RateLimits {
         }
     }
 
-    /// Takes a token; the error is the time until there is one.
-    fn take(&self, user: UserId, act: Act, now: Instant) -> Result<(), Duration> {
-        self.with(user, act, now, |bucket, rate| bucket.take(rate, now)).unwrap_or(Ok(()))
+    /// Takes tokens, at most a whole burst; the error is the time until there are enough.
+    fn take(&self, user: UserId, act: Act, tokens: f64, now: Instant) -> Result<(), Duration> {
+        self.with(user, act, now, |bucket, rate| bucket.take_many(rate, tokens, now)).unwrap_or(Ok(()))
     }
 
-    /// Takes a token, into debt if there is none.
-    fn charge(&self, user: UserId, act: Act, now: Instant) {
-        self.with(user, act, now, |bucket, rate| bucket.charge(rate, 1.0, now));
+    /// Takes tokens, at most a whole burst, into debt if there are too few.
+    fn charge(&self, user: UserId, act: Act, tokens: f64, now: Instant) {
+        self.with(user, act, now, |bucket, rate| bucket.charge(rate, tokens.min(rate.burst), now));
     }
 
     /// Takes a token, into debt if there is none, and gives the time until the debt is paid.
@@ -106,17 +115,86 @@ impl RateLimits {
     }
 }
 
+/// Pace of a walk over people. Its work is known only as it proceeds, so it takes one token after the other from the rate of
+/// searches; [`Chat::begin_walk`] has taken the first.
+pub(super) struct WalkPace<'a> {
+    rates: &'a RateLimits,
+    user: UserId,
+    terms: usize,
+    /// Work that is paid for.
+    paid: usize,
+    deadline: Instant,
+}
+
+impl<'a> WalkPace<'a> {
+    fn begin(rates: &'a RateLimits, user: UserId, terms: usize) -> Self {
+        let terms = terms.clamp(1, WALK_PER_TOKEN);
+        Self { rates, user, terms, paid: WALK_PER_TOKEN, deadline: Instant::now() + LONGEST_WALK }
+    }
+
+    /// Counts one more person, and yields to other tasks now and then; the error is the time until a token that comes too late.
+    async fn step(&mut self) -> Result<(), Duration> {
+        while self.paid < self.terms {
+            match self.rates.take(self.user, Act::Search, 1.0, Instant::now()) {
+                Ok(()) => self.paid += WALK_PER_TOKEN,
+                Err(wait) if Instant::now() + wait > self.deadline => return Err(wait),
+                Err(wait) => tokio::time::sleep(wait).await,
+            }
+        }
+        self.paid -= self.terms;
+        tokio::task::consume_budget().await;
+        Ok(())
+    }
+}
+
 impl Chat {
     /// Charges an action to the caller's rate limit.
     ///
     /// # Errors
     /// [`Error::TooFast`] beyond the rate. A caller on a socket goes into debt instead.
     pub(super) fn charge(&self, caller: &Caller, act: Act) -> Result<()> {
+        self.charge_tokens(caller, act, 1.0)
+    }
+
+    /// Charges an action that adds people to a conversation: a token for each started [`PEOPLE_PER_TOKEN`] of them, at most a
+    /// whole burst.
+    ///
+    /// # Errors
+    /// As [`Chat::charge`].
+    pub(super) fn charge_for_people(&self, caller: &Caller, act: Act, people: usize) -> Result<()> {
+        self.charge_tokens(caller, act, people.div_ceil(PEOPLE_PER_TOKEN).max(1) as f64)
+    }
+
+    fn charge_tokens(&self, caller: &Caller, act: Act, tokens: f64) -> Result<()> {
         if caller.has_back_pressure {
-            self.0.rates.charge(caller.user, act, Instant::now());
+            self.0.rates.charge(caller.user, act, tokens, Instant::now());
             return Ok(());
         }
-        self.take(caller.user, act).map_err(|retry_after| Error::TooFast { what: act.names().1, retry_after })
+        self.take(caller.user, act, tokens).map_err(|retry_after| Error::TooFast { what: act.names().1, retry_after })
+    }
+
+    /// Begins a walk over people with this number of terms for each.
+    ///
+    /// # Errors
+    /// As [`Chat::charge`].
+    pub(super) fn begin_walk(&self, caller: &Caller, terms: usize) -> Result<WalkPace<'_>> {
+        self.charge(caller, Act::Search)?;
+        Ok(WalkPace::begin(&self.0.rates, caller.user, terms))
+    }
+
+    /// Counts one more person of a walk; waits for a token once the work has used up the last one.
+    ///
+    /// # Errors
+    /// [`Error::TooFast`] if the walk would take longer than [`LONGEST_WALK`].
+    ///
+    /// # Cancel safety
+    /// A dropped future has counted the person, or not.
+    pub(super) async fn step(&self, walk: &mut WalkPace<'_>) -> Result<()> {
+        walk.step().await.map_err(|retry_after| {
+            let (limit, what) = Act::Search.names();
+            self.0.metrics.refused(limit);
+            Error::TooFast { what, retry_after }
+        })
     }
 
     /// Charges the issue of tokens or a session without a password to the user's rate limit of writes.
@@ -124,11 +202,11 @@ impl Chat {
     /// # Errors
     /// [`auth::Error::TooFast`] beyond the rate.
     pub fn charge_issuing(&self, user: UserId) -> auth::Result<()> {
-        self.take(user, Act::Write).map_err(|retry_after| auth::Error::TooFast { retry_after })
+        self.take(user, Act::Write, 1.0).map_err(|retry_after| auth::Error::TooFast { retry_after })
     }
 
-    fn take(&self, user: UserId, act: Act) -> Result<(), Duration> {
-        let taken = self.0.rates.take(user, act, Instant::now());
+    fn take(&self, user: UserId, act: Act, tokens: f64) -> Result<(), Duration> {
+        let taken = self.0.rates.take(user, act, tokens, Instant::now());
         if taken.is_err() {
             self.0.metrics.refused(act.names().0);
         }
@@ -164,9 +242,13 @@ mod tests {
         let (rates, now) = (rates(), Instant::now());
         for user in [UserId(1), UserId(2)] {
             for charge in [Act::Write, Act::Conversation] {
-                assert_eq!([(); 3].map(|()| rates.take(user, charge, now).is_ok()), [true, true, false], "{user} {charge:?}");
+                assert_eq!(
+                    [(); 3].map(|()| rates.take(user, charge, 1.0, now).is_ok()),
+                    [true, true, false],
+                    "{user} {charge:?}"
+                );
             }
-            assert_eq!([(); 100].map(|()| rates.take(user, Act::Search, now)), [Ok(()); 100], "there is no limit");
+            assert_eq!([(); 100].map(|()| rates.take(user, Act::Search, 1.0, now)), [Ok(()); 100], "there is no limit");
         }
         assert_eq!(rates.debt(UserId(1), now), Duration::ZERO, "whoever is refused owes nothing");
     }
@@ -175,12 +257,15 @@ mod tests {
     fn a_debt_is_the_users_whoever_makes_it() {
         let (rates, now) = (rates(), Instant::now());
         for _ in 0..5 {
-            rates.charge(UserId(1), Act::Write, now);
+            rates.charge(UserId(1), Act::Write, 1.0, now);
         }
-        rates.charge(UserId(1), Act::Search, now);
+        rates.charge(UserId(1), Act::Search, 1.0, now);
         assert_eq!([1, 2].map(|user| rates.debt(UserId(user), now).as_secs()), [3, 0]);
-        assert_eq!(rates.take(UserId(1), Act::Write, now), Err(Duration::from_secs(4)));
-        assert_eq!(rates.take(UserId(1), Act::Conversation, now), Ok(()));
+        assert_eq!(rates.take(UserId(1), Act::Write, 1.0, now), Err(Duration::from_secs(4)));
+        assert_eq!(rates.take(UserId(1), Act::Conversation, 1.0, now), Ok(()));
+        rates.charge(UserId(2), Act::Write, 50.0, now);
+        rates.charge(UserId(2), Act::Write, 50.0, now);
+        assert_eq!(rates.debt(UserId(2), now).as_secs(), 2, "an action costs at most a burst");
     }
 
     #[test]
@@ -192,16 +277,42 @@ mod tests {
         assert_eq!(rates.pace(UserId(1), Act::Opening, now + Duration::from_secs(4)), Duration::ZERO);
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_walk_pays_for_its_work() {
+        let rates = RateLimits::new(RateRules { writes: None, conversations: None, searches: Some(RATE) });
+        let seconds = async |terms: usize, people: usize| {
+            let begun = Instant::now();
+            // As `begin_walk` does.
+            let taken = rates.take(UserId(1), Act::Search, 1.0, begun);
+            let mut walk = WalkPace::begin(&rates, UserId(1), terms);
+            for person in 0..people {
+                if walk.step().await.is_err() {
+                    return Err(person);
+                }
+            }
+            assert_eq!(taken, Ok(()), "the burst is refilled");
+            tokio::time::advance(Duration::from_secs(60)).await;
+            Ok((Instant::now() - begun).as_secs() - 60)
+        };
+        assert_eq!(seconds(0, 50_000).await, Ok(0), "it costs one token");
+        assert_eq!(seconds(1, 100_000).await, Ok(0), "it costs the burst of two");
+        let people_per_token = WALK_PER_TOKEN / 256;
+        assert_eq!(seconds(256, 5 * people_per_token).await, Ok(3));
+        // It costs 52 tokens, and 30 seconds bring no more than 32.
+        let person = seconds(256, 10_000).await.expect_err("it takes too long");
+        assert!((31..=32).contains(&(person / people_per_token)), "{person}");
+    }
+
     #[test]
     fn nothing_is_kept_of_those_who_do_nothing() {
         let (rates, now) = (rates(), Instant::now());
         for user in 0..10_000 {
-            rates.charge(UserId(user), Act::Write, now);
+            rates.charge(UserId(user), Act::Write, 1.0, now);
         }
         assert_eq!(rates.buckets.lock().len(), 10_000, "all of them count");
         for user in 10_000..100_000 {
             let later = now + Duration::from_secs(user as u64 / 1_000);
-            rates.charge(UserId(user), Act::Write, later);
+            rates.charge(UserId(user), Act::Write, 1.0, later);
         }
         // A bucket refills within two seconds.
         assert!(rates.buckets.lock().len() <= 20_000);

@@ -10,8 +10,8 @@
 use std::collections::BTreeSet;
 
 use storage::{
-    ChangeKey, Conversation, ConversationId, Fact, InboxEntry, InboxFilter, Message, MessageForReader, MessageId, PAGE_BYTES,
-    Page, PartnerId, Position, SUPPORT_AGENTS, Scope, Timestamp, Topic, UnreadTotals,
+    ChangeKey, Conversation, ConversationId, Fact, Message, MessageForReader, MessageId, PAGE_BYTES, Page, PartnerId, Position,
+    SUPPORT_AGENTS, Scope, Timestamp, Topic,
 };
 use tokio::time::Instant;
 
@@ -236,10 +236,9 @@ pub(super) async fn next_until(
 /// A change of the caller's unread messages.
 #[derive(Clone, Debug)]
 pub struct UnreadUpdates {
-    /// The conversations with new or deleted messages of others, or with a read mark of the caller, most recent first; empty
-    /// without a change.
-    pub changed: Vec<InboxEntry>,
-    pub unread: UnreadTotals,
+    /// The conversations with new or deleted messages of others, or with a read mark of the caller, by rising id; empty without a
+    /// change.
+    pub changed: Vec<ConversationId>,
     /// Cursor of the next call.
     pub position: Position,
 }
@@ -280,14 +279,7 @@ impl Chat {
             let Some(batch) = next_until(&mut feed, caller, &self.0.requests, deadline).await? else { break };
             changed.extend(batch.events.iter().filter_map(|told| changed_conversation(caller, told)));
         }
-        let changed: Vec<_> = changed.into_iter().collect();
-        let entries = if changed.is_empty() {
-            Vec::new()
-        } else {
-            self.0.storage.inbox(caller.partner, InboxFilter { only: Some(&changed), ..InboxFilter::default() }).await?
-        };
-        let unread = self.unread_totals(caller).await?;
-        Ok(UnreadUpdates { changed: entries, unread, position: feed.position() })
+        Ok(UnreadUpdates { changed: changed.into_iter().collect(), position: feed.position() })
     }
 }
 

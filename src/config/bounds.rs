@@ -32,7 +32,7 @@ const fn bound(name: &'static str, least: u64, most: u64) -> Bound {
 }
 
 /// Bounds of every numeric setting; a least value of 0 where 0 means none, or no limit.
-pub const BOUNDS: [Bound; 68] = [
+pub const BOUNDS: [Bound; 69] = [
     bound("session.lifetime_seconds", 1, CENTURY),
     bound("session.longest_seconds", 1, CENTURY),
     bound("tokens.jwks_pause_seconds", 0, DAY),
@@ -67,6 +67,7 @@ pub const BOUNDS: [Bound; 68] = [
     bound("limits.bodies_bytes", 1, TIB),
     bound("limits.answers_bytes", 1, TIB),
     bound("limits.message_bytes", 1, 16 * MIB),
+    bound("limits.participants", 0, MANY),
     bound("limits.upload_bytes", 0, TIB),
     bound("limits.waiting_polls_per_user", 1, MANY),
     bound("limits.header_seconds", 1, DAY),

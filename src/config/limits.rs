@@ -21,12 +21,15 @@ pub struct LimitSettings {
     pub body_bytes: usize,
     /// Read time-out of a request: for the whole body of a JSON request, and for each next piece of a file.
     pub body_seconds: u64,
-    /// Memory budget for request bodies; one user or address may have an eighth of it.
+    /// Memory budget for request bodies and for messages that arrive on sockets; one user or address may have an eighth of it.
     pub bodies_bytes: u64,
-    /// Memory budget for responses until they are written; one user or address may have an eighth of it.
+    /// Memory budget for responses until they are written; one user or address may have an eighth of it, or one larger response
+    /// and nothing else.
     pub answers_bytes: u64,
     /// Size limit of a message's text, in bytes of UTF-8.
     pub message_bytes: usize,
+    /// Participants of a conversation; 0 for no limit. A conversation that has more keeps them.
+    pub participants: usize,
     /// Size limit of a file.
     pub upload_bytes: u64,
     /// Waiting polls of one user on one node.
@@ -59,11 +62,12 @@ pub struct UserLimits {
     pub writes_per_second: u32,
     /// Burst of sends, edits, marks as read and typing.
     pub writes_burst: u32,
-    /// Rate limit of new conversations.
+    /// Rate limit of new conversations. One counts once for each started hundred participants, at most as a whole burst.
     pub conversations_per_second: u32,
     /// Burst of new conversations.
     pub conversations_burst: u32,
-    /// Rate limit of searches, for people and for messages.
+    /// Rate limit of searches, for people and for messages. One in all people counts once for each started 50,000 people times
+    /// terms.
     pub searches_per_second: u32,
     /// Concurrent requests in the store; the user's others queue. Waiting polls and sockets do not count.
     pub requests_at_once: usize,

@@ -362,6 +362,7 @@ impl Config {
         Rules {
             polls_per_user: self.limits.waiting_polls_per_user,
             sockets_per_user: self.sockets.per_user,
+            participants: self.limits.participants,
             upload_bytes: self.limits.upload_bytes,
             uploads: self.uploads.rules(),
             presence: self.presence.rules(),

@@ -8,6 +8,7 @@ use poem_openapi::{
     payload::{Json, PlainText},
 };
 use storage::{Storage, Writability};
+use tokio::{sync::Mutex, time::Instant};
 
 use crate::{
     error::chain,
@@ -18,6 +19,8 @@ use crate::{
 
 /// Time-out of the readiness check for the store.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Age up to which the result of that check is used again.
+const FRESH: Duration = Duration::from_millis(250);
 /// Time without a successful read of the event log after which the node is not ready.
 const UNREAD: Duration = Duration::from_secs(5);
 
@@ -28,10 +31,39 @@ enum Tag {
 }
 
 pub(super) struct Operation {
-    pub(super) app: AppContext,
-    pub(super) storage: Arc<dyn Storage>,
-    pub(super) metrics: Metrics,
-    pub(super) requests: Lifecycle,
+    app: AppContext,
+    storage: Arc<dyn Storage>,
+    metrics: Metrics,
+    requests: Lifecycle,
+    /// Fault of the store.
+    store_check: SharedCheck<Option<&'static str>>,
+}
+
+/// Last result of a check, which concurrent callers share.
+struct SharedCheck<T>(Mutex<Option<(Instant, T)>>);
+
+impl<T> Default for SharedCheck<T> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<T: Copy> SharedCheck<T> {
+    /// The last result, if it is fresh; else that of `check`, for which later callers wait.
+    ///
+    /// # Cancel safety
+    /// Dropped, it leaves the former result. The next caller in the queue checks.
+    async fn result(&self, check: impl Future<Output = T>) -> T {
+        let mut last = self.0.lock().await;
+        if let Some((at, result)) = *last
+            && at.elapsed() <= FRESH
+        {
+            return result;
+        }
+        let result = check.await;
+        *last = Some((Instant::now(), result));
+        result
+    }
 }
 
 /// Health of the server.
@@ -92,18 +124,7 @@ impl Operation {
         } else if self.app.chat.is_log_restarting() {
             Some("the event log is being restarted")
         } else {
-            match tokio::time::timeout(PATIENCE, self.storage.writability()).await {
-                Ok(Ok(Writability::Refused)) => Some("the store takes no writes"),
-                Ok(Ok(Writability::Unconfirmed)) => Some("commits are not confirmed"),
-                Ok(Ok(Writability::Writable)) if self.log_unread_for() > UNREAD => Some("the log cannot be read"),
-                Ok(Ok(Writability::Writable)) if !self.app.chat.is_bus_connected() => Some("the bus cannot be reached"),
-                Ok(Ok(Writability::Writable)) => None,
-                Ok(Err(error)) => {
-                    tracing::debug!(error = %chain(&error), "not ready");
-                    Some("the store cannot be reached")
-                }
-                Err(_) => Some("the store does not answer"),
-            }
+            self.store_check.result(self.store_fault()).await.or_else(|| self.delivery_fault())
         };
         let health = Health::new(reason, Some(self.app.chat.log_epoch()));
         if reason.is_none() { Readiness::Ready(health) } else { Readiness::NotReady(health) }
@@ -130,6 +151,35 @@ impl Operation {
 }
 
 impl Operation {
+    pub(super) fn new(app: &AppContext, storage: Arc<dyn Storage>, metrics: &Metrics, requests: &Lifecycle) -> Self {
+        let (app, metrics, requests) = (app.clone(), metrics.clone(), requests.clone());
+        Self { app, storage, metrics, requests, store_check: SharedCheck::default() }
+    }
+
+    async fn store_fault(&self) -> Option<&'static str> {
+        match tokio::time::timeout(PATIENCE, self.storage.writability()).await {
+            Ok(Ok(Writability::Writable)) => None,
+            Ok(Ok(Writability::Refused)) => Some("the store takes no writes"),
+            Ok(Ok(Writability::Unconfirmed)) => Some("commits are not confirmed"),
+            Ok(Err(error)) => {
+                tracing::debug!(error = %chain(&error), "not ready");
+                Some("the store cannot be reached")
+            }
+            Err(_) => Some("the store does not answer"),
+        }
+    }
+
+    /// Fault of the delivery of events.
+    fn delivery_fault(&self) -> Option<&'static str> {
+        if self.log_unread_for() > UNREAD {
+            Some("the log cannot be read")
+        } else if !self.app.chat.is_bus_connected() {
+            Some("the bus cannot be reached")
+        } else {
+            None
+        }
+    }
+
     fn log_unread_for(&self) -> Duration {
         self.app.chat.event_log_unreadable_for().unwrap_or_default()
     }
@@ -138,4 +188,49 @@ impl Operation {
 /// Serves the OpenAPI document.
 pub(super) fn document(json: String) -> impl Endpoint {
     make_sync(move |_| Response::builder().status(StatusCode::OK).content_type("application/json").body(json.clone()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        future::ready,
+        sync::atomic::{AtomicUsize, Ordering},
+    };
+
+    use futures_util::{FutureExt, future::join_all};
+    use tokio::{sync::Semaphore, time::advance};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn one_check_serves_all_who_wait_for_it_and_those_who_come_soon() {
+        let (shared, checks, answered) = (SharedCheck::default(), AtomicUsize::new(0), Semaphore::new(0));
+        let ask = || {
+            shared.result(async {
+                let number = checks.fetch_add(1, Ordering::Relaxed);
+                let _permit = answered.acquire().await;
+                number
+            })
+        };
+        let mut waiting = Box::pin(join_all((0..100).map(|_| ask())));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        advance(PATIENCE).await;
+        answered.add_permits(1);
+        assert_eq!(waiting.await, [0; 100], "however long the check takes");
+        advance(FRESH).await;
+        assert_eq!(ask().await, 0);
+        advance(Duration::from_millis(1)).await;
+        assert_eq!(ask().await, 1, "that one was too old");
+    }
+
+    #[tokio::test]
+    async fn a_check_that_its_caller_gives_up_is_made_by_the_next() {
+        let shared = SharedCheck::default();
+        let mut first = Box::pin(shared.result(std::future::pending()));
+        assert!(first.as_mut().now_or_never().is_none());
+        let mut second = Box::pin(shared.result(ready(2)));
+        assert!(second.as_mut().now_or_never().is_none(), "the first checks");
+        drop(first);
+        assert_eq!(second.await, 2);
+    }
 }

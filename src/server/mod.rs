@@ -160,7 +160,7 @@ pub async fn run(
         warn_of_missing_external_ids(&config, storage.as_ref()).await?;
     }
     let shares = Shares::new(config.limits.shares(), &metrics);
-    let sockets = SocketServer::new(&chat, &config.sockets, &shares.turns, &metrics, &requests);
+    let sockets = SocketServer::new(&chat, &config.sockets, &shares, &metrics, &requests);
     let app = AppContext { auth, chat, config: Arc::clone(&config), sockets, shares, base_url: base_url.into() };
     let endpoint = endpoint(&app, Arc::clone(&storage), &metrics, &requests);
 
@@ -237,7 +237,7 @@ fn endpoint(
 ) -> impl Endpoint<Output = poem::Response> + use<> {
     // A lane of its own, so that `/readyz` does not queue behind requests.
     let storage = storage.lane(Lane::Sessions);
-    let operation = Operation { app: app.clone(), storage, metrics: metrics.clone(), requests: requests.clone() };
+    let operation = Operation::new(app, storage, metrics, requests);
     let api = api(app, operation);
     let document = api.spec();
     let middleware = middleware::Middleware::new(app, metrics, &document);
@@ -282,9 +282,9 @@ pub async fn openapi() -> Result<String, StartError> {
     };
     let chat = Chat::start(ground, config.rules()).await?;
     let shares = Shares::new(config.limits.shares(), &metrics);
-    let sockets = SocketServer::new(&chat, &config.sockets, &shares.turns, &metrics, &idle);
+    let sockets = SocketServer::new(&chat, &config.sockets, &shares, &metrics, &idle);
     let app = AppContext { auth, chat, config, sockets, shares, base_url: "".into() };
-    let operation = Operation { app: app.clone(), storage, metrics, requests: idle };
+    let operation = Operation::new(&app, storage, &metrics, &idle);
     Ok(api(&app, operation).spec())
 }
 

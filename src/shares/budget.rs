@@ -44,7 +44,7 @@ impl Budget {
 
     /// Opens an empty charge.
     pub fn open(&self, party: Party) -> Charge {
-        Charge { pool: Arc::clone(&self.0), party, bytes: 0 }
+        Charge { pool: Arc::clone(&self.0), party, bytes: 0, is_reserved: false }
     }
 
     /// Charges `bytes`.
@@ -58,8 +58,8 @@ impl Budget {
         Ok(charge)
     }
 
-    /// Charges `bytes`, and waits until they fit. More than a whole share counts as a whole share: the party must use nothing
-    /// else then.
+    /// Charges `bytes`, and waits until they fit. More than a whole share is charged in full once the party uses nothing else; more
+    /// than the whole budget counts as the whole budget.
     ///
     /// # Errors
     ///
@@ -69,8 +69,9 @@ impl Budget {
     ///
     /// Dropped, it charges nothing.
     pub async fn reserve(&self, party: Party, bytes: usize) -> Result<Charge, NoShare> {
-        let bytes = bytes.min(self.0.per_party);
+        let bytes = bytes.min(self.0.most);
         let mut charge = self.open(party);
+        charge.is_reserved = true;
         let deadline = Instant::now() + PATIENCE;
         loop {
             // Registered before the check, so that memory freed in between is noticed.
@@ -102,6 +103,8 @@ pub struct Charge {
     pool: Arc<Pool>,
     party: Party,
     bytes: usize,
+    /// True for a reservation, which may exceed the share of a party that uses nothing else.
+    is_reserved: bool,
 }
 
 impl Charge {
@@ -120,18 +123,23 @@ impl Charge {
 
     /// Opens another empty charge of the same party.
     pub fn another(&self) -> Self {
-        Self { pool: Arc::clone(&self.pool), party: self.party, bytes: 0 }
+        Self { pool: Arc::clone(&self.pool), party: self.party, bytes: 0, is_reserved: false }
     }
 
-    /// Attaches the charge to `text`, until the last clone of the text is dropped. A text larger than a share counts as a whole
-    /// share.
+    /// Attaches the charge to `text`, until the last clone of the text is dropped. A reserved charge grows as
+    /// [`Budget::reserve`] has it, without a wait.
     ///
     /// # Errors
     ///
     /// [`NoShare::Memory`] if the share of the party or the budget is used up.
     pub fn attach(mut self, text: Bytes) -> Result<Bytes, NoShare> {
-        self.set(text.len().min(self.pool.per_party))?;
+        self.set(if self.is_reserved { text.len().min(self.pool.most) } else { text.len() })?;
         Ok(Bytes::from_owner(ChargedText { text, _charge: self }))
+    }
+
+    /// Counts a refusal by `limit`, another one than the budget, as [`Metrics::refused`] names it.
+    pub fn count_refusal(&self, limit: &'static str) {
+        self.pool.metrics.refused(limit);
     }
 
     /// Bytes charged.
@@ -147,7 +155,8 @@ impl Charge {
         let mut used = self.pool.used.lock();
         let all = used.all.saturating_add(more);
         let own = used.parties.get(&self.party).copied().unwrap_or(0).saturating_add(more);
-        if all > self.pool.most || own > self.pool.per_party {
+        let is_alone = own == bytes;
+        if all > self.pool.most || (own > self.pool.per_party && !(self.is_reserved && is_alone)) {
             return false;
         }
         used.all = all;
@@ -204,7 +213,7 @@ mod tests {
     const OTHER: Party = Party::User(UserId(2));
 
     fn budget() -> Budget {
-        Budget::new("test", 800, &Metrics::default())
+        Budget::new("answers_bytes", 800, &Metrics::default())
     }
 
     #[test]
@@ -237,17 +246,41 @@ mod tests {
     async fn a_reservation_waits_for_its_share_but_not_for_ever() {
         let budget = budget();
         let held = budget.charge(ONE, 60).expect("there is room");
-        let mut waiting = Box::pin(budget.reserve(ONE, 1_000));
-        assert!(waiting.as_mut().now_or_never().is_none());
+        let mut waiting = Box::pin(budget.reserve(ONE, 300));
+        assert!(waiting.as_mut().now_or_never().is_none(), "more than a share needs a party that uses nothing else");
         drop(held);
-        let whole = waiting.await.expect("nothing else is used");
-        assert_eq!(whole.bytes(), 100);
+        let large = waiting.await.expect("nothing else is used");
+        assert_eq!((large.bytes(), budget.used()), (300, 300), "it is charged in full");
         assert_eq!(budget.reserve(ONE, 1).await.err(), Some(NoShare::Memory));
+        assert_eq!(budget.charge(OTHER, 101).err(), Some(NoShare::Memory), "only a reservation may exceed a share");
+
+        let mut waiting = Box::pin(budget.reserve(OTHER, 600));
+        assert!(waiting.as_mut().now_or_never().is_none(), "both together exceed the budget");
+        drop(large);
+        assert_eq!(waiting.await.map(|charge| charge.bytes()), Ok(600));
+        assert_eq!(budget.reserve(OTHER, 10_000).await.map(|charge| charge.bytes()), Ok(800), "there is no more");
+    }
+
+    #[tokio::test]
+    async fn an_answer_is_charged_in_full() {
+        let budget = budget();
+        let text = |bytes| Bytes::from(vec![b'x'; bytes]);
+        let page = budget.reserve(ONE, 300).await.expect("nothing else is used").attach(text(250)).expect("it was reserved");
+        assert_eq!((page.len(), budget.used()), (250, 250), "the rest of the reservation is released");
+        drop(page);
+        let longer = budget.reserve(ONE, 50).await.expect("nothing else is used").attach(text(150)).expect("it is alone");
+        assert_eq!(budget.used(), 150, "a reservation that was too small grows");
+        let second = budget.charge(OTHER, 10).expect("there is room");
+        let beside = budget.reserve(OTHER, 50).await.expect("there is room");
+        assert_eq!(beside.attach(text(150)).err(), Some(NoShare::Memory), "the party uses something else");
+        drop((longer, second));
+        assert_eq!(budget.open(ONE).attach(text(101)).err(), Some(NoShare::Memory), "nothing was reserved for it");
+        assert_eq!(budget.used(), 0);
     }
 
     #[test]
     fn without_a_limit_everything_fits() {
-        let budget = Budget::new("test", 0, &Metrics::default());
+        let budget = Budget::new("answers_bytes", 0, &Metrics::default());
         assert!(budget.charge(ONE, 1 << 40).is_ok());
     }
 }

@@ -69,6 +69,7 @@ pub struct Shares {
     pub answers: Budget,
     pub turns: StoreTurns,
     refusals: Refusals,
+    metrics: Metrics,
 }
 
 impl Shares {
@@ -78,6 +79,7 @@ impl Shares {
             answers: Budget::new("answers_bytes", sizes.answers_bytes, metrics),
             turns: StoreTurns::new(sizes.requests_per_user, sizes.requests_per_address, metrics),
             refusals: Refusals::default(),
+            metrics: metrics.clone(),
         }
     }
 }

@@ -31,6 +31,7 @@ const CLOSES: &[(&Close, &str)] = &[
     (&Close::NO_TEXT, "a text was not UTF-8"),
     (&Close::INTERNAL, "the server failed"),
     (&Close::UNAVAILABLE, "the store cannot be reached"),
+    (&Close::NO_MEMORY, "the user's share of `limits.bodies_bytes` is used up"),
     (&Close::NO_TOKENS, "no key to verify tokens with was set"),
     (&Close::NOT_LOGGED_IN, "no token, or none that counts; the token has run out, or the user was deactivated"),
     (&Close::TOO_LARGE, "a message was larger than `sockets.message_bytes`"),

@@ -11,6 +11,7 @@ use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, registry
 
 use super::{
     AppContext,
+    json::UnusableBody,
     jsonrpc::is_json,
     origin, security_schemes,
     session::{self, RequestCredentials, Session, authorization},
@@ -76,6 +77,10 @@ pub fn status_and_message(error: &auth::Error) -> (StatusCode, &'static str) {
         auth::Error::TooFast { .. } => (StatusCode::TOO_MANY_REQUESTS, "Too many tokens or sessions. Please wait."),
         auth::Error::TooManyWaiting { .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "Too many log-ins at this moment. Please try again shortly.")
+        }
+        auth::Error::NoShare(why) => {
+            let UnusableBody { status, message } = (*why).into();
+            (status, message)
         }
         auth::Error::NotConfigured(_) => (StatusCode::SERVICE_UNAVAILABLE, "This server is not set up for tokens."),
         auth::Error::Unavailable(_) => {

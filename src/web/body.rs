@@ -10,6 +10,8 @@ use serde_json::{Number, Value, value::RawValue};
 use super::file_names::json_strings;
 use crate::shares::{Account, Charge, NoShare};
 
+/// Limit of a body's size, and of its JSON tree, as the metrics name it.
+const SIZE_LIMIT: &str = "body_bytes";
 /// Maximum estimated size of a JSON tree parsed from a body, in bytes.
 const TREE_BYTES: usize = 16 * 1024 * 1024;
 /// Estimated memory of an object or array with a few members, in bytes.
@@ -57,14 +59,19 @@ pub enum BodyError {
 
 /// Reads the body of a request. Refuses a body that is too large as soon as its size is known.
 pub async fn read_body(request: &Request, body: &mut RequestBody) -> Result<FullBody, BodyError> {
-    let limit = BodyLimit::of(request);
+    let (limit, charge) = (BodyLimit::of(request), account(request).body());
     let announced = content_length(request);
     if announced.is_some_and(|bytes| bytes > limit.bytes as u64) {
-        return Err(BodyError::TooLarge);
+        return Err(too_large(&charge));
     }
     let body = body.take().map_err(|_| BodyError::Truncated)?;
     let most = announced.and_then(|bytes| usize::try_from(bytes).ok()).unwrap_or(limit.bytes);
-    read_within(body, most, limit.time, account(request).body()).await
+    read_within(body, most, limit.time, charge).await
+}
+
+fn too_large(charge: &Charge) -> BodyError {
+    charge.count_refusal(SIZE_LIMIT);
+    BodyError::TooLarge
 }
 
 /// Reads at most `most` bytes before the deadline `time`. Memory is charged before it is allocated.
@@ -76,7 +83,7 @@ pub async fn read_within(body: Body, most: usize, time: Duration, mut charge: Ch
             let piece = piece.map_err(|error| if is_late(&error) { BodyError::TimedOut } else { BodyError::Truncated })?;
             let length = bytes.len() + piece.len();
             if length > most {
-                return Err(BodyError::TooLarge);
+                return Err(too_large(&charge));
             }
             if length > bytes.capacity() {
                 let capacity = length.max(bytes.capacity().saturating_mul(2)).min(most);
@@ -85,10 +92,15 @@ pub async fn read_within(body: Body, most: usize, time: Duration, mut charge: Ch
             }
             bytes.extend_from_slice(&piece);
         }
-        Ok(FullBody { bytes, charge })
+        Ok(bytes)
     };
     // Boxed because it is large: the request's future keeps only a pointer while the body arrives.
-    tokio::time::timeout(time, Box::pin(reading)).await.unwrap_or(Err(BodyError::TimedOut))
+    let read = tokio::time::timeout(time, Box::pin(reading)).await;
+    let bytes = read.unwrap_or_else(|_| {
+        charge.count_refusal("body_seconds");
+        Err(BodyError::TimedOut)
+    })?;
+    Ok(FullBody { bytes, charge })
 }
 
 fn is_late(error: &std::io::Error) -> bool {
@@ -110,16 +122,22 @@ pub enum JsonError {
     NoShare(NoShare),
 }
 
-/// Parses JSON. A tree can be a hundred times as large as its text, so its estimated size is charged first, in addition to the
-/// present charge.
+/// Parses JSON, and charges its tree first.
 pub fn parse_json(text: &str, charge: &mut Charge) -> Result<Value, JsonError> {
     let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+    charge_tree(text, charge)?;
+    parse_lossless(text).ok_or(JsonError::NotJson)
+}
+
+/// Charges what is parsed from a JSON text, in addition to the present charge: its estimated size, since a tree can be a hundred
+/// times as large as its text.
+pub fn charge_tree(text: &str, charge: &mut Charge) -> Result<(), JsonError> {
     let cost = tree_bytes(text.as_bytes());
     if cost > TREE_BYTES {
+        charge.count_refusal(SIZE_LIMIT);
         return Err(JsonError::TooLarge);
     }
-    charge.set(charge.bytes() + cost).map_err(JsonError::NoShare)?;
-    parse_lossless(text).ok_or(JsonError::NotJson)
+    charge.set(charge.bytes() + cost).map_err(JsonError::NoShare)
 }
 
 /// Parses JSON without loss of precision: a number that would lose digits becomes a string of its source text. It stays readable

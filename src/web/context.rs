@@ -25,10 +25,11 @@ pub struct AppContext {
 }
 
 impl AppContext {
-    /// Maximum memory of a page of messages while it is built: the rows from the database and the text of the response.
+    /// Maximum memory of a page of messages while it is built: of each text the row, the message, and the response, in which a
+    /// control character is escaped as six bytes; of each file the row and the response.
     pub fn page_bytes(&self, messages: usize) -> usize {
-        let message = self.config.limits.message_bytes.saturating_add(ATTACHMENTS * FILE_BYTES);
-        messages.saturating_mul(2).saturating_mul(message)
+        let message = self.config.limits.message_bytes.saturating_mul(8).saturating_add(2 * ATTACHMENTS * FILE_BYTES);
+        messages.saturating_mul(message)
     }
 
     /// True if cookies need the `Secure` attribute.

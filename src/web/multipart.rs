@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use futures_util::{StreamExt, stream};
+use futures_util::StreamExt;
 use multer::{Field, Multipart};
 use parking_lot::Mutex;
 use poem::{Request, RequestBody, http::header};
 use poem_openapi::registry::{MetaMediaType, MetaRequest, MetaSchema, MetaSchemaRef};
 
 use super::{
-    body::{BodyLimit, account},
+    body::account,
     disposition::{self, Disposition},
 };
 use crate::{
@@ -69,6 +69,7 @@ impl FormBuffer {
         let mut kept = self.0.lock();
         let bytes = kept.charge.bytes() + bytes;
         if bytes > MAX_BUFFERED_BYTES {
+            kept.charge.count_refusal("body_bytes");
             return Err(std::io::Error::other("too much beside the file"));
         }
         let charged = kept.charge.set(bytes);
@@ -91,17 +92,11 @@ impl MultipartForm {
     /// The form in the body of a request.
     pub async fn of(request: &Request, body: &mut RequestBody) -> poem::Result<Self> {
         let spare = FormBuffer(Arc::new(Mutex::new(BufferCharge { charge: account(request).body(), refused: None })));
-        let limit = BodyLimit::of(request);
-        let arriving = (Box::pin(body.take()?.into_bytes_stream()), spare.clone());
-        let pieces = stream::unfold(arriving, move |(mut pieces, spare)| async move {
-            let piece = match tokio::time::timeout(limit.time, pieces.next()).await {
-                Ok(piece) => piece?.and_then(|piece| spare.received(piece.len()).map(|()| piece)),
-                Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
-            };
-            Some((piece, (pieces, spare)))
-        });
+        let received = spare.clone();
+        let pieces = body.take()?.into_bytes_stream();
+        let pieces = pieces.map(move |piece| piece.and_then(|piece| received.received(piece.len()).map(|()| piece)));
         let boundary = request.header(header::CONTENT_TYPE.as_str()).and_then(boundary);
-        Ok(Self { form: boundary.map(|boundary| Multipart::new(Box::pin(pieces), boundary)), spare })
+        Ok(Self { form: boundary.map(|boundary| Multipart::new(pieces, boundary)), spare })
     }
 
     /// The next part. Parts may come in any order.

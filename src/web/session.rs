@@ -15,9 +15,9 @@ use poem::{
 use poem_openapi::{ApiExtractor, ApiExtractorType, ExtractParamOptions, registry::Registry};
 use storage::UserId;
 
-use super::{AppContext, security_schemes};
+use super::{AppContext, body, security_schemes};
 use crate::{
-    auth::{self, Auth, Caller, Login, SessionId},
+    auth::{self, Auth, Caller, Login, SessionId, SignInOrigin},
     chat::Chat,
     clock,
     config::SameSite,
@@ -314,4 +314,9 @@ impl ClientAddress {
     pub fn of(request: &Request) -> IpAddr {
         request.data::<Self>().map_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), |from| from.0)
     }
+}
+
+/// Origin of a request that brings a password or a refresh token.
+pub fn sign_in_origin(request: &Request) -> SignInOrigin<'_> {
+    SignInOrigin { address: ClientAddress::of(request), account: body::account(request) }
 }

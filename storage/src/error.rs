@@ -7,17 +7,17 @@ pub enum Error {
     #[error("conflict with {0}")]
     Conflict(&'static str),
     /// The store cannot be reached, or did not answer in time. A later retry may succeed.
-    #[error("the store is unavailable")]
+    #[error("storage unavailable")]
     Unavailable(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// Deadlock or serialization failure: the store has rolled this transaction back for the sake of others. An immediate retry
     /// of the whole transaction may succeed.
-    #[error("the store has undone the transaction for the sake of others")]
+    #[error("transaction rolled back: deadlock or serialization failure")]
     Contention(#[source] Box<dyn std::error::Error + Send + Sync>),
     /// A stored value cannot be decoded.
-    #[error("the store holds what cannot be understood: {0}")]
+    #[error("invalid stored value: {0}")]
     Corrupt(String),
     /// Any other failure: a defect here or in the store.
-    #[error("the store failed")]
+    #[error("storage failure")]
     Internal(#[source] Box<dyn std::error::Error + Send + Sync>),
 }
 

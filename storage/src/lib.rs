@@ -30,8 +30,8 @@ pub use conversations::support::{
     MessageSide, OpenSupportSession, Support, SupportSession, SupportSide, SupportStatus, WriteSupport,
 };
 pub use conversations::{
-    Conversation, ConversationKind, Conversations, Document, Folder, InboxEntry, InboxFilter, NewConversation, Participant,
-    ParticipantRole, ParticipantStatus, ReadAdvance, ThreadType, UnreadTotals, WindowState, WriteConversations,
+    Conversation, ConversationKind, Conversations, Document, Folder, InboxEntry, InboxFilter, ListSize, NewConversation,
+    Participant, ParticipantRole, ParticipantStatus, ReadAdvance, ThreadType, UnreadTotals, WindowState, WriteConversations,
 };
 pub use error::{Error, Result};
 pub use events::{

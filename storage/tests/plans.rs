@@ -11,8 +11,8 @@ use sqlx::{Connection, Executor, PgConnection, Row};
 use storage::postgres::{Options, Postgres};
 use storage::{
     ActorKind, AttachmentId, AuditFilter, Author, ChangeKey, Changes as _, ClientKey, ConversationId, EventLog, InboxFilter,
-    MessageId, MessageType, NewAuditEntry, NewMessage, Page, PartnerId, Position, Reads as _, Scope, SessionKey, SessionTouch,
-    Storage, TokenKey, Topic, UploadReference,
+    ListSize, MessageId, MessageType, NewAuditEntry, NewMessage, Page, PartnerId, Position, Reads as _, Scope, SessionKey,
+    SessionTouch, Storage, TokenKey, Topic, UploadReference,
 };
 
 /// 5,000 people in 10,000 conversations of four, with 60,000 messages and as many reactions and events. One of the four
@@ -148,7 +148,9 @@ async fn read(storage: &Postgres, round: i64) {
     storage.conversation(conversation).await.unwrap().unwrap();
     storage.conversation_seen_by(conversation, partner).await.unwrap().unwrap().1.unwrap();
     assert_eq!(storage.participants(conversation).await.unwrap().len(), 4);
-    assert_eq!(storage.people_in(&[conversation]).await.unwrap().len(), 4);
+    assert_eq!(storage.people_in(&[conversation], partner, 1).await.unwrap().len(), 2);
+    let most = ListSize { conversations: 10_000, people: 20_000 };
+    assert!(storage.list_size(partner, 2, most).await.unwrap().people > 0);
     assert!(!storage.inbox(partner, InboxFilter::default()).await.unwrap().is_empty());
     storage.unread_totals(partner).await.unwrap();
     let other = storage.participant_ids(conversation).await.unwrap()[0];
@@ -161,7 +163,10 @@ async fn read(storage: &Postgres, round: i64) {
     assert_eq!(storage.conversation_uuids(&[conversation]).await.unwrap().len(), 1);
     assert_eq!(storage.conversations_by_uuid(&[uuid::Uuid::nil()]).await.unwrap(), []);
     assert_eq!(storage.messages_at(&[(conversation, 3), (conversation, 4)]).await.unwrap().len(), 2);
-    assert_eq!(storage.last_messages(&[conversation, ConversationId(round + 1)], partner).await.unwrap().len(), 8);
+    let members = [conversation, ConversationId(round + 1)];
+    let members = storage.people_in(&members, partner, 10).await.unwrap();
+    let members: Vec<_> = members.iter().map(|(id, person)| (*id, person.partner.id)).collect();
+    assert_eq!(storage.last_messages(&members, partner).await.unwrap().len(), 8);
     let forgotten = 50 * (round - 7).max(0);
     assert_eq!(storage.position_at(DateTime::UNIX_EPOCH).await.unwrap(), Position(forgotten));
     storage.changes(conversation, ChangeKey::since(MessageId(round)), 50).await.unwrap();

@@ -98,22 +98,35 @@ async fn what_is_too_large_ends_the_sockets_as_their_documents_say() {
     server.stop().await;
 }
 
-/// The pages work on a machine without a network.
+/// One page for all documents, which works on a machine without a network. Earlier addresses lead to its sections.
 #[tokio::test]
-async fn each_document_has_a_page_that_needs_nothing_from_elsewhere() {
+async fn all_documents_are_on_a_page_that_needs_nothing_from_elsewhere() {
     let mut server = Server::demo(Backend::memory()).await;
+    let answer = server.get("/asyncapi").await;
+    assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
+    assert!(answer.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
+    let page = answer.text().await.expect("it is a page");
     for dialect in DIALECTS {
-        let answer = server.get(&format!("/asyncapi/{dialect}")).await;
-        assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");
-        assert!(answer.headers()["content-security-policy"].to_str().unwrap().starts_with("default-src 'none'"));
-        let page = answer.text().await.expect("it is a page");
+        assert!(page.contains(&format!("<h2 id=\"{dialect}\">")), "the page has no section {dialect}");
+        let earlier = server.get(&format!("/asyncapi/{dialect}")).await;
+        assert_eq!(
+            (earlier.status().as_u16(), earlier.headers()["location"].to_str().unwrap()),
+            (308, format!("/asyncapi#{dialect}").as_str())
+        );
         for (key, message) in copy(dialect)["components"]["messages"].as_object().expect("there are messages") {
-            assert!(page.contains(&format!("id=\"{key}\"")), "{dialect}'s page says nothing of {key}");
-            assert!(message["summary"].is_string() && message["examples"].is_array(), "{key} lacks a summary or an example");
+            let id = format!("{dialect}.{key}");
+            assert!(page.contains(&format!("<h4 id=\"{id}\">")), "the page says nothing of {id}");
+            assert!(message["summary"].is_string() && message["examples"].is_array(), "{id} lacks a summary or an example");
         }
-        for source in ["src=", "href=\"http", "@import", "url("] {
-            assert!(!page.contains(source), "{dialect}'s page loads something by {source}");
-        }
+    }
+    for link in page.split("href=\"#").skip(1).filter_map(|rest| rest.split('"').next()) {
+        assert!(page.contains(&format!("id=\"{link}\"")), "a link leads to {link}, which is not there");
+    }
+    for markup in ["<li><code>1009</code>", "string like <code>^", "class=\"language-json\""] {
+        assert!(page.contains(markup), "the page lacks {markup}");
+    }
+    for raw in ["`", "\n| ", "\n#", "](", "src=", "href=\"http", "@import", "url("] {
+        assert!(!page.contains(raw), "the page has Markdown, or loads something: {raw}");
     }
     server.stop().await;
 }

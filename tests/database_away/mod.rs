@@ -50,11 +50,6 @@ impl Stage {
         tokio::spawn(async move { Answer::of(request).await.json() })
     }
 
-    async fn ready(&self) -> (StatusCode, Value) {
-        let answer = self.server.get("/readyz").await;
-        (answer.status(), answer.json().await.expect("it is JSON"))
-    }
-
     /// Sends a message. Returns its id, or the error answer.
     async fn send(&self, body: &str) -> Result<i64, Value> {
         self.sending(body).await.expect("it ends")
@@ -93,14 +88,13 @@ impl Stage {
             assert_eq!(body["id"], "mine", "{body}");
             assert_eq!(body["error"]["data"]["name"], "psycopg2.OperationalError", "{body}");
         }
-        let (status, reason) = self.ready().await;
-        assert_eq!(status, StatusCode::SERVICE_UNAVAILABLE);
-        assert!(reason["reason"].as_str().is_some_and(|reason| reason.contains("store")), "{reason}");
+        let reason = until("a server that is not ready", async || self.server.readiness().await.err()).await;
+        assert!(reason.starts_with("database "), "{reason}");
         assert_eq!(self.server.get("/healthz").await.status(), StatusCode::OK);
     }
 
     async fn comes_back(&self) {
-        until("a ready server", async || (self.ready().await.0 == StatusCode::OK).then_some(())).await;
+        self.server.ready().await;
     }
 }
 

@@ -80,6 +80,7 @@ async fn an_address_does_not_take_all_places() {
     }
     let answer = get(connect(&server, PROXY).await, "/metrics").await;
     assert!(answer.contains("dragoman_refused_total{limit=\"connections_per_address\"} 1\n"), "{answer}");
+    assert!(!answer.contains("dragoman_refused_total{limit=\"connections\"} 0\n"), "{answer}");
     held.truncate(OPEN - 1);
     connections(&server, held.len()).await;
     is_served(&server, [127, 0, 0, 4]).await;

@@ -7,12 +7,13 @@ use sqlx::{Connection, PgConnection};
 use tokio::{net::TcpSocket, task::JoinSet};
 
 use crate::{
-    support::{ADMIN, Answer, Backend, Client, JANE, JOHN, RawConnection, Server, Socket, token, until},
+    support::{ADMIN, Answer, Backend, Client, JANE, JOHN, PASSWORD, RawConnection, Server, Socket, token, until},
     with_every_backend,
 };
 
 const MIB: usize = 1024 * 1024;
 const UID_OF_JOHN: i64 = 4;
+const UID_OF_JANE: i64 = 6;
 /// The demo data's conversation of the admin and John.
 const PAIR: i64 = 1;
 /// Capacity of a user's queue for a turn at the store.
@@ -79,8 +80,11 @@ with_every_backend! {
 
     /// Quota of unread answers for each user: a page waits for its turn, other answers are refused.
     async fn answers_that_nobody_reads_are_bounded_for_a_user(backend) {
+        // Enough for a page of 30 messages, whatever their texts, beside an unread one of 30 times 60,000 bytes. An eighth of it is
+        // less than that page and another MiB.
+        const ANSWERS_BYTES: usize = 21 * MIB;
         let server = Server::builder(backend)
-            .set("LIMITS__ANSWERS_BYTES", 16 * MIB)
+            .set("LIMITS__ANSWERS_BYTES", ANSWERS_BYTES)
             .set("LIMITS__USER__WRITES_PER_SECOND", 0)
             .start()
             .await;
@@ -106,6 +110,24 @@ with_every_backend! {
         let waiting = tokio::spawn(async move { john.messaging("messages", page).await["messages"].as_array().map(Vec::len) });
         drop(unread);
         assert_eq!(waiting.await.expect("it ends"), Some(30));
+    }
+
+    /// A page may exceed a user's share, and is charged in full until it is read.
+    async fn a_page_of_control_characters_is_charged_in_full(backend) {
+        const ANSWERS_BYTES: usize = 32 * MIB;
+        let server = Server::builder(backend).set("LIMITS__ANSWERS_BYTES", ANSWERS_BYTES).start().await;
+        let john = server.log_in(JOHN).await;
+        for _ in 0..30 {
+            let sent = john.messaging("message/send", json!({"thread_id": PAIR, "body": "\u{1}".repeat(60_000)})).await;
+            assert_eq!(sent["success"], true, "{sent}");
+        }
+        let unread = ask_and_read_nothing(&server, &john).await;
+        // JSON escapes a control character as six bytes.
+        let page = (30 * 6 * 60_000) as f64;
+        assert!(page > (ANSWERS_BYTES / 8) as f64);
+        until("the charge", async || (server.metric("dragoman_answers_bytes").await >= page).then_some(())).await;
+        drop(unread);
+        until("its end", async || (server.metric("dragoman_answers_bytes").await == 0.0).then_some(())).await;
     }
 
     /// A waiting poll holds no turn at the store.
@@ -184,6 +206,54 @@ async fn requests_of_one_user_queue_and_then_are_refused() {
     lock.rollback().await.expect("the database is up");
     for answer in asking.join_all().await {
         assert!(answer.json()["result"]["messages"].is_array(), "{answer:?}");
+    }
+}
+
+/// A request that authenticates its caller by itself takes a turn of the user from then on, not of its address.
+#[tokio::test]
+async fn whoever_logs_in_by_a_call_takes_turns_of_its_user() {
+    let server = Server::builder(Backend::postgres().await).with_tokens().set("LIMITS__USER__REQUESTS_AT_ONCE", 1);
+    let server = server.set("POSTGRES__STATEMENT_MILLISECONDS", 60_000).start().await;
+    let john = server.log_in(JOHN).await;
+    let ([_, first], [_, second], [_, third]) = (server.tokens(JOHN).await, server.tokens(JOHN).await, server.tokens(JOHN).await);
+    let service = |service: &str, method: &str, args: Value| {
+        ("/jsonrpc", json!({"params": {"service": service, "method": method, "args": args}}), 200)
+    };
+    let object = |uid: i64| service("object", "execute_kw", json!(["odoo2", uid, PASSWORD, "res.users", "context_get", []]));
+    let credentials = json!({"db": "odoo2", "login": JOHN, "password": PASSWORD});
+    let requests = [
+        object(UID_OF_JOHN),
+        service("common", "login", json!(["odoo2", JOHN, PASSWORD])),
+        ("/web/session/authenticate", json!({"params": credentials}), 200),
+        ("/auth/token", json!({"login": JOHN, "password": PASSWORD}), 429),
+        ("/api/token", json!({"username": JOHN, "password": PASSWORD}), 429),
+        ("/auth/token/refresh", json!({"refresh": first}), 429),
+        ("/api/token/refresh", json!({"refresh": second}), 429),
+        ("/auth/token/revoke", json!({"token": third}), 503),
+    ];
+    let mut database = PgConnection::connect(server.backend().url()).await.expect("the database is up");
+    let mut lock = database.begin().await.expect("the database is up");
+    sqlx::query("LOCK TABLE conversations IN ACCESS EXCLUSIVE MODE").execute(&mut *lock).await.expect("it can be locked");
+    let mut asking = JoinSet::new();
+    for _ in 0..QUEUE + 2 {
+        let john = john.clone();
+        let body = json!({"params": {"thread_id": PAIR}});
+        asking.spawn(async move { john.post("/api/messaging/messages", &body).await });
+    }
+    asking.join_next().await.expect("there are many").expect("it is refused, and the others wait");
+    for (path, body, status) in &requests {
+        let before = refused(&server, "user.requests_at_once").await;
+        let answer = server.client().post(path, body).await;
+        assert_eq!((answer.status.as_u16(), &answer.headers["retry-after"]), (*status, &"1".parse().expect("it is a value")));
+        assert!(refused(&server, "user.requests_at_once").await > before, "{path}");
+    }
+    let (path, body, _) = object(UID_OF_JANE);
+    assert!(server.client().post(path, &body).await.json()["result"].is_object(), "another user has turns of its own");
+    lock.rollback().await.expect("the database is up");
+    asking.join_all().await;
+    for (path, body, _) in &requests {
+        let answer = server.client().post(path, body).await;
+        assert!(answer.status == 200 && !answer.headers.contains_key("retry-after"), "{path}: {answer:?}");
     }
 }
 

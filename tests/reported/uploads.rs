@@ -79,6 +79,37 @@ with_every_backend! {
         until("the share is given back", async || (upload(&bob, 200_000).await.status == 200).then_some(())).await;
         server.stop().await;
     }
+
+    /// A file at a signed URL takes the memory of the URL's owner, not of the address that sends it.
+    async fn a_file_at_a_signed_url_takes_the_share_of_its_owner(backend) {
+        let server = Server::builder(backend).set("LIMITS__BODIES_BYTES", 4 << 20).set("LIMITS__BODY_BYTES", 1 << 18);
+        let mut server = server.start().await;
+        let bob = server.log_in(BOB).await;
+        let wish = json!({"filename": "a.txt", "mimeType": "text/plain", "type": "chat-images"});
+        let mut unfinished = Vec::new();
+        for number in 1..=2 {
+            let wished = bob.post("/file-new/get-upload-url", &wish).await.json();
+            let address = wished["data"]["uploadUrlData"]["uploadURL"].as_str().unwrap_or_else(|| panic!("{wished}"));
+            let path = address.strip_prefix(&server.url("")).expect("it is this server's");
+            let mut connection = RawConnection::to(&server).await;
+            let head = format!(
+                "PUT {path} HTTP/1.1\r\nHost: x\r\nContent-Type: text/plain\r\nContent-Length: 1000000\r\n\r\n{}",
+                "x".repeat(200_000)
+            );
+            connection.send(&head).await;
+            unfinished.push(connection);
+            until("it has arrived", async || {
+                (server.metric("dragoman_bodies_bytes").await >= f64::from(number) * 190_000.0).then_some(())
+            })
+            .await;
+        }
+        // The text and its JSON tree.
+        let stranger = server.client().post("/auth/token", &json!({"login": "x".repeat(200_000), "password": "x"})).await;
+        assert_eq!(stranger.status, 401, "{stranger:?}");
+        is_refused(&upload(&bob, 200_000).await, "uploads at once");
+        drop(unfinished);
+        server.stop().await;
+    }
 }
 
 /// An upload that sends no more bytes until it is finished.

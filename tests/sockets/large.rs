@@ -25,7 +25,7 @@ const MOST_BYTES: u64 = 32 * 1024 * 1024;
 type Stream = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// Opens one socket of each dialect.
-async fn sockets(server: &Server, uid: i64, device: usize) -> Vec<Socket> {
+pub(super) async fn sockets(server: &Server, uid: i64, device: usize) -> Vec<Socket> {
     let token = token(uid);
     let mut sockets = Vec::new();
     for path in ["/ws/chat/room/?token=", "/conversations/?token=", &format!("/concierge?deviceId={device}&Auth=")] {
@@ -36,7 +36,7 @@ async fn sockets(server: &Server, uid: i64, device: usize) -> Vec<Socket> {
     sockets
 }
 
-fn part(bytes: impl Into<bytes::Bytes>, opcode: Data, is_final: bool) -> Message {
+pub(super) fn part(bytes: impl Into<bytes::Bytes>, opcode: Data, is_final: bool) -> Message {
     Message::Frame(Frame::message(bytes, OpCode::Data(opcode), is_final))
 }
 

@@ -4,6 +4,7 @@ mod autobahn;
 mod ends;
 mod large;
 mod limits;
+mod memory;
 mod protocol;
 mod rates;
 mod slow;

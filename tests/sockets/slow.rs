@@ -109,6 +109,52 @@ async fn who_does_not_read_is_told_later() {
     stop(server).await;
 }
 
+/// Bytes that the kernel holds for clients of the server.
+fn unaccepted_bytes(server: &Server) -> u64 {
+    let port = format!(":{:04X}", server.address().port());
+    let table = std::fs::read_to_string("/proc/net/tcp").expect("it can be read");
+    let queued = table.lines().filter_map(|line| {
+        // Number, local and remote address, state, `sent:received`.
+        let fields: Vec<_> = line.split_whitespace().take(5).collect();
+        let (sent, _) = fields.get(4)?.split_once(':')?;
+        fields[1].ends_with(&port).then(|| u64::from_str_radix(sent, 16).expect("it is a number"))
+    });
+    queued.sum()
+}
+
+/// Answers that lie in the kernel when their connections are closed: given up after the write time-out.
+#[tokio::test]
+async fn the_kernel_gives_up_what_nobody_reads() {
+    const MESSAGES: usize = 5;
+    let server = Server::builder(Backend::memory()).set("LIMITS__WRITE_SECONDS", 1).start().await;
+    let admin = server.log_in(support::ADMIN).await;
+    for _ in 0..MESSAGES {
+        admin.messaging("message/send", json!({"thread_id": 2, "body": "x".repeat(60_000)})).await;
+    }
+    let connections = async || server.metric("dragoman_connections").await;
+    let before = connections().await;
+    let body = json!({"params": {"thread_id": 2, "limit": MESSAGES}}).to_string();
+    let request = format!(
+        "POST /api/messaging/messages HTTP/1.1\r\nHost: chat\r\nConnection: close\r\nCookie: session_id={}\r\n\
+         Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
+        admin.session().expect("it is logged in"),
+        body.len(),
+    );
+    let mut deaf = Vec::new();
+    for _ in 0..10 {
+        let slow = TcpSocket::new_v4().expect("there is room for a socket");
+        slow.set_recv_buffer_size(4_096).expect("it can be small");
+        let mut slow = slow.connect(server.address()).await.expect("the server listens");
+        slow.write_all(request.as_bytes()).await.expect("the server reads");
+        slow.readable().await.expect("the server answers");
+        deaf.push(slow);
+    }
+    until("the server has closed them", async || (connections().await <= before).then_some(())).await;
+    until("the kernel has given them up", async || (unaccepted_bytes(&server) == 0).then_some(())).await;
+    drop(deaf);
+    stop(server).await;
+}
+
 /// Write time-out: a client that requests more than the kernel buffers and reads nothing is closed, with and without
 /// heartbeats.
 #[tokio::test]

@@ -1,8 +1,10 @@
 //! A raw TCP connection for hand-written HTTP requests.
 
+use std::net::Ipv4Addr;
+
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
 use super::{Client, Server};
@@ -13,6 +15,13 @@ pub struct RawConnection(TcpStream);
 impl RawConnection {
     pub async fn to(server: &Server) -> Self {
         Self(TcpStream::connect(server.address()).await.expect("the server listens"))
+    }
+
+    /// A connection from another address of this machine.
+    pub async fn from(address: [u8; 4], server: &Server) -> Self {
+        let socket = TcpSocket::new_v4().expect("there is room for a socket");
+        socket.bind((Ipv4Addr::from(address), 0).into()).expect("every loopback address is ours");
+        Self(socket.connect(server.address()).await.expect("the server listens"))
     }
 
     /// A connection on which the first bytes of an attachment upload were sent, with the length of the whole.

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::{TokenError, TokenRules, Tokens, claims::FAMILY};
 use crate::{
     auth::{
-        Auth, Error, Login, Result,
+        Auth, Error, Login, Result, SignInOrigin,
         audit::{self, AuditAction, AuditActor},
         secret,
         subject::SubjectKind,
@@ -201,10 +201,10 @@ impl Auth {
     /// # Cancel safety
     /// Dropped before the commit, nothing is stored; dropped after it, the tokens are stored, and lost. An attempt that is
     /// dropped before its password check has failed does not count.
-    pub async fn tokens_by_password(&self, login: &str, password: &str, from: IpAddr) -> Result<IssuedTokens> {
+    pub async fn tokens_by_password(&self, login: &str, password: &str, from: SignInOrigin<'_>) -> Result<IssuedTokens> {
         self.0.tokens.expect_secret()?;
         let user = self.check_login(login, password, from).await?;
-        self.issued(&user, from, Error::Denied).await
+        self.issued(&user, from.address, Error::Denied).await
     }
 
     /// Issues tokens for a session; they outlive it. A session that was begun with a token gets none.
@@ -241,11 +241,17 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::InvalidToken`] for an invalid refresh token, [`Error::TooFast`] if the family has too many tokens,
-    /// [`Error::NotConfigured`] without `tokens.secret`, and the errors of `charge`.
+    /// [`Error::NoShare`] if the user has too many requests at once, [`Error::NotConfigured`] without `tokens.secret`, and the
+    /// errors of `charge`.
     ///
     /// # Cancel safety
     /// Dropped after the commit, the new pair is lost; the grace period allows a retry.
-    pub async fn renew_tokens(&self, refresh: &str, from: IpAddr, charge: impl Fn(UserId) -> Result<()>) -> Result<IssuedTokens> {
+    pub async fn renew_tokens(
+        &self,
+        refresh: &str,
+        from: SignInOrigin<'_>,
+        charge: impl Fn(UserId) -> Result<()>,
+    ) -> Result<IssuedTokens> {
         self.0.tokens.expect_secret()?;
         let outcome = self.renewed(&Token::new(refresh.to_owned()), from, charge).await;
         if let Err(Error::InvalidToken(why)) = &outcome {
@@ -254,15 +260,21 @@ impl Auth {
         outcome
     }
 
-    async fn renewed(&self, refresh: &Token, address: IpAddr, charge: impl Fn(UserId) -> Result<()>) -> Result<IssuedTokens> {
+    async fn renewed(
+        &self,
+        refresh: &Token,
+        from: SignInOrigin<'_>,
+        charge: impl Fn(UserId) -> Result<()>,
+    ) -> Result<IssuedTokens> {
         let (key, storage, tokens) = (key(refresh), self.0.storage.as_ref(), &self.0.tokens);
         let found = storage.refresh_token(key).await?.ok_or(TokenError::Revoked)?;
         charge(found.user)?;
+        from.account.transfer_to(found.user).await?;
         let now = storage.now(clock::now()).await?;
         let named = tokens.own_subject(storage, now).await?;
         let reused = {
             let (actor, object) = (AuditActor::Stranger(None), audit::user(found.user));
-            audit::entry(actor, Some(address), AuditAction::TokensRevoked, Some(object), "used_again")
+            audit::entry(actor, Some(from.address), AuditAction::TokensRevoked, Some(object), "used_again")
         };
         self.transaction(|mut tx| async {
             let user = tx.lock_user(found.user).await?.filter(|user| user.active).ok_or(TokenError::InactiveUser)?;

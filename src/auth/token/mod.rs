@@ -147,6 +147,9 @@ impl Auth {
     /// # Errors
     /// [`Error::InvalidToken`] for an invalid token, [`Error::NotConfigured`] without any key, [`Error::Unavailable`] also while the
     /// JWKS could never be loaded.
+    ///
+    /// # Cancel safety
+    /// A dropped future leaves nothing behind; a key that is being fetched still arrives for others.
     pub async fn bearer(&self, token: &str) -> Result<Caller> {
         if !self.takes_tokens() {
             return Err(Error::NotConfigured("tokens.secret"));

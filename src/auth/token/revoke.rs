@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{Token, TokenError, issue::key};
 use crate::{
     auth::{
-        Auth, Error, Result,
+        Auth, Error, Result, SignInOrigin,
         audit::{self, AuditAction, AuditActor},
     },
     clock,
@@ -33,8 +33,11 @@ impl Auth {
     /// through the event log. Idempotent.
     ///
     /// # Errors
-    /// [`Error::NotConfigured`] without any key.
-    pub async fn revoke(&self, token: &str, from: IpAddr) -> Result<Revocation> {
+    /// [`Error::NotConfigured`] without any key; [`Error::NoShare`] if the user has too many requests at once.
+    ///
+    /// # Cancel safety
+    /// Dropped before the commit, nothing is revoked; dropped during it, all or nothing.
+    pub async fn revoke(&self, token: &str, from: SignInOrigin<'_>) -> Result<Revocation> {
         if !self.takes_tokens() {
             return Err(Error::NotConfigured("tokens.secret"));
         }
@@ -50,7 +53,8 @@ impl Auth {
             },
         };
         if let Some((user, family)) = found {
-            self.end_family(user, family, from).await?;
+            from.account.transfer_to(user).await?;
+            self.end_family(user, family, from.address).await?;
         }
         Ok(Revocation::Done)
     }

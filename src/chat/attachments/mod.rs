@@ -1,6 +1,12 @@
 //! Attachments: upload, read access, signed tokens for their URLs, and deletion.
 //! The object store holds the bytes, the database the rows. A row is committed after its bytes are stored, and deleted before
 //! them.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store cannot be reached.
+//!
+//! # Cancel safety
+//! A dropped read leaves nothing behind. A write dropped before its commit changes nothing; dropped during it, all or nothing.
 
 pub(super) mod quota;
 pub(super) mod sent_files;
@@ -23,11 +29,12 @@ use storage::{
 use super::{Chat, Error, NAME_CHARACTERS, ResourceKind, Result, check_storable, rates::Act, support, uploads};
 use crate::{
     auth::Caller,
-    blobs::{self, FileBytes},
+    blobs::{self, BlobError, FileBytes},
     characters::is_bidi_control,
     clock,
     shares::Charge,
 };
+use quota::FileLimit;
 
 /// Hexadecimal digits of the signature in a token.
 const SIGNATURE_DIGITS: usize = 64;
@@ -141,7 +148,8 @@ impl Chat {
         charge: Charge,
     ) -> Result<ReceivedFile> {
         self.charge(caller, Act::Write)?;
-        self.receive_file_within(caller.user, declared, bytes, (self.0.rules.upload_bytes, charge)).await
+        let limit = FileLimit { bytes: self.0.rules.upload_bytes, setting: "upload_bytes" };
+        self.receive_file_within(caller.user, declared, bytes, limit, charge).await
     }
 
     /// Receives an upload of a user with another size limit, as [`Chat::receive_file`], without the rate limit.
@@ -150,10 +158,14 @@ impl Chat {
         user: UserId,
         declared: Option<&str>,
         bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin,
-        (limit_bytes, charge): (u64, Charge),
+        limit: FileLimit,
+        charge: Charge,
     ) -> Result<ReceivedFile> {
         let place = self.acquire_upload_permit(user)?;
-        let stored = self.0.blobs.put(place.counted(bytes), limit_bytes, charge).await.map_err(Error::from);
+        let stored = self.0.blobs.put(place.counted(bytes), limit.bytes, charge).await.map_err(|error| match error {
+            BlobError::TooLarge { .. } => self.too_large(limit),
+            other => other.into(),
+        });
         let mut stored = self.within_quota(&place, stored)?;
         stored.mimetype = uploads::reconciled_media_type(stored.mimetype, declared);
         Ok(ReceivedFile { stored, blobs: self.0.blobs.clone(), committed: AtomicBool::new(false) })

@@ -1,4 +1,4 @@
-//! Upload quota of a user: concurrent uploads, and bytes per day.
+//! Upload quota of a user: concurrent uploads, and bytes per day. Also the size limit of a file.
 //!
 //! Each node counts arriving bytes in memory, whether the file is stored or not: they are the cost of a flood. The store knows
 //! only complete uploads, and would need a sum before each one. The count is lost at a restart, and separate on each node.
@@ -32,6 +32,14 @@ const SOON: Duration = Duration::from_secs(1);
 pub struct UploadQuota {
     pub bytes_per_day: u64,
     pub at_once: usize,
+}
+
+/// Size limit of a file.
+#[derive(Clone, Copy)]
+pub(in crate::chat) struct FileLimit {
+    pub(in crate::chat) bytes: u64,
+    /// The setting, as the metrics name it.
+    pub(in crate::chat) setting: &'static str,
 }
 
 /// Counters of the uploads at this node. Clones are handles to the same.
@@ -147,6 +155,12 @@ impl Chat {
             Err(_) if place.is_exhausted.load(Ordering::Relaxed) => Err(self.refused_upload(place.user, ExhaustedQuota::Day)),
             outcome => outcome,
         }
+    }
+
+    /// Refusal of a file beyond its size limit.
+    pub(in crate::chat) fn too_large(&self, limit: FileLimit) -> Error {
+        self.0.metrics.refused(limit.setting);
+        Error::TooLarge { limit_bytes: limit.bytes }
     }
 
     fn refused_upload(&self, user: UserId, full: ExhaustedQuota) -> Error {

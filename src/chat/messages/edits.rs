@@ -1,5 +1,11 @@
 //! Edits, deletions and late showing of messages.
 //! Each is under the lock of its conversation, and in the event log in the same transaction.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store cannot be reached.
+//!
+//! # Cancel safety
+//! A dropped read leaves nothing behind. A write dropped before its commit changes nothing; dropped during it, all or nothing.
 
 use storage::{Conversation, ConversationId, ConversationKind, DeletedMessage, Fact, Locked, Message, MessageId, Topic, Tx};
 

@@ -1,5 +1,11 @@
 //! Messages: sending, history, polling, and read positions.
 //! Sends and read marks go through group commits. A client key makes a send idempotent.
+//!
+//! # Errors
+//! All async methods: `Unavailable` if the store cannot be reached.
+//!
+//! # Cancel safety
+//! A dropped read leaves nothing behind. A write dropped before its commit changes nothing; dropped during it, all or nothing.
 
 pub(super) mod draft;
 pub(super) mod edits;

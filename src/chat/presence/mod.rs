@@ -167,7 +167,10 @@ impl Chat {
         });
         match has_room {
             true => Ok(PresentSocket { chat: self.clone(), partner: caller.partner, is_closed: false }),
-            false => Err(Error::TooMany("sockets")),
+            false => {
+                self.0.metrics.refused("sockets.per_user");
+                Err(Error::TooMany("sockets"))
+            }
         }
     }
 

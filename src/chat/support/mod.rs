@@ -238,7 +238,7 @@ impl Chat {
             if let Some(former) = former {
                 conversations::remove_participant(tx.as_mut(), &of, former.partner, now).await?;
             }
-            let joined = conversations::add_participants(tx.as_mut(), &of, &[caller.partner], now).await?;
+            let joined = self.add_participants(tx.as_mut(), &of, &[caller.partner], now).await?;
             tx.set_support_joiner(&of, Some(caller.partner), now).await?;
             let session = tx.support_session_of(&of).await?.ok_or(Error::NotFound(ResourceKind::Conversation))?;
             let is_new = joined || before.joiner.is_none_or(|joiner| joiner.partner != caller.partner);

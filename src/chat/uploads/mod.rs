@@ -25,12 +25,12 @@ pub(super) use media_types::reconciled_media_type;
 pub(super) use mentions::{is_generated_name, mentioned_uploads, mimetype_by_name};
 pub(super) use signed_url::UploadSigningKey;
 
-use super::{Chat, Error, ResourceKind, Result, rates::Act, texts};
+use super::{Chat, Error, ResourceKind, Result, attachments::quota::FileLimit, rates::Act, texts};
 use crate::{
     auth::Caller,
     blobs::{FileBytes, SignedUrls},
     clock,
-    shares::Charge,
+    shares::Account,
 };
 use mentions::{essence, extension, is_harmless, is_mimetype, is_safe, normalised_media_type};
 
@@ -135,13 +135,13 @@ impl Chat {
         Ok(UploadGrant { name, target: door })
     }
 
-    /// Receives the file of a signed URL. `mimetype` and `size_bytes`: the headers of the request. The first complete upload
-    /// wins; after an incomplete one the client may retry.
+    /// Receives the file of a signed URL. `mimetype` and `size_bytes`: the headers of the request, whose account becomes the
+    /// owner's. The first complete upload wins; after an incomplete one the client may retry.
     ///
     /// # Errors
     /// `Forbidden` for a wrong signature or an inactive owner, `TooLate` after expiry, `WrongType` for another media type than
     /// announced, `Conflict` for a second upload, `TooLarge` beyond the size limit, `TooFast` beyond the owner's quota,
-    /// `NotFound` if the grant is gone, `Invalid` for an incomplete body.
+    /// `TooMany` beyond the owner's requests at once, `NotFound` if the grant is gone, `Invalid` for an incomplete body.
     ///
     /// # Cancel safety
     /// A dropped future stores the file or not. The orphan sweep deletes what it may leave in the object store.
@@ -150,7 +150,7 @@ impl Chat {
         permit: &SignedUpload,
         mimetype: &str,
         size_bytes: Option<u64>,
-        (bytes, charge): (impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin, Charge),
+        (bytes, account): (impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin, Account),
     ) -> Result<()> {
         if !self.0.upload_key.verify(permit) {
             return Err(Error::Forbidden);
@@ -171,11 +171,12 @@ impl Chat {
             None => None,
         };
         let owner = owner.filter(|owner| owner.active).ok_or(Error::Forbidden)?;
-        let limit_bytes = u64::try_from(upload.limit_bytes).unwrap_or(0);
-        if size_bytes.is_some_and(|size| size > limit_bytes) {
-            return Err(Error::TooLarge { limit_bytes });
+        account.transfer_to(owner.id).await?;
+        let limit = FileLimit { bytes: u64::try_from(upload.limit_bytes).unwrap_or(0), setting: "uploads.bytes" };
+        if size_bytes.is_some_and(|size| size > limit.bytes) {
+            return Err(self.too_large(limit));
         }
-        let received = self.receive_file_within(owner.id, Some(mimetype), bytes, (limit_bytes, charge)).await?;
+        let received = self.receive_file_within(owner.id, Some(mimetype), bytes, limit, account.body()).await?;
         let stored = received.stored();
         let file = UploadedFile {
             object: stored.object.clone(),

@@ -6,7 +6,7 @@ use crate::{
     chat::{Error, ResourceKind},
     shares::NoShare,
     telemetry,
-    web::capitalized,
+    web::{body::JsonError, capitalized},
 };
 
 /// Error answer to a request.
@@ -31,6 +31,16 @@ impl From<NoShare> for ConciergeError {
             NoShare::Memory => {
                 Self { status: 503, message: "The server has no memory to spare, please try again shortly".into() }
             }
+        }
+    }
+}
+
+impl From<JsonError> for ConciergeError {
+    fn from(why: JsonError) -> Self {
+        match why {
+            JsonError::NotJson => Self::bad("A frame must be a JSON object with action and data"),
+            JsonError::TooLarge => Self { status: 413, message: "The frame holds too many values".into() },
+            JsonError::NoShare(why) => why.into(),
         }
     }
 }

@@ -16,6 +16,7 @@ use crate::{
     chat::Error,
     error::chain,
     events::FeedBatch,
+    shares::Charge,
     web::{
         AppContext,
         websocket::{Close, Frame, FramesOrClose, SocketHandler},
@@ -90,12 +91,12 @@ impl SocketHandler for ConciergeHandler {
         Ok(vec![self.connection_frame(200)])
     }
 
-    async fn on_message(&mut self, text: &str) -> FramesOrClose {
+    async fn on_message(&mut self, text: &str, charge: &mut Charge) -> FramesOrClose {
         let chat = self.app.chat.clone();
         if !chat.extend_device_connection(&mut self.link().device) {
             return Err(self.idle_close());
         }
-        let (channel, failure) = match ConciergeRequest::read(text) {
+        let (channel, failure) = match ConciergeRequest::read(text, charge) {
             Ok(request) => match self.answer(&request).await {
                 Ok(frame) => return Ok(frame.into_iter().collect()),
                 Err(failure) => (request.route, failure),

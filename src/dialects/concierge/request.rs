@@ -11,7 +11,11 @@ use uuid::Uuid;
 use super::{ERROR, error::ConciergeError};
 use crate::{
     chat::{CallerSide, Error, ResourceKind},
-    web::file_names::without_bidi_controls,
+    shares::Charge,
+    web::{
+        body::{self, JsonError},
+        file_names::without_bidi_controls,
+    },
 };
 
 const MAX_PAGE: u64 = 100;
@@ -60,13 +64,13 @@ fn text(raw: Option<&&RawValue>) -> Option<String> {
 }
 
 impl<'a> ConciergeRequest<'a> {
-    /// Parses the envelope, which all requests share.
-    pub(super) fn read(frame: &'a str) -> Result<Self, InvalidRequest> {
+    /// Parses the envelope, which all requests share. Charges what is parsed from the whole frame.
+    pub(super) fn read(frame: &'a str, charge: &mut Charge) -> Result<Self, InvalidRequest> {
         let no =
             |channel: &str, message| Err(InvalidRequest { channel: channel.to_owned(), failure: ConciergeError::bad(message) });
-        let Ok(envelope) = serde_json::from_str::<RawMembers<'_>>(frame) else {
-            return no(ERROR, "A frame must be a JSON object with action and data");
-        };
+        let unparsed = |why: JsonError| InvalidRequest { channel: ERROR.to_owned(), failure: why.into() };
+        body::charge_tree(frame, charge).map_err(unparsed)?;
+        let envelope: RawMembers<'_> = serde_json::from_str(frame).map_err(|_| unparsed(JsonError::NotJson))?;
         let data = envelope.get("data").map(|data| serde_json::from_str::<Option<RawMembers<'_>>>(data.get()));
         let Ok(data) = data.transpose() else { return no(ERROR, "data must be a JSON object") };
         let data = data.flatten().unwrap_or_default();

@@ -7,7 +7,13 @@ use serde_json::value::RawValue;
 use storage::{MessageId, Page};
 
 use super::local_id::{LocalId, is_number};
-use crate::web::lenient::{Int, Lenient, Text};
+use crate::{
+    shares::NoShare,
+    web::{
+        body::JsonError,
+        lenient::{Int, Lenient, Text},
+    },
+};
 
 /// Default page size of `fetch_messages`, followed by its maximum.
 const DEFAULT_PAGE: usize = 20;
@@ -48,7 +54,7 @@ pub(super) const SEND: &str = "send_message";
 
 impl<'a> ClientFrame<'a> {
     pub(super) fn read(text: &'a str) -> Result<Self, InvalidFrame> {
-        serde_json::from_str(text).map(Self).map_err(|_| "A frame must be a JSON object".into())
+        serde_json::from_str(text).map(Self).map_err(|_| unparsed(JsonError::NotJson))
     }
 
     /// Name of the action, if any.
@@ -148,6 +154,17 @@ impl<'a> ClientFrame<'a> {
         let value = serde_json::from_str(value.get()).map_err(|_| format!("{name} cannot be read"))?;
         T::parse_from_json(Some(value)).map_err(|_| format!("{name} cannot be read"))
     }
+}
+
+/// Message for a frame that is not parsed.
+pub(super) fn unparsed(why: JsonError) -> InvalidFrame {
+    let message = match why {
+        JsonError::NotJson => "A frame must be a JSON object",
+        JsonError::TooLarge => "The frame holds too many values",
+        JsonError::NoShare(NoShare::Memory) => "The server has no memory to spare, please try again shortly",
+        JsonError::NoShare(NoShare::Requests) => "Too many requests at once",
+    };
+    message.into()
 }
 
 fn parse_int(json: &str) -> Int {

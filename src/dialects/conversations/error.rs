@@ -102,7 +102,10 @@ pub(super) fn subscribe_close(error: &Error) -> Close {
 pub(super) fn auth_close(error: &auth::Error) -> Close {
     match error {
         auth::Error::Denied | auth::Error::Expired | auth::Error::InvalidToken(_) => Close::NOT_LOGGED_IN,
-        auth::Error::TooManyAttempts { .. } | auth::Error::TooManyWaiting { .. } | auth::Error::TooFast { .. } => Close::TOO_MANY,
+        auth::Error::TooManyAttempts { .. }
+        | auth::Error::TooManyWaiting { .. }
+        | auth::Error::TooFast { .. }
+        | auth::Error::NoShare(_) => Close::TOO_MANY,
         auth::Error::NotConfigured(_) => Close::NO_TOKENS,
         auth::Error::Unavailable(cause) => {
             telemetry::unavailable("not available", cause);

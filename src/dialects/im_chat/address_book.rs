@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 
+use poem::Request;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde_json::{Value, json};
 use storage::{PartnerId, Role, UserId, fold};
@@ -15,11 +16,11 @@ use super::{
     wire::{Contact, Outcome, User, im_status},
 };
 use crate::{
-    chat::PersonPresence,
+    chat::{ListContent, PersonPresence},
     events::PresenceState,
     web::{
-        AppContext,
-        jsonrpc::{Call, CallFailure, NoJsonRpcParams, Reply},
+        AppContext, body,
+        jsonrpc::{Call, CallFailure, Fault, NoJsonRpcParams, Reply},
         lenient::{Int, Lenient, Text},
         odoo_time,
         session::Session,
@@ -104,14 +105,18 @@ impl AddressBookApi {
 
     /// Lists the caller's contacts
     ///
-    /// Users in the address book and users who share a session with the caller, filtered by `name`. Sorted by status (online,
-    /// away, offline), then by the newest message.
+    /// Users in the address book and users who share a session with the caller, filtered by `name`. Of a session with more than 100
+    /// users the first 100 count, and fewer if the caller has many sessions. Sorted by status (online, away, offline), then by the
+    /// newest message.
     #[oai(path = "/init", method = "post", operation_id = "im_chat_contacts")]
-    async fn contacts(&self, call: Call<ContactFilter>, session: Session) -> Reply<Vec<Contact>> {
+    async fn contacts(&self, request: &Request, call: Call<ContactFilter>, session: Session) -> Reply<Vec<Contact>> {
+        let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             let name = optional(params.name, "name")?.unwrap_or_default();
             let name = fold(&name);
             let limit = limit(params.limit, MAX_CONTACTS, MAX_CONTACTS)?;
+            let bytes = self.0.chat.list_bytes(&login, ListContent::LastMessages).await.map_err(fault)?;
+            account.reserve(bytes).await.map_err(Fault::refused)?;
             let mut known = self.0.chat.acquaintances(&login).await.map_err(fault)?;
             known.retain(|known| fold(&known.user.partner.name).contains(&name));
             let people = known.iter().map(|known| known.user.person()).collect();

@@ -1,11 +1,13 @@
 //! Messages of sessions: posting, `init` of a starting client, and history pages (keyset pagination by `last_id`).
 
 use chrono::TimeDelta;
+use poem::Request;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::ser::{Serialize, SerializeSeq, Serializer};
 use serde_json::{Value, json};
 use storage::{
-    AttachmentId, Conversation, ConversationId, MessageForReader, MessageId, PAGE_BYTES, Page, Timestamp, WindowState,
+    AttachmentId, Conversation, ConversationId, InboxEntry, InboxFilter, MessageForReader, MessageId, PAGE_BYTES, Page,
+    Timestamp, WindowState,
 };
 
 use super::{
@@ -18,10 +20,11 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::Draft,
+    chat::{Draft, ListContent},
     clock,
+    shares::Account,
     web::{
-        AppContext,
+        AppContext, body,
         file_names::without_bidi_controls,
         jsonrpc::{Call, CallFailure, Fault, NoJsonRpcParams, Reply},
         lenient::{Int, Lenient, Text},
@@ -72,12 +75,19 @@ impl ImChatMessagesApi {
     /// Returns the state that a client needs at start
     ///
     /// A list of `[channel, message]`, as in the bus's notifications. First the headers of the caller's sessions that are not
-    /// closed or have unread messages. Then their messages by rising id: of each session, the messages from the oldest one that
+    /// closed or have unread messages: of the 10,000 most recent ones, with at most 100 users each, and fewer if there are many
+    /// sessions (`session_info` has all of them). Then their messages by rising id: of each session, the messages from the oldest one that
     /// is unread or younger than ten minutes, at most the newest 1000. All messages together take at most 1 MiB, those of the
     /// most recent sessions first. The history has the rest. A closed session with unread messages is folded by this call.
     #[oai(path = "/init", method = "post", operation_id = "im_chat_init")]
-    async fn init(&self, call: Call<NoJsonRpcParams>, session: Session) -> Reply<InitNotifications, Vec<Value>> {
-        call.logged_in(session, |login, _| async move { self.start(&login).await }).await
+    async fn init(
+        &self,
+        request: &Request,
+        call: Call<NoJsonRpcParams>,
+        session: Session,
+    ) -> Reply<InitNotifications, Vec<Value>> {
+        let account = body::account(request);
+        call.logged_in(session, |login, _| async move { self.start(&login, account).await }).await
     }
 
     /// Lists a page of a session's messages, newest first
@@ -138,11 +148,13 @@ impl ImChatMessagesApi {
         Ok(Some((conversation, messages)))
     }
 
-    async fn start(&self, caller: &Caller) -> Result<InitNotifications, CallFailure> {
+    async fn start(&self, caller: &Caller, account: &Account) -> Result<InitNotifications, CallFailure> {
+        let bytes = self.0.chat.list_bytes(caller, ListContent::LastMessages).await.map_err(fault)?;
+        account.reserve(bytes + PAGE_BYTES).await.map_err(Fault::refused)?;
         let channel = json!([self.0.config.database, "im_chat.session", caller.user]);
         let recently = clock::now() - RECENT;
-        let mut headers = view::Headers::of(&self.0, caller, None).await?;
-        headers.conversations.retain(|kept| kept.entry.window != WindowState::Closed || !kept.is_read());
+        let is_wanted = |entry: &InboxEntry| entry.window != WindowState::Closed || entry.unread > 0;
+        let mut headers = view::Headers::of(&self.0, caller, InboxFilter::default(), is_wanted).await?;
         let (mut messages, mut bytes) = (Vec::new(), 0);
         for kept in &mut headers.conversations {
             if kept.entry.window == WindowState::Closed {

@@ -56,9 +56,7 @@ pub(super) async fn add_user(app: &AppContext, caller: &Caller, uuid: Value, use
     let Some(id) = find(app, caller, uuid).await? else { return Ok(Value::Null) };
     let new = app.chat.active_users(&[UserId(user)]).await.map_err(fault)?.pop();
     let new = new.ok_or_else(|| fault(chat::Error::NotFound(chat::ResourceKind::Partner)))?;
-    let (_, there) = app.chat.participants(caller, id).await.map_err(fault)?;
-    if there.iter().all(|participant| participant.person.partner.id != new.partner.id) {
-        app.chat.add_participant(caller, id, &new.person()).await.map_err(fault)?;
+    if app.chat.add_participant(caller, id, &new.person()).await.map_err(fault)? {
         post_notice(app, caller, id, format!("{} joined the conversation.", new.partner.name)).await?;
     }
     Ok(Value::Null)
@@ -105,7 +103,7 @@ pub(super) async fn im_search(app: &AppContext, caller: &Caller, name: Value, li
 }
 
 async fn header(app: &AppContext, caller: &Caller, id: ConversationId) -> Result<Value, Fault> {
-    let headers = view::Headers::of(app, caller, Some(&[id])).await?;
+    let headers = view::Headers::of_one(app, caller, id).await?;
     let kept = headers.conversations.first().ok_or_else(|| fault(chat::Error::NotFound(chat::ResourceKind::Conversation)))?;
     Ok(serde_json::to_value(headers.header(kept)).expect("texts and numbers can be written as JSON"))
 }

@@ -15,7 +15,7 @@ use std::{
 use poem_openapi::Object;
 use serde::Serialize;
 use serde_json::{Value, json};
-use storage::{ConversationId, Fact, MessageId, PAGE_BYTES, PartnerId, Person, Position, Topic};
+use storage::{ConversationId, Fact, InboxFilter, MessageId, PAGE_BYTES, PartnerId, Person, Position, Topic};
 use uuid::Uuid;
 
 use super::{
@@ -170,7 +170,8 @@ impl BusListener<'_> {
         let mut known = NotificationData::default();
         if !sessions.is_empty() {
             let sessions: Vec<_> = sessions.into_iter().collect();
-            known.headers = Some(Headers::of(self.app, self.caller, Some(&sessions)).await?);
+            let filter = InboxFilter { only: Some(&sessions), ..InboxFilter::default() };
+            known.headers = Some(Headers::of(self.app, self.caller, filter, |_| true).await?);
         }
         let chat = &self.app.chat;
         let ids: Vec<_> = people.iter().map(|partner| partner.0).collect();

@@ -1,8 +1,9 @@
 //! Sessions of the chat extension under `/im_chat/api`: finding or creating one, listing, and changing the status (the caller's
 //! folder).
 
+use poem::Request;
 use poem_openapi::{Object, OpenApi, types::Example};
-use storage::{ConversationId, GroupId, UserId};
+use storage::{ConversationId, ConversationKind, GroupId, InboxEntry, InboxFilter, UserId};
 
 use super::{
     Tag,
@@ -13,9 +14,10 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::InboxConversation,
+    chat::{InboxConversation, ListContent},
+    shares::Account,
     web::{
-        AppContext,
+        AppContext, body,
         jsonrpc::{Call, Fault, Reply},
         lenient::{Int, Lenient, Text},
         session::Session,
@@ -42,47 +44,60 @@ impl ImChatSessionsApi {
 
     /// Finds or creates the session of a group
     ///
-    /// All members of the group are in it. Only members may call this.
+    /// All members of the group are in it. Only members may call this. A group with more than `limits.participants` (5,000) members
+    /// has no session.
     #[oai(path = "/get_or_create_session_group", method = "post", operation_id = "im_chat_get_or_create_session_group")]
-    async fn get_or_create_group(&self, call: Call<GroupSession>, session: Session) -> Reply<Wire> {
+    async fn get_or_create_group(&self, request: &Request, call: Call<GroupSession>, session: Session) -> Reply<Wire> {
+        let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             let group = GroupId(required(params.group, "get_or_create_session_group()", "group")?);
             let about = document(params.doc_id, params.doc_model)?;
             let id = self.0.chat.find_or_create_for_group(&login, group, about.as_ref()).await.map_err(fault)?;
+            let bytes = self.0.chat.participants_bytes(id).await.map_err(fault)?;
+            account.reserve(bytes).await.map_err(Fault::refused)?;
             Ok(view::session(&self.0, &login, id).await?)
         })
         .await
     }
 
     /// Lists the caller's sessions other than group sessions
+    ///
+    /// The 10,000 most recent ones.
     #[oai(path = "/get_sessions", method = "post", operation_id = "im_chat_get_sessions")]
-    async fn list(&self, call: Call<UserFilter>, session: Session) -> Reply<Vec<Wire>> {
+    async fn list(&self, request: &Request, call: Call<UserFilter>, session: Session) -> Reply<Vec<Wire>> {
+        let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             let with = optional(params.user_to, "user_to")?.map(UserId);
             let other = with.filter(|with| *with != login.user);
-            let fits = |kept: &InboxConversation| {
-                !view::is_group(kept)
-                    && match (with, other) {
-                        (None, _) => true,
-                        (Some(_), Some(other)) => kept.people.iter().any(|person| person.user == Some(other)),
-                        // The caller's own uid selects the session in which the caller is alone.
-                        (Some(_), None) => kept.people.len() == 1,
-                    }
-            };
-            self.filtered(&login, SessionFilter::parse(params.doc_id, params.doc_model, params.state)?, fits).await
+            let filter = SessionFilter::parse(params.doc_id, params.doc_model, params.state)?;
+            let kinds = &[ConversationKind::Direct, ConversationKind::Support];
+            let mut kept = self.kept(&login, account, kinds, |entry| filter.fits(entry)).await?;
+            // A list shows at least two people of each session, which are all of one that is no group's.
+            kept.retain(|kept| match (with, other) {
+                (None, _) => true,
+                (Some(_), Some(other)) => kept.people.iter().any(|person| person.user == Some(other)),
+                // The caller's own uid selects the session in which the caller is alone.
+                (Some(_), None) => kept.people.len() == 1,
+            });
+            Ok(view::sessions(&self.0, &login, &kept).await?)
         })
         .await
     }
 
     /// Lists the caller's group sessions
+    ///
+    /// The 10,000 most recent ones, with at most 100 users each: the caller and those who joined first; fewer if the list is long.
+    /// `/get_or_create_session_group` has all users of a session.
     #[oai(path = "/get_sessions_group", method = "post", operation_id = "im_chat_get_sessions_group")]
-    async fn list_groups(&self, call: Call<GroupFilter>, session: Session) -> Reply<Vec<Wire>> {
+    async fn list_groups(&self, request: &Request, call: Call<GroupFilter>, session: Session) -> Reply<Vec<Wire>> {
+        let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             let group = optional(params.group, "group")?.map(GroupId);
-            let fits = |kept: &InboxConversation| {
-                view::is_group(kept) && group.is_none_or(|group| kept.conversation().group == Some(group))
-            };
-            self.filtered(&login, SessionFilter::parse(params.doc_id, params.doc_model, params.state)?, fits).await
+            let filter = SessionFilter::parse(params.doc_id, params.doc_model, params.state)?;
+            let fits =
+                |entry: &InboxEntry| filter.fits(entry) && group.is_none_or(|group| entry.conversation.group == Some(group));
+            let kept = self.kept(&login, account, &[ConversationKind::Group], fits).await?;
+            Ok(view::sessions(&self.0, &login, &kept).await?)
         })
         .await
     }
@@ -108,15 +123,18 @@ impl ImChatSessionsApi {
 }
 
 impl ImChatSessionsApi {
-    async fn filtered(
+    /// The listed sessions of these kinds that fit.
+    async fn kept(
         &self,
         caller: &Caller,
-        filter: SessionFilter,
-        fits: impl Fn(&InboxConversation) -> bool,
-    ) -> Result<Vec<Wire>, crate::web::jsonrpc::CallFailure> {
-        let mut kept = self.0.chat.inbox_conversations(caller, None).await.map_err(fault)?;
-        kept.retain(|kept| filter.fits(kept) && fits(kept));
-        Ok(view::sessions(&self.0, caller, &kept).await?)
+        account: &Account,
+        kinds: &[ConversationKind],
+        fits: impl Fn(&InboxEntry) -> bool + Send,
+    ) -> Result<Vec<InboxConversation>, Fault> {
+        let bytes = self.0.chat.list_bytes(caller, ListContent::LastMessages).await.map_err(fault)?;
+        account.reserve(bytes).await.map_err(Fault::refused)?;
+        let filter = InboxFilter { kinds, ..InboxFilter::default() };
+        self.0.chat.inbox_conversations(caller, filter, fits).await.map_err(fault)
     }
 }
 
@@ -144,13 +162,13 @@ impl SessionFilter {
         Ok(Self { doc_id: optional(doc_id, "doc_id")?, doc_model: optional(doc_model, "doc_model")?, state })
     }
 
-    fn fits(&self, kept: &InboxConversation) -> bool {
+    fn fits(&self, entry: &InboxEntry) -> bool {
         let about = |document: &storage::Document| {
             self.doc_id.is_none_or(|id| document.id == id) && self.doc_model.as_ref().is_none_or(|model| document.model == *model)
         };
         let asks_for_document = self.doc_id.is_some() || self.doc_model.is_some();
-        self.state.is_none_or(|state| kept.entry.window == state)
-            && (!asks_for_document || kept.conversation().documents.iter().any(about))
+        self.state.is_none_or(|state| entry.window == state)
+            && (!asks_for_document || entry.conversation.documents.iter().any(about))
     }
 }
 

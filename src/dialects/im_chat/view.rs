@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::{Value, json};
-use storage::{ConversationId, ConversationKind, PartnerId, Person, User};
+use storage::{ConversationId, ConversationKind, InboxEntry, InboxFilter, PartnerId, Person, User};
 
 use super::{
     content::{self, MessageKind},
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::InboxConversation,
+    chat::{self, InboxConversation},
     events::PresenceState,
     web::{AppContext, jsonrpc::Fault, odoo_time},
 };
@@ -62,24 +62,37 @@ pub(super) async fn sessions(app: &AppContext, caller: &Caller, kept: &[InboxCon
         .collect())
 }
 
-/// Session of the caller by its id.
+/// Session of the caller by its id, with all its participants.
 pub(super) async fn session(app: &AppContext, caller: &Caller, id: ConversationId) -> Result<Session, Fault> {
-    let kept = app.chat.inbox_conversations(caller, Some(&[id])).await.map_err(fault)?;
-    sessions(app, caller, &kept).await?.pop().ok_or_else(|| fault(crate::chat::Error::Forbidden))
+    let kept = app.chat.inbox_conversation(caller, id).await.map_err(fault)?;
+    sessions(app, caller, kept.as_slice()).await?.pop().ok_or_else(|| fault(chat::Error::Forbidden))
 }
 
-/// Conversations of the caller, with the data of their Odoo 8 headers. Each header lists all participants, so that all headers
-/// together take far more memory than this: build one at a time while writing.
+/// Conversations of the caller, with the data of their Odoo 8 headers. All headers together take far more memory than this:
+/// build one at a time while writing.
 pub(super) struct Headers {
     pub(super) conversations: Vec<InboxConversation>,
     statuses: Statuses,
 }
 
 impl Headers {
-    pub(super) async fn of(app: &AppContext, caller: &Caller, only: Option<&[ConversationId]>) -> Result<Self, Fault> {
-        let kept = app.chat.inbox_conversations(caller, only).await.map_err(fault)?;
+    /// The listed conversations that match both filters.
+    pub(super) async fn of(
+        app: &AppContext,
+        caller: &Caller,
+        filter: InboxFilter<'_>,
+        is_wanted: impl Fn(&InboxEntry) -> bool + Send,
+    ) -> Result<Self, Fault> {
+        let kept = app.chat.inbox_conversations(caller, filter, is_wanted).await.map_err(fault)?;
         let statuses = Statuses::of(app, &kept).await?;
         Ok(Self { conversations: kept, statuses })
+    }
+
+    /// One conversation, with all its participants; none if the caller is not in it.
+    pub(super) async fn of_one(app: &AppContext, caller: &Caller, id: ConversationId) -> Result<Self, Fault> {
+        let kept = app.chat.inbox_conversation(caller, id).await.map_err(fault)?;
+        let statuses = Statuses::of(app, kept.as_slice()).await?;
+        Ok(Self { conversations: kept.into_iter().collect(), statuses })
     }
 
     pub(super) fn header(&self, kept: &InboxConversation) -> SessionInfo {
@@ -96,15 +109,14 @@ impl Headers {
 }
 
 /// True if the session is a group session.
-pub(super) fn is_group(kept: &InboxConversation) -> bool {
+fn is_group(kept: &InboxConversation) -> bool {
     kept.conversation().kind == ConversationKind::Group
 }
 
 /// A user in a session; `None` for a partner without a user, since Odoo's sessions consist of users.
 fn session_user(kept: &InboxConversation, person: &Person, reader: PartnerId, statuses: &Statuses) -> Option<SessionUser> {
     let Person { partner, user } = person;
-    let last = kept.last_messages.iter().find(|message| message.author.partner == partner.id);
-    let last = last.map(|message| {
+    let last = kept.last_messages.get(&partner.id).map(|message| {
         json!({
             "type": MessageKind::of(message).as_str(),
             "message": content::text(message, reader),
@@ -130,7 +142,7 @@ fn info_user(person: &Person, statuses: &Statuses) -> Option<InfoUser> {
 pub(super) async fn users(app: &AppContext, users: Vec<User>) -> Result<Vec<wire::User>, Fault> {
     let people = users.iter().map(User::person).collect();
     let presence = app.chat.presence(people).await.map_err(fault)?;
-    let user = |(user, presence): (User, crate::chat::PersonPresence)| wire::User {
+    let user = |(user, presence): (User, chat::PersonPresence)| wire::User {
         im_status: im_status(presence.status).into(),
         id: user.id.0,
         name: user.partner.name,

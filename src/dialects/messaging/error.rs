@@ -142,6 +142,7 @@ impl From<&auth::Error> for HttpFailure {
             | auth::Error::TooManyAttempts { .. }
             | auth::Error::TooFast { .. }
             | auth::Error::TooManyWaiting { .. } => Self::forbidden("Session expired"),
+            auth::Error::NoShare(why) => Self::refused(*why),
             auth::Error::Unavailable(cause) => Error::Unavailable(cause.clone()).into(),
             auth::Error::Internal(cause) => Error::Internal(cause.clone()).into(),
         }

@@ -1,15 +1,19 @@
 //! Unread counts, and marking everything as read.
 
+use poem::Request;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
-use storage::{ConversationId, InboxEntry, UnreadTotals};
+use storage::{ConversationId, InboxEntry, InboxFilter, UnreadTotals};
 
 use super::{MessagingReply, Tag, failure, messages::MarkReadResult};
-use crate::web::{
-    AppContext,
-    jsonrpc::{Call, NoJsonRpcParams},
-    lenient::Int,
-    session::Session,
+use crate::{
+    chat::ListContent,
+    web::{
+        AppContext, body,
+        jsonrpc::{Call, Fault, NoJsonRpcParams},
+        lenient::Int,
+        session::Session,
+    },
 };
 
 pub(super) struct NotificationsApi(pub(super) AppContext);
@@ -44,11 +48,15 @@ impl NotificationsApi {
 
     /// Counts unread messages by thread
     ///
-    /// Only threads of the caller that hold unread messages, most recent first.
+    /// Only threads of the caller that hold unread messages, most recent first; at most 10,000.
     #[oai(path = "/unread/count", method = "post", operation_id = "messaging_unread_count")]
-    async fn unread(&self, call: Call<NoJsonRpcParams>, session: Session) -> MessagingReply<UnreadCounts> {
+    async fn unread(&self, request: &Request, call: Call<NoJsonRpcParams>, session: Session) -> MessagingReply<UnreadCounts> {
+        let account = body::account(request);
         call.logged_in(session, |login, _| async move {
-            let threads = self.0.chat.unread(&login).await.map_err(failure)?;
+            let bytes = self.0.chat.list_bytes(&login, ListContent::Entries).await.map_err(failure)?;
+            account.reserve(bytes).await.map_err(Fault::refused)?;
+            let filter = InboxFilter { unread: true, ..InboxFilter::default() };
+            let threads = self.0.chat.inbox_entries(&login, filter).await.map_err(failure)?;
             let unread_count = threads.iter().map(|thread| thread.unread).sum();
             Ok(UnreadCounts { unread_count, unread_by_thread: threads.into_iter().map(UnreadThread::from).collect() })
         })

@@ -6,15 +6,15 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Utc};
 use poem::Request;
 use poem_openapi::{Object, OpenApi, types::Example};
 use serde::Serialize;
-use storage::{ConversationId, InboxEntry, MessageId, PartnerId};
+use storage::{ConversationId, InboxEntry, InboxFilter, ListSize, MessageId, PartnerId};
 use tokio::time::Instant;
 
 use super::{MessagingReply, Tag, failure, wire::Message};
 use crate::{
-    chat::text_for,
+    chat::{ListContent, text_for},
     web::{
         AppContext, body,
-        jsonrpc::{Call, CallFailure, fault},
+        jsonrpc::{Call, CallFailure, Fault, fault},
         lenient::{Int, Text},
         odoo_time,
         page::truncated_to_page,
@@ -77,11 +77,19 @@ impl PollsApi {
             let told = self.0.auth.cursor(&login, self.0.chat.position()).await.map_err(|error| fault(&error))?;
             let updates = self.0.chat.updates(&login, Some(told), since, deadline, || account.give_turn_back());
             let updates = updates.await.map_err(failure)?;
-            self.0.auth.advance_cursor(&login, updates.position, !updates.changed.is_empty()).await;
+            let size = ListSize { conversations: updates.changed.len(), people: 0 };
+            account.reserve(ListContent::Entries.bytes(size)).await.map_err(Fault::refused)?;
+            let filter = InboxFilter { only: Some(&updates.changed), ..InboxFilter::default() };
+            let changed = match updates.changed.is_empty() {
+                true => Vec::new(),
+                false => self.0.chat.inbox_entries(&login, filter).await.map_err(failure)?,
+            };
+            let unread = self.0.chat.unread_totals(&login).await.map_err(failure)?;
+            self.0.auth.advance_cursor(&login, updates.position, !changed.is_empty()).await;
             Ok(UpdatePollResult {
-                has_updates: !updates.changed.is_empty(),
-                unread_count: updates.unread.chat + updates.unread.group + updates.unread.sms,
-                threads_with_updates: updates.changed.into_iter().map(|entry| ThreadUpdate::of(entry, login.partner)).collect(),
+                has_updates: !changed.is_empty(),
+                unread_count: unread.chat + unread.group + unread.sms,
+                threads_with_updates: changed.into_iter().map(|entry| ThreadUpdate::of(entry, login.partner)).collect(),
             })
         })
         .await
@@ -151,7 +159,7 @@ struct UpdatePollResult {
     has_updates: bool,
     /// Unread messages in all threads of the caller.
     unread_count: i64,
-    /// The threads that have changed, most recent first.
+    /// The threads that have changed, most recent first; at most 10,000.
     threads_with_updates: Vec<ThreadUpdate>,
 }
 

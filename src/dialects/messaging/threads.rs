@@ -1,8 +1,9 @@
 //! Threads: list, creation, and participants.
 
+use poem::Request;
 use poem_openapi::{Object, OpenApi, param::Path, types::Example};
 use serde::Serialize;
-use storage::{ConversationId, PartnerId, ThreadType};
+use storage::{ConversationId, InboxFilter, PartnerId, ThreadType};
 
 use super::{
     MessagingReply, Tag, failure,
@@ -10,10 +11,10 @@ use super::{
     wire::{Contact, Participant, ThreadKind, user_of},
 };
 use crate::{
-    chat::{self, InboxLine, NewThread, ResourceKind, text_for},
+    chat::{self, InboxLine, ListContent, NewThread, ResourceKind, text_for},
     web::{
-        AppContext,
-        jsonrpc::{Call, CallFailure, NoJsonRpcParams},
+        AppContext, body,
+        jsonrpc::{Call, CallFailure, Fault, NoJsonRpcParams},
         lenient::{Int, IntList, Ints, PathInt, Text},
         odoo_time,
         session::Session,
@@ -26,15 +27,20 @@ pub(super) struct ThreadsApi(pub(super) AppContext);
 impl ThreadsApi {
     /// Lists threads
     ///
-    /// The caller's threads, most recent message first. An unknown `thread_type` gives an empty list.
+    /// The caller's threads, most recent message first: at most 10,000, with at most 100 participants each, and fewer if the list is
+    /// long (`/thread/participants` has all of them). An unknown `thread_type` gives an empty list.
     #[oai(path = "/threads", method = "post", operation_id = "messaging_threads")]
-    async fn list(&self, call: Call<ThreadListParams>, session: Session) -> MessagingReply<ThreadList> {
+    async fn list(&self, request: &Request, call: Call<ThreadListParams>, session: Session) -> MessagingReply<ThreadList> {
+        let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             let thread_type = match params.thread_type.optional("thread_type")?.as_deref().map(ThreadType::parse) {
                 Some(None) => return Ok(ThreadList { threads: Vec::new() }),
                 known => known.flatten(),
             };
-            let lines = self.0.chat.inbox(&login, thread_type).await.map_err(failure)?;
+            let bytes = self.0.chat.list_bytes(&login, ListContent::People).await.map_err(failure)?;
+            account.reserve(bytes).await.map_err(Fault::refused)?;
+            let filter = InboxFilter { thread_type, ..InboxFilter::default() };
+            let lines = self.0.chat.inbox(&login, filter).await.map_err(failure)?;
             Ok(ThreadList { threads: lines.into_iter().map(|line| ThreadSummary::of(line, login.partner)).collect() })
         })
         .await
@@ -42,7 +48,8 @@ impl ThreadsApi {
 
     /// Creates a thread
     ///
-    /// The caller is always a participant. Unknown ids in `partner_ids` are ignored.
+    /// The caller is always a participant. Unknown ids in `partner_ids` are ignored. A thread has at most `limits.participants`
+    /// (5,000) participants; each started hundred of them counts as a new conversation for the rate limit.
     #[oai(path = "/thread/create", method = "post", operation_id = "messaging_thread_create")]
     async fn create(&self, call: Call<CreateParams>, session: Session) -> MessagingReply<CreatedThread> {
         call.logged_in(session, |login, params| async move {
@@ -126,6 +133,7 @@ struct ThreadSummary {
     id: i64,
     name: String,
     r#type: ThreadKind,
+    /// The caller and those who joined first, in the order in which they joined.
     participants: Vec<Participant>,
     /// The newest message's body, at most 1 KiB of it; empty if there is none.
     last_message: String,

@@ -1,8 +1,6 @@
 //! Model calls by two routes: `/jsonrpc`, for clients that send login and password with every call, and `/web/dataset/*`, for
 //! clients with a session.
 
-use std::net::IpAddr;
-
 use poem::Request;
 use poem_openapi::{OpenApi, param::Path};
 use serde_json::Value;
@@ -13,7 +11,7 @@ use super::{
     wire::{ModelCall, ServiceCall},
 };
 use crate::{
-    auth::{self, Caller},
+    auth::{self, Caller, SignInOrigin},
     web::{
         AppContext,
         jsonrpc::{Call, Fault, Reply, arguments::Arguments, fault, model::Model},
@@ -36,7 +34,7 @@ impl ServiceApi {
     /// has `execute` and `execute_kw`, whose arguments begin with database, uid and password.
     #[oai(path = "/jsonrpc", method = "post", operation_id = "jsonrpc")]
     async fn jsonrpc(&self, request: &Request, call: Call<ServiceCall>) -> Reply<Value> {
-        let from = session::ClientAddress::of(request);
+        let from = session::sign_in_origin(request);
         let reply = call.unauthenticated(async |ServiceCall { service, method, args }: ServiceCall| {
             let given = [("service", service.is_some()), ("method", method.is_some()), ("args", args.is_some())];
             let (Some(service), Some(method), Some(args)) = (service, method, args) else {
@@ -93,7 +91,7 @@ impl ServiceApi {
         reply.await
     }
 
-    async fn common(&self, method: &str, args: Vec<Value>, from: IpAddr) -> Result<Value, Fault> {
+    async fn common(&self, method: &str, args: Vec<Value>, from: SignInOrigin<'_>) -> Result<Value, Fault> {
         let args = Arguments::new(args, Value::Null)?;
         match method {
             "version" => {
@@ -120,7 +118,13 @@ impl ServiceApi {
     }
 
     /// Uid of a login; `false` if the credentials are refused, as Odoo's clients expect.
-    async fn uid(&self, db: Option<Value>, login: Option<Value>, password: Option<Value>, from: IpAddr) -> Result<Value, Fault> {
+    async fn uid(
+        &self,
+        db: Option<Value>,
+        login: Option<Value>,
+        password: Option<Value>,
+        from: SignInOrigin<'_>,
+    ) -> Result<Value, Fault> {
         self.expect_database(db)?;
         let (Some(Value::String(login)), Some(Value::String(password))) = (login, password) else { return Ok(false.into()) };
         match self.app.auth.user(&login, &password, from).await {
@@ -149,7 +153,7 @@ impl ServiceApi {
         }
     }
 
-    async fn object(&self, method: &str, args: Vec<Value>, from: IpAddr) -> Result<Value, Fault> {
+    async fn object(&self, method: &str, args: Vec<Value>, from: SignInOrigin<'_>) -> Result<Value, Fault> {
         let mut args = args.into_iter();
         let (Some(db), Some(uid), Some(password)) = (args.next(), args.next(), args.next()) else {
             return Err(Fault::new("builtins.IndexError", "list index out of range"));
@@ -179,7 +183,7 @@ impl ServiceApi {
         models::call(found, &self.app, &caller, &method, arguments).await
     }
 
-    async fn caller(&self, uid: &Value, password: &Value, from: IpAddr) -> Result<Caller, Fault> {
+    async fn caller(&self, uid: &Value, password: &Value, from: SignInOrigin<'_>) -> Result<Caller, Fault> {
         let uid = uid.as_i64().or_else(|| uid.as_str()?.trim().parse().ok()).ok_or_else(Fault::access_denied)?;
         let password = password.as_str().ok_or_else(Fault::access_denied)?;
         let user = self.app.auth.user_by_id(UserId(uid), password, from).await.map_err(|error| fault(&error))?;

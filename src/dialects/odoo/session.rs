@@ -40,7 +40,7 @@ impl OdooSessionApi {
     /// a deactivated user give the same error, `odoo.exceptions.AccessDenied`.
     #[oai(path = "/web/session/authenticate", method = "post", operation_id = "session_authenticate")]
     async fn authenticate(&self, request: &Request, call: Call<Credentials>) -> Reply<SessionInfo> {
-        let (from, presented) = (session::ClientAddress::of(request), session::presented_ids(request));
+        let (from, presented) = (session::sign_in_origin(request), session::presented_ids(request));
         let mut cookie = None;
         let given = &mut cookie;
         let reply = call.unauthenticated(async move |credentials: Credentials| {

@@ -14,6 +14,7 @@ use crate::{
 
 /// Message for an unknown user, spelled as clients know it.
 pub(super) const NO_SUCH_USER: &str = "Invalid receipient";
+const NO_MEMORY: &str = "The server has no memory to spare, please try again shortly";
 
 /// Message and error code for an error of the chat.
 pub(super) fn message_and_code(error: &Error) -> (String, &'static str) {
@@ -49,13 +50,22 @@ pub(super) fn message_and_code(error: &Error) -> (String, &'static str) {
     }
 }
 
+/// Message and error code for a caller whose quota is used up.
+pub(super) fn quota_message_and_code(why: NoShare) -> (String, &'static str) {
+    match why {
+        NoShare::Requests => message_and_code(&Error::TooMany("requests at once")),
+        NoShare::Memory => (NO_MEMORY.into(), "unavailable"),
+    }
+}
+
 /// Close code if a socket cannot be opened.
 pub(super) fn auth_close(error: &auth::Error) -> Close {
     match error {
         auth::Error::Denied | auth::Error::Expired | auth::Error::InvalidToken(_) => Close::NOT_LOGGED_IN,
-        auth::Error::TooManyAttempts { .. } | auth::Error::TooManyWaiting { .. } | auth::Error::TooFast { .. } => {
-            Close::UNAVAILABLE
-        }
+        auth::Error::TooManyAttempts { .. }
+        | auth::Error::TooManyWaiting { .. }
+        | auth::Error::TooFast { .. }
+        | auth::Error::NoShare(_) => Close::UNAVAILABLE,
         auth::Error::NotConfigured(_) => Close::NO_TOKENS,
         auth::Error::Unavailable(cause) => {
             telemetry::unavailable("a socket was not opened", cause);
@@ -134,7 +144,7 @@ impl RoomFailure {
     pub(super) fn refused(why: NoShare) -> Self {
         match why {
             NoShare::Requests => Error::TooMany("requests at once").into(),
-            NoShare::Memory => Self::Unavailable(body("The server has no memory to spare, please try again shortly")),
+            NoShare::Memory => Self::Unavailable(body(NO_MEMORY)),
         }
     }
 }

@@ -20,10 +20,11 @@ use crate::{
     auth::Caller,
     chat::{self, Draft, Error, HeldMessageLease},
     events::{DeliveredEvent, FeedBatch},
+    shares::Charge,
     web::{
         AppContext,
         bearer::socket_caller,
-        body,
+        body::{self, JsonError},
         lenient::{Int, Lenient, Text},
         websocket::{self, Frame, FramesOrClose, SocketHandler, SocketSession},
     },
@@ -148,17 +149,18 @@ impl SocketHandler for RoomHandler {
         Ok(Vec::new())
     }
 
-    async fn on_message(&mut self, text: &str) -> FramesOrClose {
+    async fn on_message(&mut self, text: &str, charge: &mut Charge) -> FramesOrClose {
         match text.trim() {
             "ping" => return Ok(vec!["pong".into()]),
             r#""ping""# => return Ok(vec![r#""pong""#.into()]),
             _ => {}
         }
-        let (action, frame) = match read(text) {
-            Ok(read) => read,
-            Err(words) => return Ok(vec![server_frame::failure(None, words, "invalid_json")]),
+        let frame = match read(text, charge) {
+            Ok(frame) => frame,
+            Err(RoomActionError(message, code)) => return Ok(vec![server_frame::failure(None, &message, code)]),
         };
-        let action = action.as_str();
+        let action = frame.get("action").and_then(Value::as_str).map(str::to_owned);
+        let action = action.as_deref();
         let outcome = match (action, RoomClientFrame::deserialize(frame)) {
             (Some(_), Ok(asked)) => self.answer(asked).await,
             // Unknown actions only: lenient fields never fail to parse.
@@ -294,15 +296,21 @@ fn is_of(told: &DeliveredEvent, message: &Message) -> bool {
     matches!(&told.event.fact, Fact::MessagePosted(own) | Fact::MessageShown(own) if own.id == message.id)
 }
 
-/// Parses a frame: its action, and the whole object.
-fn read(text: &str) -> Result<(Value, Value), &'static str> {
+/// Parses a frame, and charges its tree.
+fn read(text: &str, charge: &mut Charge) -> Result<Value, RoomActionError> {
     // Serde would accept an array as the fields in their order.
     if !text.trim_start().starts_with('{') {
-        return Err("A frame must be a JSON object");
+        return Err(RoomActionError("A frame must be a JSON object".into(), "invalid_json"));
     }
     // The last value of a duplicate key counts; a derived deserializer would refuse the frame.
-    let frame = body::parse_lossless(text).ok_or("The frame is not valid JSON")?;
-    Ok((frame.get("action").cloned().unwrap_or_default(), frame))
+    body::parse_json(text, charge).map_err(|why| match why {
+        JsonError::NotJson => RoomActionError("The frame is not valid JSON".into(), "invalid_json"),
+        JsonError::TooLarge => RoomActionError("The frame holds too many values".into(), "too_large"),
+        JsonError::NoShare(why) => {
+            let (message, code) = error::quota_message_and_code(why);
+            RoomActionError(message, code)
+        }
+    })
 }
 
 /// The value of an optional field.

@@ -2,13 +2,14 @@
 
 use std::{collections::HashMap, sync::Arc};
 
+use poem::Request;
 use poem_openapi::{
     Object, OpenApi,
     param::{Path, Query},
     types::ParseFromJSON,
 };
 use serde::Serialize;
-use storage::{ConversationId, ConversationKind, MessageId, PartnerId, Person, User as Account, UserId};
+use storage::{ConversationId, ConversationKind, InboxFilter, MessageId, PartnerId, Person, User as UserAccount, UserId};
 use uuid::Uuid;
 
 use super::{
@@ -17,10 +18,12 @@ use super::{
     wire::{COPIES, Message, RoomSuccess, User},
 };
 use crate::{
-    chat,
+    chat::{self, ListContent},
+    shares::Account,
     web::{
         AppContext,
         bearer::Bearer,
+        body,
         lenient::{Int, Lenient},
         page::truncated_to_page,
     },
@@ -69,18 +72,18 @@ impl RoomHistoryApi {
 
     /// Threads of the caller
     ///
-    /// Each thread is with one other user, the most recent first. The text of its last message is cut at 1 KiB.
+    /// Each thread is with one other user, the most recent first; at most 10,000. The text of its last message is cut at 1 KiB.
     #[oai(path = "/user/threads", method = "get", operation_id = "room_threads")]
-    async fn threads(&self, bearer: Bearer) -> RoomReply<Vec<RoomThread>> {
-        self.threads_of(bearer).await
+    async fn threads(&self, request: &Request, bearer: Bearer) -> RoomReply<Vec<RoomThread>> {
+        self.threads_of(body::account(request), bearer).await
     }
 
     /// Threads of the caller, at the path of the older revision
     ///
     /// The same as `/chat/user/threads/`.
     #[oai(path = "/get-user-threads", method = "get", operation_id = "room_older_threads")]
-    async fn older_threads(&self, bearer: Bearer) -> RoomReply<Vec<RoomThread>> {
-        self.threads_of(bearer).await
+    async fn older_threads(&self, request: &Request, bearer: Bearer) -> RoomReply<Vec<RoomThread>> {
+        self.threads_of(body::account(request), bearer).await
     }
 
     /// Files in a thread of the caller
@@ -101,11 +104,12 @@ impl RoomHistoryApi {
         let id = thread_id.parse().map(ConversationId).map_err(|_| chat::Error::NotFound(chat::ResourceKind::Conversation))?;
         let (before, limit) = page(before, limit, MAX_PAGE)?;
         let messages = self.0.chat.files(&caller, id, before, limit).await?;
-        let (thread, participants) = self.0.chat.participants(&caller, id).await?;
-        let people: Vec<_> = match thread.kind {
-            ConversationKind::Direct => participants.into_iter().map(|participant| Arc::new(participant.person)).collect(),
+        let (thread, _) = self.0.chat.conversation(&caller, id).await?;
+        let participants = match thread.kind {
+            ConversationKind::Direct => self.0.chat.participants(&caller, id).await?.1,
             ConversationKind::Group | ConversationKind::Support => Vec::new(),
         };
+        let people: Vec<_> = participants.into_iter().map(|participant| Arc::new(participant.person)).collect();
         let authors = messages.iter().filter_map(|message| message.author.user);
         let users = self.users(authors.chain(people.iter().filter_map(|person| person.user))).await?;
         let files = messages.iter().map(|message| {
@@ -117,10 +121,12 @@ impl RoomHistoryApi {
 }
 
 impl RoomHistoryApi {
-    async fn threads_of(&self, bearer: Bearer) -> RoomReply<Vec<RoomThread>> {
+    async fn threads_of(&self, account: &Account, bearer: Bearer) -> RoomReply<Vec<RoomThread>> {
         let caller = bearer.0?;
-        let mut lines = self.0.chat.inbox(&caller, None).await?;
-        lines.retain(|line| line.entry.conversation.kind == ConversationKind::Direct);
+        let bytes = self.0.chat.list_bytes(&caller, ListContent::People).await?;
+        account.reserve(bytes).await.map_err(RoomFailure::refused)?;
+        let filter = InboxFilter { kinds: &[ConversationKind::Direct], ..InboxFilter::default() };
+        let lines = self.0.chat.inbox(&caller, filter).await?;
         let people = lines.iter().flat_map(|line| &line.people);
         let users = self.users(people.filter_map(|person| person.user)).await?;
         let threads = lines.iter().filter_map(|line| {
@@ -135,7 +141,7 @@ impl RoomHistoryApi {
         Ok(RoomSuccess::new(threads.collect(), None))
     }
 
-    async fn users(&self, ids: impl IntoIterator<Item = UserId>) -> chat::Result<HashMap<UserId, Account>> {
+    async fn users(&self, ids: impl IntoIterator<Item = UserId>) -> chat::Result<HashMap<UserId, UserAccount>> {
         let mut ids: Vec<_> = ids.into_iter().collect();
         ids.sort_unstable();
         ids.dedup();
@@ -145,7 +151,11 @@ impl RoomHistoryApi {
 }
 
 /// Account of the participant other than `partner`, or of the only one.
-fn other_user<'a>(people: &[Arc<Person>], partner: PartnerId, users: &'a HashMap<UserId, Account>) -> Option<&'a Account> {
+fn other_user<'a>(
+    people: &[Arc<Person>],
+    partner: PartnerId,
+    users: &'a HashMap<UserId, UserAccount>,
+) -> Option<&'a UserAccount> {
     let other = people.iter().find(|person| person.partner.id != partner).or(people.first())?;
     users.get(&other.user?)
 }

@@ -11,11 +11,12 @@ use uuid::Uuid;
 
 use crate::{
     auth::{self, Caller, IssuedTokens},
+    shares::RETRY_AFTER_SECONDS,
     web::{
         AppContext,
         bearer::{BearerOrSession, CHALLENGE, may_use_session, status_and_message},
         json::{ErrorMessage, JsonBody, OptionalJsonBody},
-        session::{ClientAddress as Origin, OptionalSession},
+        session::{ClientAddress as Origin, OptionalSession, sign_in_origin},
     },
 };
 
@@ -40,7 +41,7 @@ struct TokenApi(AppContext);
 
 /// Renews tokens by a refresh token, at the expense of the user's rate limit.
 async fn renew_tokens(app: &AppContext, request: &Request, refresh: &str) -> auth::Result<IssuedTokens> {
-    app.auth.renew_tokens(refresh, Origin::of(request), |user| app.chat.charge_issuing(user)).await
+    app.auth.renew_tokens(refresh, sign_in_origin(request), |user| app.chat.charge_issuing(user)).await
 }
 
 /// Login and password; empty with a session cookie.
@@ -132,7 +133,7 @@ enum TokenResponse {
     /// The session cookie was sent by a page of an origin that may not use it.
     #[oai(status = 403)]
     Forbidden(Json<ErrorMessage>),
-    /// Too many failed logins, or the user's rate limit for tokens is exceeded.
+    /// Too many failed logins, the user's rate limit for tokens is exceeded, or the user has too many requests at once.
     #[oai(status = 429)]
     TooMany(Json<ErrorMessage>, #[oai(header = "Retry-After")] u64),
     /// Internal error; the server's log has the cause.
@@ -158,18 +159,13 @@ impl TokenResponse {
             }
             Err(error) => error,
         };
-        let (_, message) = status_and_message(&error);
+        let ((status, message), retry_after) = (status_and_message(&error), error.retry_after_seconds());
         let said = Json(ErrorMessage::new(message));
-        match &error {
-            auth::Error::TooManyAttempts { retry_after } | auth::Error::TooFast { retry_after } => {
-                Self::TooMany(said, retry_after.as_secs().max(1))
-            }
-            auth::Error::TooManyWaiting { retry_after } => Self::Unavailable(said, Some(retry_after.as_secs().max(1))),
-            auth::Error::Denied | auth::Error::Expired | auth::Error::InvalidToken(_) => {
-                Self::Unauthorized(said, CHALLENGE.into())
-            }
-            auth::Error::NotConfigured(_) | auth::Error::Unavailable(_) => Self::Unavailable(said, None),
-            auth::Error::Internal(_) => Self::Internal(said),
+        match status {
+            StatusCode::TOO_MANY_REQUESTS => Self::TooMany(said, retry_after.unwrap_or(RETRY_AFTER_SECONDS)),
+            StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(said, retry_after),
+            StatusCode::INTERNAL_SERVER_ERROR => Self::Internal(said),
+            _ => Self::Unauthorized(said, CHALLENGE.into()),
         }
     }
 }
@@ -191,7 +187,7 @@ impl TokenApi {
         let auth = &self.0.auth;
         let outcome = match credentials.0.unwrap_or(TokenCredentials { login: None, password: None }) {
             TokenCredentials { login: Some(login), password: Some(password) } => {
-                auth.tokens_by_password(&login, &password, Origin::of(request)).await
+                auth.tokens_by_password(&login, &password, sign_in_origin(request)).await
             }
             TokenCredentials { login: None, password: None } => match session.0.login_result() {
                 Ok(_) if !may_use_session(request, &self.0.config) => {

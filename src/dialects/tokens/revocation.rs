@@ -11,7 +11,7 @@ use crate::{
         bearer::status_and_message,
         form::{BodyErrorResponse, JsonOrForm},
         json::UnusableBody,
-        session::ClientAddress as Origin,
+        session::sign_in_origin,
     },
 };
 
@@ -50,7 +50,7 @@ enum RevocationResponse {
     /// Internal error; the server's log has the cause.
     #[oai(status = 500)]
     Internal(Json<RevocationFailure>),
-    /// The server cannot reach its store, or has no keys to verify tokens.
+    /// The user has too many requests at once, or the server cannot reach its store, or has no keys to verify tokens.
     #[oai(status = 503)]
     Unavailable(Json<RevocationFailure>),
 }
@@ -74,7 +74,8 @@ impl From<auth::Error> for RevocationResponse {
     fn from(error: auth::Error) -> Self {
         let (status, message) = status_and_message(&error);
         let failure = failure("server_error", message);
-        if status == StatusCode::SERVICE_UNAVAILABLE { Self::Unavailable(failure) } else { Self::Internal(failure) }
+        // RFC 7009, section 2.2.1, has no status but 503 for a client that may try again.
+        if status == StatusCode::INTERNAL_SERVER_ERROR { Self::Internal(failure) } else { Self::Unavailable(failure) }
     }
 }
 
@@ -90,7 +91,7 @@ impl RevocationApi {
         let Some(token) = token.or(refresh) else {
             return RevocationResponse::BadRequest(failure("invalid_request", "token is missing."));
         };
-        match self.0.auth.revoke(&token, Origin::of(request)).await {
+        match self.0.auth.revoke(&token, sign_in_origin(request)).await {
             Ok(Revocation::Done) => RevocationResponse::Done("no-store".into()),
             Ok(Revocation::Foreign) => RevocationResponse::BadRequest(failure("unsupported_token_type", Revocation::NOT_OURS)),
             Err(error) => error.into(),

@@ -6,6 +6,7 @@ use poem_openapi::{ApiResponse, OpenApi, payload::Json};
 use super::{Tag, TokenHolder};
 use crate::{
     auth,
+    shares::RETRY_AFTER_SECONDS,
     web::{
         AppContext,
         bearer::{BearerAlone, CHALLENGE, status_and_message},
@@ -39,10 +40,8 @@ impl From<auth::Error> for TokenSessionResponse {
     fn from(error: auth::Error) -> Self {
         let (status, message) = status_and_message(&error);
         let said = Json(ErrorMessage::new(message));
-        if let auth::Error::TooFast { retry_after } = error {
-            return Self::TooMany(said, retry_after.as_secs().max(1));
-        }
         match status {
+            StatusCode::TOO_MANY_REQUESTS => Self::TooMany(said, error.retry_after_seconds().unwrap_or(RETRY_AFTER_SECONDS)),
             StatusCode::SERVICE_UNAVAILABLE => Self::Unavailable(said),
             StatusCode::INTERNAL_SERVER_ERROR => Self::Internal(said),
             _ => Self::Unauthorized(said, CHALLENGE.into()),

@@ -8,12 +8,13 @@ use serde_json::{Map, Value, json};
 use super::{Tag, renew_tokens};
 use crate::{
     auth::{self, IssuedTokens},
+    shares::{self, RETRY_AFTER_SECONDS},
     web::{
         AppContext,
         bearer::status_and_message,
         form::{BodyErrorResponse, JsonOrForm},
         json::UnusableBody,
-        session::ClientAddress as Origin,
+        session::sign_in_origin,
     },
 };
 
@@ -73,7 +74,7 @@ enum SimpleJwtResponse {
     /// Wrong login or password, or an invalid refresh token.
     #[oai(status = 401)]
     Unauthorized(Json<SimpleJwtFailure>, #[oai(header = "WWW-Authenticate")] String),
-    /// Too many failed logins, or the user's rate limit for tokens is exceeded.
+    /// Too many failed logins, the user's rate limit for tokens is exceeded, or the user has too many requests at once.
     #[oai(status = 429)]
     TooMany(Json<SimpleJwtFailure>, #[oai(header = "Retry-After")] u64),
     /// Internal error; the server's log has the cause.
@@ -94,7 +95,8 @@ fn failure(detail: impl Into<String>, code: Option<&str>) -> Json<SimpleJwtFailu
 impl From<auth::Result<IssuedTokens>> for SimpleJwtResponse {
     fn from(outcome: auth::Result<IssuedTokens>) -> Self {
         use auth::Error::{
-            Denied, Expired, Internal, InvalidToken, NotConfigured, TooFast, TooManyAttempts, TooManyWaiting, Unavailable,
+            Denied, Expired, Internal, InvalidToken, NoShare, NotConfigured, TooFast, TooManyAttempts, TooManyWaiting,
+            Unavailable,
         };
         let error = match outcome {
             Ok(IssuedTokens { access, refresh, .. }) => {
@@ -103,19 +105,20 @@ impl From<auth::Result<IssuedTokens>> for SimpleJwtResponse {
             }
             Err(error) => error,
         };
-        let (_, message) = status_and_message(&error);
+        let ((_, message), retry_after) = (status_and_message(&error), error.retry_after_seconds());
         match error {
             Denied => Self::Unauthorized(failure("No active account found with the given credentials", None), CHALLENGE.into()),
             Expired | InvalidToken(_) => {
                 Self::Unauthorized(failure("Token is invalid or expired", Some("token_not_valid")), CHALLENGE.into())
             }
-            TooManyAttempts { retry_after } | TooFast { retry_after } => {
-                let seconds = retry_after.as_secs().max(1);
+            TooManyAttempts { .. } | TooFast { .. } | NoShare(shares::NoShare::Requests) => {
+                let seconds = retry_after.unwrap_or(RETRY_AFTER_SECONDS);
                 let detail = format!("Request was throttled. Expected available in {seconds} seconds.");
                 Self::TooMany(failure(detail, None), seconds)
             }
-            TooManyWaiting { retry_after } => Self::Unavailable(failure(message, None), Some(retry_after.as_secs().max(1))),
-            NotConfigured(_) | Unavailable(_) => Self::Unavailable(failure(message, None), None),
+            TooManyWaiting { .. } | NoShare(shares::NoShare::Memory) | NotConfigured(_) | Unavailable(_) => {
+                Self::Unavailable(failure(message, None), retry_after)
+            }
             Internal(_) => Self::Internal(failure(message, None)),
         }
     }
@@ -160,7 +163,7 @@ impl SimpleJwtApi {
         let SimpleJwtCredentials { username, email, password } = credentials.0;
         let login = if username.is_none() && email.is_some() { ("email", email) } else { ("username", username) };
         match complete([login, ("password", password)]) {
-            Ok([login, password]) => self.0.auth.tokens_by_password(&login, &password, Origin::of(request)).await.into(),
+            Ok([login, password]) => self.0.auth.tokens_by_password(&login, &password, sign_in_origin(request)).await.into(),
             Err(answer) => answer,
         }
     }

@@ -141,6 +141,7 @@ impl From<&auth::Error> for UploadFailure {
             | auth::Error::TooManyAttempts { .. }
             | auth::Error::TooFast { .. }
             | auth::Error::TooManyWaiting { .. } => Self::unauthorized(),
+            auth::Error::NoShare(why) => Self::refused(*why),
             auth::Error::NotConfigured(_) => Self::Unavailable(refusal(bearer::status_and_message(error).1)),
             auth::Error::Unavailable(cause) => Error::Unavailable(cause.clone()).into(),
             auth::Error::Internal(cause) => Error::Internal(cause.clone()).into(),

@@ -1,7 +1,7 @@
 //! Request body of an upload, streamed.
 
 use bytes::Bytes;
-use futures_util::{Stream, StreamExt, stream};
+use futures_util::Stream;
 use poem::{Body, Request, RequestBody, http::header};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
@@ -9,17 +9,13 @@ use poem_openapi::{
     registry::{MetaMediaType, MetaRequest},
 };
 
-use crate::{
-    shares::Charge,
-    web::body::{BodyLimit, account},
-};
+use crate::{shares::Account, web::body::account};
 
 /// An incoming file of which nothing is read yet.
 pub(super) struct UploadBody {
     body: Body,
-    limit: BodyLimit,
-    /// Memory charge for the buffered part.
-    charge: Charge,
+    /// Account of the request, which the file's buffered part is charged to.
+    account: Account,
     /// Value of `Content-Type`; empty if missing.
     pub(super) mimetype: String,
     /// Value of `Content-Length`, if given.
@@ -27,18 +23,10 @@ pub(super) struct UploadBody {
 }
 
 impl UploadBody {
-    /// Streams the file piece by piece, with the memory charge of its buffered part. Fails with `TimedOut` if the next piece is
-    /// late.
-    pub(super) fn pieces(self) -> (impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin, Charge) {
-        let patience = self.limit.time;
-        let pieces = stream::unfold(Box::pin(self.body.into_bytes_stream()), move |mut pieces| async move {
-            let piece = match tokio::time::timeout(patience, pieces.next()).await {
-                Ok(piece) => piece?,
-                Err(_) => Err(std::io::ErrorKind::TimedOut.into()),
-            };
-            Some((piece, pieces))
-        });
-        (Box::pin(pieces), self.charge)
+    /// Streams the file piece by piece, with the account of the request. The connection's read time-out holds for
+    /// each piece.
+    pub(super) fn pieces(self) -> (impl Stream<Item = std::io::Result<Bytes>> + Send + Unpin, Account) {
+        (Box::pin(self.body.into_bytes_stream()), self.account)
     }
 }
 
@@ -60,8 +48,7 @@ impl<'a> ApiExtractor<'a> for UploadBody {
         let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
         Ok(Self {
             body: body.take()?,
-            limit: BodyLimit::of(request),
-            charge: account(request).body(),
+            account: account(request).clone(),
             mimetype: text(header::CONTENT_TYPE).unwrap_or_default().to_owned(),
             size_bytes: text(header::CONTENT_LENGTH).and_then(|length| length.parse().ok()),
         })

@@ -10,6 +10,8 @@ use std::{
 
 use tokio::time::{Instant, Sleep, sleep};
 
+use crate::metrics::Metrics;
+
 /// Least rate in bytes per second.
 const LEAST: f64 = 10_000.0;
 /// Waiting time over which the rate is averaged.
@@ -20,6 +22,8 @@ const WINDOW: Duration = Duration::from_secs(30);
 pub(super) struct LeastRate {
     /// Longest silence.
     patience: Duration,
+    /// The setting of that time and the metrics, until the peer is given up: this counts once.
+    counts: Option<(&'static str, Metrics)>,
     /// Waiting time and bytes since the last judgement.
     waited: Duration,
     bytes: usize,
@@ -33,9 +37,9 @@ struct Wait {
 }
 
 impl LeastRate {
-    /// `patience`: longest silence of the peer.
-    pub(super) fn new(patience: Duration) -> Self {
-        Self { patience, waited: Duration::ZERO, bytes: 0, wait: None }
+    /// `patience`: longest silence of the peer, which `limit` sets. A peer that is given up counts as refused by it.
+    pub(super) fn new(patience: Duration, limit: &'static str, metrics: &Metrics) -> Self {
+        Self { patience, counts: Some((limit, metrics.clone())), waited: Duration::ZERO, bytes: 0, wait: None }
     }
 
     /// Notes bytes that the peer has accepted or sent.
@@ -53,14 +57,26 @@ impl LeastRate {
         }
         let is_too_slow = (self.bytes as f64) < LEAST * self.waited.as_secs_f64();
         (self.waited, self.bytes) = (Duration::ZERO, 0);
-        if is_too_slow { Err(io::ErrorKind::TimedOut.into()) } else { Ok(()) }
+        if is_too_slow { Err(self.give_up()) } else { Ok(()) }
     }
 
     /// Resolves when the peer has been silent for too long; call it while waiting for the peer.
     pub(super) fn poll_silent(&mut self, context: &mut Context<'_>) -> Poll<io::Error> {
         let patience = self.patience;
         let wait = self.wait.get_or_insert_with(|| Box::new(Wait { since: Instant::now(), end: Box::pin(sleep(patience)) }));
-        wait.end.as_mut().poll(context).map(|()| io::ErrorKind::TimedOut.into())
+        wait.end.as_mut().poll(context).map(|()| self.give_up())
+    }
+
+    fn give_up(&mut self) -> io::Error {
+        self.count();
+        io::ErrorKind::TimedOut.into()
+    }
+
+    /// Counts the peer as given up, once.
+    pub(super) fn count(&mut self) {
+        if let Some((limit, metrics)) = self.counts.take() {
+            metrics.refused(limit);
+        }
     }
 }
 
@@ -76,7 +92,7 @@ mod tests {
 
     /// Moves so many bytes after each wait; returns the time until the failure.
     async fn lasts(bytes: usize, every: Duration) -> Option<Duration> {
-        let mut rate = LeastRate::new(PATIENCE);
+        let mut rate = LeastRate::new(PATIENCE, "write_seconds", &Metrics::default());
         let begun = Instant::now();
         for _ in 0..1_000 {
             let waited = match timeout(every, poll_fn(|context| rate.poll_silent(context))).await {
@@ -107,7 +123,7 @@ mod tests {
     /// Counts only waiting time.
     #[tokio::test(start_paused = true)]
     async fn who_has_little_to_move_is_not_too_slow() {
-        let mut rate = LeastRate::new(PATIENCE);
+        let mut rate = LeastRate::new(PATIENCE, "write_seconds", &Metrics::default());
         for _ in 0..1_000 {
             rate.moved(10).expect("it was not waited for");
             advance(Duration::from_secs(60)).await;

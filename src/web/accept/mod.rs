@@ -120,6 +120,7 @@ impl AcceptLoop {
                 header_timeout: if is_limited { self.header_timeout.min(LIMITED_HEADER_TIMEOUT) } else { self.header_timeout },
                 body_timeout: self.body_timeout,
                 write_timeout: self.write_timeout,
+                metrics: self.metrics.clone(),
                 held: ConnectionGuard::new((place, self.metrics.connection())),
             };
             requests.spawn(connection.serve(stream, requests.clone()));
@@ -171,6 +172,7 @@ struct AcceptedConnection<E> {
     header_timeout: Duration,
     body_timeout: Duration,
     write_timeout: Duration,
+    metrics: Metrics,
     /// Connection permit and gauge, which outlive this if the connection becomes a socket.
     held: ConnectionGuard,
 }
@@ -180,10 +182,13 @@ impl<E: Endpoint<Output = Response> + 'static> AcceptedConnection<E> {
         // Responses are written whole; Nagle's algorithm would only delay them. An error means that the peer has gone.
         let _ = stream.set_nodelay(true);
         let _ = SockRef::from(&stream).set_send_buffer_size(SEND_BUFFER_BYTES);
+        // Write time-out of what the kernel has accepted, also after the close.
+        let _ = SockRef::from(&stream).set_tcp_user_timeout(Some(self.write_timeout));
         let Ok(local) = stream.local_addr() else { return };
         let (header_timeout, body_timeout) = (self.header_timeout, self.body_timeout);
         let is_socket = Arc::<AtomicBool>::default();
-        let stream = WriteTimeout::new(stream, self.write_timeout).once_upgraded(Arc::clone(&is_socket), shrink_receive_buffer);
+        let stream = WriteTimeout::new(stream, self.write_timeout, &self.metrics).or_abort(reset_on_close);
+        let stream = stream.once_upgraded(Arc::clone(&is_socket), shrink_receive_buffer);
         let linger = if self.forwarded.is_proxy(self.peer.ip()) { LINGER } else { Duration::ZERO };
         let lifecycle = requests.clone();
         // One clone per request in flight.
@@ -197,14 +202,16 @@ impl<E: Endpoint<Output = Response> + 'static> AcceptedConnection<E> {
             let has_body = !request.body().is_end_stream();
             let mut request = self.request(request, local);
             let (lifecycle, answering, is_socket) = (lifecycle.clone(), Arc::clone(&held), Arc::clone(&is_socket));
+            let metrics = self.metrics.clone();
             async move {
                 let rest = UnreadBody::default();
                 if has_body {
-                    let body = rest.track(request.take_body().into(), body_timeout);
+                    let body = rest.track(request.take_body().into(), body_timeout, &metrics);
                     request.set_body(body);
                     request.extensions_mut().insert(rest.clone());
                 }
                 let mut response = if is_limited && !HEALTH_ROUTES.contains(&request.uri().path()) {
+                    metrics.refused("connections");
                     busy()
                 } else {
                     endpoint.get_response(request).await
@@ -274,6 +281,12 @@ fn shrink_receive_buffer(stream: &TcpStream) {
     let _ = SockRef::from(stream).set_recv_buffer_size(SOCKET_BYTES);
 }
 
+/// Makes the close of a connection reset it, so that the kernel discards what the peer has not accepted.
+fn reset_on_close(stream: &TcpStream) {
+    // An error means that the peer has gone.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}
+
 /// Refuses a connection, with a 503 if that can be written without waiting.
 fn refuse_connection(stream: TcpStream) {
     const ANSWER: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n";
@@ -338,6 +351,7 @@ fn release_read_buffer<B>(request: &mut hyper::Request<B>) {
 }
 
 /// Normalised path: single slashes, none at the end; `None` if it is normalised already. Clients of Odoo rely on both.
+// poem's `NormalizePath` comes too late for limited connections, whose path is looked at here, and leaves `original_uri` as sent.
 fn plain_path(uri: &hyper::Uri) -> Option<hyper::Uri> {
     let path = uri.path();
     if !path.contains("//") && (path.len() <= 1 || !path.ends_with('/')) {

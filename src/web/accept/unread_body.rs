@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 
 use super::least_rate::LeastRate;
 use crate::{
+    metrics::Metrics,
     shares::Charge,
     web::body::{self, BodyLimit, FullBody},
 };
@@ -35,8 +36,9 @@ pub struct UnreadBody(Arc<Mutex<Option<BytesBody>>>);
 impl UnreadBody {
     /// Wraps a body: enforces the least rate and the read time-out `patience`, and puts the unread rest into the slot when it is
     /// dropped.
-    pub fn track(&self, body: BytesBody, patience: Duration) -> BytesBody {
-        BoxBody::new(TrackedBody { body: Some(body), rate: LeastRate::new(patience), rest: self.clone() })
+    pub fn track(&self, body: BytesBody, patience: Duration, metrics: &Metrics) -> BytesBody {
+        let rate = LeastRate::new(patience, "body_seconds", metrics);
+        BoxBody::new(TrackedBody { body: Some(body), rate, rest: self.clone() })
     }
 
     /// Reads the unread rest as a whole; `None` if it fails or exceeds `limit`.
@@ -126,7 +128,7 @@ mod tests {
             Ok::<_, std::io::Error>(Bytes::from(vec![0; bytes_per_second]))
         });
         let rest = UnreadBody::default();
-        let mut body = rest.track(PoemBody::from_bytes_stream(pieces).into(), Duration::from_secs(20));
+        let mut body = rest.track(PoemBody::from_bytes_stream(pieces).into(), Duration::from_secs(20), &Metrics::default());
         let mut read = 0;
         while let Some(frame) = body.frame().await {
             read += frame.map_err(|error| error.kind())?.data_ref().map_or(0, Bytes::len);

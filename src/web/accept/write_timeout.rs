@@ -7,13 +7,14 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
     time::Duration,
 };
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::least_rate::LeastRate;
+use crate::metrics::Metrics;
 
 /// Stream with a write time-out: writing fails with [`io::ErrorKind::TimedOut`] if the peer accepts no bytes for that long, or
 /// fewer than the least rate.
@@ -21,6 +22,8 @@ pub(super) struct WriteTimeout<S> {
     stream: S,
     rate: LeastRate,
     upgrade: Option<Upgrade<S>>,
+    /// Change of a stream that has failed.
+    abort: fn(&S),
 }
 
 /// Change of the stream after an upgrade to a WebSocket. It is applied from within, since hyper owns the stream by then.
@@ -30,8 +33,13 @@ struct Upgrade<S> {
 }
 
 impl<S> WriteTimeout<S> {
-    pub(super) fn new(stream: S, patience: Duration) -> Self {
-        Self { stream, rate: LeastRate::new(patience), upgrade: None }
+    pub(super) fn new(stream: S, patience: Duration, metrics: &Metrics) -> Self {
+        Self { stream, rate: LeastRate::new(patience, "write_seconds", metrics), upgrade: None, abort: |_| {} }
+    }
+
+    /// Calls `abort` when the peer is given up.
+    pub(super) fn or_abort(self, abort: fn(&S)) -> Self {
+        Self { abort, ..self }
     }
 
     /// Calls `change` once, at the first read after `is_done` was set.
@@ -46,11 +54,15 @@ impl<S: AsyncWrite + Unpin> WriteTimeout<S> {
         context: &mut Context<'_>,
         write: impl FnOnce(Pin<&mut S>, &mut Context<'_>) -> Poll<io::Result<usize>>,
     ) -> Poll<io::Result<usize>> {
-        let written = write(Pin::new(&mut self.stream), context);
-        match written {
-            Poll::Ready(written) => Poll::Ready(written.and_then(|bytes| self.rate.moved(bytes).map(|()| bytes))),
-            Poll::Pending => self.rate.poll_silent(context).map(Err),
+        let written = match write(Pin::new(&mut self.stream), context) {
+            Poll::Ready(written) => written.and_then(|bytes| self.rate.moved(bytes).map(|()| bytes)),
+            Poll::Pending => Err(ready!(self.rate.poll_silent(context))),
+        };
+        if written.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            self.rate.count();
+            (self.abort)(&self.stream);
         }
+        Poll::Ready(written)
     }
 }
 
@@ -59,7 +71,12 @@ impl<S: AsyncRead + Unpin> AsyncRead for WriteTimeout<S> {
         if let Some(upgrade) = self.upgrade.take_if(|upgrade| upgrade.is_done.load(Ordering::Acquire)) {
             (upgrade.change)(&self.stream);
         }
-        Pin::new(&mut self.stream).poll_read(context, into)
+        let read = Pin::new(&mut self.stream).poll_read(context, into);
+        // The kernel's write time-out, which may expire first, shows here as well.
+        if matches!(&read, Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::TimedOut) {
+            self.rate.count();
+        }
+        read
     }
 }
 
@@ -93,17 +110,18 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for WriteTimeout<S> {
 mod tests {
     use tokio::{
         io::{AsyncReadExt, AsyncWriteExt, duplex},
+        net::{TcpListener, TcpStream},
         time::sleep,
     };
 
-    use super::*;
+    use super::{super::reset_on_close, *};
 
     const PATIENCE: Duration = Duration::from_secs(20);
 
     /// Outcome of writing a million bytes to a peer that accepts so many per second.
     async fn written_to(bytes_per_second: usize) -> io::Result<()> {
         let (ours, mut theirs) = duplex(1_000);
-        let mut limited = WriteTimeout::new(ours, PATIENCE);
+        let mut limited = WriteTimeout::new(ours, PATIENCE, &Metrics::default());
         let mut taken = vec![0; bytes_per_second];
         let taking = async {
             while theirs.read_exact(&mut taken).await.is_ok() {
@@ -121,5 +139,18 @@ mod tests {
     async fn who_takes_too_little_is_given_up() {
         assert_eq!(written_to(5_000).await.map_err(|error| error.kind()), Err(io::ErrorKind::TimedOut));
         assert!(written_to(20_000).await.is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_kernel_keeps_nothing_for_who_is_given_up() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+        let mut reader = TcpStream::connect(listener.local_addr().expect("it is bound")).await.expect("it listens");
+        let (stream, _) = listener.accept().await.expect("somebody connects");
+        let mut limited = WriteTimeout::new(stream, PATIENCE, &Metrics::default()).or_abort(reset_on_close);
+        let written = limited.write_all(&vec![0; 64 * 1024 * 1024]).await.map_err(|error| error.kind());
+        assert_eq!(written, Err(io::ErrorKind::TimedOut));
+        drop(limited);
+        let read = reader.read_to_end(&mut Vec::new()).await.map_err(|error| error.kind());
+        assert_eq!(read, Err(io::ErrorKind::ConnectionReset));
     }
 }

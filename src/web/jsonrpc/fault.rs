@@ -245,13 +245,13 @@ pub fn fault(error: &auth::Error) -> Fault {
         // Without verification keys, every token is invalid.
         auth::Error::Expired | auth::Error::InvalidToken(_) | auth::Error::NotConfigured(_) => Fault::session_expired(),
         // Status 200, as in Odoo: published clients cannot read the body of any other.
-        auth::Error::TooManyAttempts { retry_after } | auth::Error::TooManyWaiting { retry_after } => {
+        auth::Error::TooManyAttempts { .. } | auth::Error::TooManyWaiting { .. } => {
             let text = "Too many login failures, please wait a bit before trying again.";
-            Fault::new("odoo.exceptions.AccessDenied", text).retry_after(StatusCode::OK, retry_after.as_secs().max(1))
+            let seconds = error.retry_after_seconds().unwrap_or(RETRY_AFTER_SECONDS);
+            Fault::new("odoo.exceptions.AccessDenied", text).retry_after(StatusCode::OK, seconds)
         }
-        auth::Error::TooFast { retry_after } => {
-            Fault::too_fast("Too many log-ins, please wait", Some(retry_after.as_secs().max(1)))
-        }
+        auth::Error::TooFast { .. } => Fault::too_fast("Too many log-ins, please wait", error.retry_after_seconds()),
+        auth::Error::NoShare(why) => Fault::refused(*why),
         auth::Error::Unavailable(cause) => Fault::unavailable(cause),
         auth::Error::Internal(cause) => Fault::internal(cause),
     }

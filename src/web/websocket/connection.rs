@@ -103,7 +103,7 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
                     Err(_) if self.feed.is_restarted() => {}
                     Err(error) => {
                         // The feed keeps its position and resumes once the database can be read.
-                        tracing::debug!(error = %chain(&error), "a socket waits for the store");
+                        tracing::debug!(error = %chain(&error), "event feed of a socket interrupted, retrying");
                         times.feed_paused_until = Some(Instant::now() + FEED_PAUSE);
                     }
                 },
@@ -164,21 +164,22 @@ impl<'a, V: SocketHandler> SocketConnection<'a, V> {
 
     async fn read(&mut self, read: IncomingFrame) -> Result<(), Close> {
         let read = match read {
-            IncomingFrame::Binary(bytes) if V::ACCEPTS_BINARY => {
-                Frame::try_from(bytes.clone()).map_or(IncomingFrame::Binary(bytes), IncomingFrame::Text)
-            }
+            IncomingFrame::Binary(bytes, charge) if V::ACCEPTS_BINARY => match Frame::try_from(bytes.clone()) {
+                Ok(text) => IncomingFrame::Text(text, charge),
+                Err(_) => IncomingFrame::Binary(bytes, charge),
+            },
             other => other,
         };
         self.frames.charge(self.sockets.frame_rate(), 1.0, Instant::now());
         match read {
-            IncomingFrame::Text(text) => {
+            IncomingFrame::Text(text, mut charge) => {
                 self.caller.record_activity();
                 let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&text);
-                let heard = in_turn(self.sockets, self.caller, Box::pin(self.handler.on_message(text)));
+                let heard = in_turn(self.sockets, self.caller, Box::pin(self.handler.on_message(text, &mut charge)));
                 let frames = self.transport.write_while(heard).await?;
                 self.answer = Some(PendingAnswer { frames, after: self.sockets.chat.position() });
             }
-            IncomingFrame::Binary(_) => self.send(vec![self.handler.on_binary()]),
+            IncomingFrame::Binary(..) => self.send(vec![self.handler.on_binary()]),
             IncomingFrame::PingOrPong => {}
         }
         Ok(())
@@ -282,7 +283,7 @@ impl Deadlines {
 
 /// Runs a handler under one of the user's turns, which its sockets share with its requests.
 async fn in_turn(sockets: &SocketServer, caller: &Caller, said: impl Future<Output = FramesOrClose>) -> FramesOrClose {
-    let _turn = sockets.turns.wait(Party::User(caller.user)).await;
+    let _turn = sockets.shares.turns.wait(Party::User(caller.user)).await;
     catch_panic(&sockets.metrics, said).await
 }
 
@@ -293,7 +294,7 @@ async fn catch_panic(metrics: &Metrics, said: impl Future<Output = FramesOrClose
         Err(panic) => {
             metrics.panic();
             let correlation = telemetry::correlation();
-            tracing::error!(correlation, panic = telemetry::panic_text(panic.as_ref()), "panicked on a socket");
+            tracing::error!(correlation, panic = telemetry::panic_text(panic.as_ref()), "socket handler panicked");
             Err(Close::INTERNAL)
         }
     }
@@ -305,7 +306,7 @@ async fn expiry(caller: &Caller) -> Instant {
     let left = match caller.session_end().await {
         Ok(until) => until.map_or(FAR, |at| (at - clock::now()).to_std().unwrap_or_default().min(FAR)),
         Err(error) => {
-            tracing::debug!(error = %chain(&error), "whether a socket's session lives cannot be said");
+            tracing::debug!(error = %chain(&error), "session expiry of a socket unknown");
             Duration::from_secs(1)
         }
     };

@@ -21,7 +21,7 @@ use crate::{
     events::{Encoding, Feed, FeedBatch},
     lifecycle::Lifecycle,
     metrics::Metrics,
-    shares::StoreTurns,
+    shares::{Charge, Shares},
     token_bucket::Rate,
 };
 use refusals::RefusalDelays;
@@ -48,8 +48,9 @@ pub trait SocketHandler: Send + 'static {
 
     /// Frames sent first.
     fn on_open(&mut self) -> impl Future<Output = FramesOrClose> + Send;
-    /// Handles a client's frame and returns the answer. Cancelled only at the server's end.
-    fn on_message(&mut self, text: &str) -> impl Future<Output = FramesOrClose> + Send;
+    /// Handles a client's frame and returns the answer. `charge` has the frame, and takes what is parsed from it. Cancelled only
+    /// at the server's end.
+    fn on_message(&mut self, text: &str, charge: &mut Charge) -> impl Future<Output = FramesOrClose> + Send;
     /// True while the answer to the last frame has further parts, because it exceeds the queue. No other frame is read meanwhile.
     fn has_more(&self) -> bool {
         false
@@ -88,6 +89,7 @@ impl Close {
     pub const TOO_SLOW: Self = Self::new(4008, "too slow to read");
     pub const TOO_MANY: Self = Self::new(4029, "too many sockets");
     pub const UNAVAILABLE: Self = Self::new(1013, "not available now, try again shortly");
+    pub const NO_MEMORY: Self = Self::new(1013, "no memory to spare for the message, try again shortly");
     pub const NO_TOKENS: Self = Self::new(1013, "this server is not set up for tokens");
     pub const SILENT: Self = Self::new(1001, "no sign of life");
     pub const PROTOCOL_ERROR: Self = Self::new(1002, "the frame is not what it should be");
@@ -119,7 +121,7 @@ impl Close {
 pub struct SocketServer {
     chat: Chat,
     limits: Arc<config::SocketSettings>,
-    turns: StoreTurns,
+    shares: Shares,
     metrics: Metrics,
     requests: Lifecycle,
     refusals: Arc<RefusalDelays>,
@@ -127,17 +129,11 @@ pub struct SocketServer {
 
 impl SocketServer {
     /// Creates the state. Sockets are closed when `requests` stop.
-    pub fn new(
-        chat: &Chat,
-        limits: &config::SocketSettings,
-        turns: &StoreTurns,
-        metrics: &Metrics,
-        requests: &Lifecycle,
-    ) -> Self {
+    pub fn new(chat: &Chat, limits: &config::SocketSettings, shares: &Shares, metrics: &Metrics, requests: &Lifecycle) -> Self {
         Self {
             chat: chat.clone(),
             limits: Arc::new(limits.clone()),
-            turns: turns.clone(),
+            shares: shares.clone(),
             metrics: metrics.clone(),
             requests: requests.clone(),
             refusals: Arc::new(RefusalDelays::new(Duration::from_secs(limits.refused_seconds))),

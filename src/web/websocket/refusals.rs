@@ -61,11 +61,10 @@ pub(super) async fn hold(sockets: &SocketServer, wire: &mut Transport, address: 
     if delay.is_zero() {
         return;
     }
-    let gone = async { while wire.next_event(true).await.is_ok() {} };
     tokio::select! {
         () = tokio::time::sleep(delay) => {}
         () = sockets.requests.stopping() => {}
-        () = gone => {}
+        () = wire.discard() => {}
     }
 }
 

@@ -9,7 +9,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures_util::{Sink, Stream, StreamExt};
+use futures_util::{Sink, Stream};
 use poem::Upgraded;
 use tokio::io::AsyncWriteExt;
 use tokio_tungstenite::{
@@ -21,34 +21,34 @@ use tokio_tungstenite::{
     },
 };
 
-use super::{CLOSE_TIMEOUT, Close, Frame, metered::RateLimited};
-use crate::config;
+use super::{CLOSE_TIMEOUT, Close, Frame, metered::MeteredStream};
+use crate::{config, shares::Charge};
 
 /// Size of the write buffer, in bytes. Memory is allocated as needed.
 const WRITE_BUFFER_BYTES: usize = 16 * 1024;
 
 /// One WebSocket with its send queue.
 pub(super) struct Transport {
-    stream: WebSocketStream<RateLimited<Upgraded>>,
+    stream: WebSocketStream<MeteredStream<Upgraded>>,
     queue: VecDeque<Message>,
     queued_bytes: usize,
     /// True if the stream has data that is not flushed.
     unflushed: bool,
+    /// Error of a write between two turns, for the next one: the kernel reports an error once.
+    failed: Option<Close>,
     most_frames: usize,
     most_bytes: usize,
 }
 
-/// A frame received from the peer.
-#[derive(Debug)]
+/// A frame received from the peer. A message has its charge, which lasts until it is handled.
 pub(super) enum IncomingFrame {
-    Text(Utf8Bytes),
-    Binary(Bytes),
+    Text(Utf8Bytes, Charge),
+    Binary(Bytes, Charge),
     /// A ping or a pong.
     PingOrPong,
 }
 
 /// Result of [`Transport::next_event`].
-#[derive(Debug)]
 pub(super) enum TransportEvent {
     Read(IncomingFrame),
     /// The queue was full and has room again.
@@ -56,19 +56,21 @@ pub(super) enum TransportEvent {
 }
 
 impl Transport {
-    pub(super) async fn new(stream: Upgraded, limits: &config::SocketSettings) -> Self {
+    /// `message_bytes`: size limit of the peer's messages. `charge`: an empty one, for an unfinished message.
+    pub(super) async fn new(stream: Upgraded, limits: &config::SocketSettings, message_bytes: usize, charge: Charge) -> Self {
         let config = WebSocketConfig::default()
             // The default is 32 times as large, and zeroed before every read.
             .read_buffer_size(limits.read_buffer_bytes)
             .write_buffer_size(WRITE_BUFFER_BYTES)
-            .max_message_size(Some(limits.message_bytes))
-            .max_frame_size(Some(limits.message_bytes));
-        let stream = RateLimited::new(stream, limits.message_bytes);
+            .max_message_size(Some(message_bytes))
+            .max_frame_size(Some(message_bytes));
+        let stream = MeteredStream::new(stream, limits.message_bytes, charge);
         Self {
             stream: WebSocketStream::from_raw_socket(stream, Role::Server, Some(config)).await,
             queue: VecDeque::new(),
             queued_bytes: 0,
             unflushed: false,
+            failed: None,
             most_frames: limits.queued_frames,
             most_bytes: limits.queued_bytes,
         }
@@ -83,8 +85,8 @@ impl Transport {
     /// True if the queue accepts another batch or answer.
     pub(super) fn has_room(&mut self) -> bool {
         if self.is_full() {
-            // Tries to write first: the peer may accept everything. An error is reported by the next turn.
-            let _ = self.poll_write(&mut Context::from_waker(Waker::noop()));
+            // Tries to write first: the peer may accept everything.
+            self.write_between_turns(&mut Context::from_waker(Waker::noop()));
         }
         !self.is_full()
     }
@@ -114,6 +116,9 @@ impl Transport {
     pub(super) async fn next_event(&mut self, reads: bool) -> Result<TransportEvent, Close> {
         let was_full = self.is_full();
         std::future::poll_fn(|context| {
+            if let Some(failed) = self.failed.take() {
+                return Poll::Ready(Err(failed));
+            }
             if let Poll::Ready(Err(error)) = self.poll_write(context) {
                 return Poll::Ready(Err(close_for(&error)));
             }
@@ -129,18 +134,26 @@ impl Transport {
     pub(super) async fn write_while<T>(&mut self, done: impl Future<Output = T>) -> T {
         let mut done = pin!(done);
         std::future::poll_fn(|context| {
-            // The next turn reports the error.
-            let _ = self.poll_write(context);
+            self.write_between_turns(context);
             done.as_mut().poll(context)
         })
         .await
     }
 
+    fn write_between_turns(&mut self, context: &mut Context<'_>) {
+        if let Poll::Ready(Err(error)) = self.poll_write(context) {
+            self.failed.get_or_insert_with(|| close_for(&error));
+        }
+    }
+
     fn poll_read(&mut self, context: &mut Context<'_>) -> Poll<Result<IncomingFrame, Close>> {
-        Poll::Ready(match ready!(Pin::new(&mut self.stream).poll_next(context)) {
-            Some(Ok(Message::Text(text))) => Ok(IncomingFrame::Text(text)),
-            Some(Ok(Message::Binary(bytes))) => Ok(IncomingFrame::Binary(bytes)),
-            Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {
+        let read = ready!(Pin::new(&mut self.stream).poll_next(context));
+        let metered = self.stream.get_mut();
+        Poll::Ready(match read {
+            Some(Ok(Message::Text(text))) => Ok(IncomingFrame::Text(text, metered.end_message())),
+            Some(Ok(Message::Binary(bytes))) => Ok(IncomingFrame::Binary(bytes, metered.end_message())),
+            Some(Ok(control @ (Message::Ping(_) | Message::Pong(_) | Message::Frame(_)))) => {
+                metered.end_control_frame(control.len());
                 // The stream has queued the pong.
                 self.unflushed = true;
                 Ok(IncomingFrame::PingOrPong)
@@ -170,6 +183,20 @@ impl Transport {
         Poll::Ready(Ok(()))
     }
 
+    /// Reads and discards what the peer sends, until it closes the socket. Pings are answered, up to the first message that is too
+    /// large to be held.
+    pub(super) async fn discard(&mut self) {
+        self.stream.get_mut().stop_gathering();
+        let close = loop {
+            if let Err(close) = self.next_event(true).await {
+                break close;
+            }
+        };
+        if !close.is_unreadable() {
+            self.stream.get_mut().discard().await;
+        }
+    }
+
     /// Sends the last frames and the close frame, then waits for the peer's close, for a limited time.
     pub(super) async fn close(mut self, close: Close) {
         if close.code == Close::TOO_SLOW.code {
@@ -183,17 +210,21 @@ impl Transport {
             let frame = CloseFrame { code: CloseCode::from(close.code), reason: close.reason.into() };
             self.queue.push_back(Message::Close(Some(frame)));
         }
-        self.stream.get_mut().lift();
-        let end = async {
+        let metered = self.stream.get_mut();
+        metered.lift();
+        metered.stop_gathering();
+        let end = async move {
             if std::future::poll_fn(|context| self.poll_write(context)).await.is_err() {
                 return;
             }
             // Reads and discards the peer's frames: closing a connection with unread data resets it, which may drop the last
             // frames.
-            while let Some(Ok(_)) = self.stream.next().await {}
-            let rest = self.stream.get_mut();
+            while std::future::poll_fn(|context| self.poll_read(context)).await.is_ok() {}
+            // Without the WebSocket's buffers, in which the beginning of a message may be left.
+            let mut rest = self.stream.into_inner();
+            drop(rest.end_message());
             let _ = rest.shutdown().await;
-            let _ = tokio::io::copy(rest, &mut tokio::io::sink()).await;
+            rest.discard().await;
         };
         let _ = tokio::time::timeout(CLOSE_TIMEOUT, end).await;
     }
@@ -209,6 +240,8 @@ fn close_for(error: &Error) -> Close {
         Error::Protocol(_) => Close::PROTOCOL_ERROR,
         // The write time-out has expired.
         Error::Io(error) if error.kind() == ErrorKind::TimedOut => Close::TOO_SLOW,
+        // The message has used up its memory share.
+        Error::Io(error) if error.kind() == ErrorKind::QuotaExceeded => Close::NO_MEMORY,
         _ => Close::new(1006, ""),
     }
 }

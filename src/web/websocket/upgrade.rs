@@ -11,8 +11,14 @@ use poem::{
 };
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-use super::{Close, ConnectionGuard, SocketHandler, SocketServer, SocketSession, refusals, serve, transport::Transport};
-use crate::{shares::share_of, web::session::ClientAddress};
+use super::{
+    Close, ConnectionGuard, SocketHandler, SocketServer, SocketSession, metered::UNCHARGED_BYTES, refusals, serve,
+    transport::Transport,
+};
+use crate::{
+    shares::{Party, share_of},
+    web::session::ClientAddress,
+};
 
 /// Time-out for the upgrade of an accepted connection.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -36,13 +42,22 @@ pub fn open<V: SocketHandler>(
         let Ok(Ok(upgraded)) = tokio::time::timeout(UPGRADE_TIMEOUT, upgrade).await else { return };
         let begun = Instant::now();
         let counted = own.metrics.socket(V::DIALECT);
-        let mut wire = Transport::new(upgraded, &own.limits).await;
-        let (close, is_served) = match begin.await {
-            Ok(ref mut speaking) => (serve(&own, &mut wire, speaking).await, true),
-            Err(close) => (close, false),
+        let mut session = begin.await;
+        let (party, message_bytes) = match &session {
+            Ok(speaking) => (Party::User(speaking.caller.user), own.limits.message_bytes),
+            Err(_) => (Party::Address(address), own.limits.message_bytes.min(UNCHARGED_BYTES)),
         };
+        let mut wire = Transport::new(upgraded, &own.limits, message_bytes, own.shares.bodies.open(party)).await;
+        let (close, is_served) = match &mut session {
+            Ok(speaking) => (serve(&own, &mut wire, speaking).await, true),
+            Err(close) => (close.clone(), false),
+        };
+        drop(session);
         if !is_served || close == Close::TOO_MANY {
             Box::pin(refusals::hold(&own, &mut wire, address, &close)).await;
+        }
+        if close.code == Close::TOO_LARGE.code {
+            own.metrics.refused("sockets.message_bytes");
         }
         own.metrics.socket_closed(V::DIALECT, close.code);
         let seconds = begun.elapsed().as_secs();

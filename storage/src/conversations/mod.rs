@@ -176,10 +176,22 @@ pub struct ReadAdvance {
 #[derive(Clone, Debug, Default)]
 pub struct InboxFilter<'a> {
     pub thread_type: Option<ThreadType>,
+    /// Limits the list to conversations of these kinds; empty for all.
+    pub kinds: &'a [ConversationKind],
     /// Limits the list to these conversations; those without the partner are absent.
     pub only: Option<&'a [ConversationId]>,
     /// Limits the list to conversations with unread messages.
     pub unread: bool,
+    /// Limits the list to its first entries.
+    pub limit: Option<usize>,
+}
+
+/// Size of a list of conversations with their people, or a bound of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ListSize {
+    pub conversations: usize,
+    /// A person counts once for each conversation.
+    pub people: usize,
 }
 
 /// Entry of a partner's list of conversations.
@@ -213,9 +225,15 @@ pub trait Conversations {
     ) -> Result<Option<(Conversation, Option<Participant>)>>;
     /// Participants by rising time of joining, then partner id.
     async fn participants(&self, id: ConversationId) -> Result<Vec<Participant>>;
-    /// People in several conversations, by conversation, then as [`Conversations::participants`] orders them. A person in several
-    /// of them is read once, and shared.
-    async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Arc<Person>)>>;
+    /// People in several conversations, by conversation, then as [`Conversations::participants`] orders them: of each conversation
+    /// `first`, if it takes part, and the `others` that joined first. A person in several of them is read once, and shared. The
+    /// cost does not depend on the number of participants.
+    async fn people_in(
+        &self,
+        conversations: &[ConversationId],
+        first: PartnerId,
+        others: usize,
+    ) -> Result<Vec<(ConversationId, Arc<Person>)>>;
     /// Partner ids of the participants, in rising order: the recipients of the conversation's events.
     async fn participant_ids(&self, id: ConversationId) -> Result<Vec<PartnerId>>;
     /// Contacts of each partner that shares a conversation with others: all these others, by rising id. The partners are in no
@@ -223,6 +241,8 @@ pub trait Conversations {
     async fn contacts(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>>;
     /// Lists the partner's conversations: most recent message (or else creation) first, then by falling id.
     async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>>;
+    /// Counts the partner's conversations and their people, at most `of_each` of a conversation. Each count ends at `most`.
+    async fn list_size(&self, partner: PartnerId, of_each: usize, most: ListSize) -> Result<ListSize>;
     /// Sums unread messages. Costs one index range over the partner's conversations, whatever the size of their history.
     async fn unread_totals(&self, partner: PartnerId) -> Result<UnreadTotals>;
 }

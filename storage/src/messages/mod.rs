@@ -247,9 +247,9 @@ pub trait Messages {
     async fn locate_messages(&self, ids: &[MessageId]) -> Result<Vec<MessageLocation>>;
     /// Locations of messages by conversation and `seq`, in no particular order; unknown ones are absent. Reads no texts.
     async fn messages_at(&self, places: &[(ConversationId, i64)]) -> Result<Vec<MessageLocation>>;
-    /// Newest message of each participant in these conversations, in no particular order; messages hidden from `reader` are
-    /// absent. Reads no other messages, and of these an excerpt ([`EXCERPT_BYTES`]).
-    async fn last_messages(&self, of: &[ConversationId], reader: PartnerId) -> Result<Vec<Message>>;
+    /// Newest message of each of these participants, in no particular order; messages hidden from `reader` are absent. `of` names
+    /// no participant twice. Reads no other messages, and of these an excerpt ([`EXCERPT_BYTES`]).
+    async fn last_messages(&self, of: &[(ConversationId, PartnerId)], reader: PartnerId) -> Result<Vec<Message>>;
     /// Draws an id from the sequence of message ids. No message has or will have it.
     async fn draw_message_id(&self) -> Result<MessageId>;
     /// Page of a conversation, in the page's own order, without messages hidden from `reader`. Nothing is hidden from a reader

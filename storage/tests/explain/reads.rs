@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 use storage::{
     ActorKind, AttachmentId, Attachments, Audit, AuditFilter, ChangeKey, Changes, ConversationId, Conversations, Directory,
-    EventLog, InboxFilter, MessageId, Messages, Page, PartnerId, Position, Reactions, Reads, Scope, postgres::Postgres,
+    EventLog, InboxFilter, ListSize, MessageId, Messages, Page, PartnerId, Position, Reactions, Reads, Scope, postgres::Postgres,
 };
 
 use crate::Explained;
@@ -30,7 +30,8 @@ pub(crate) async fn of_a_long_conversation(on: &Explained) {
     assert_eq!(on.within(20 * 8 + 10, "messages_with_files", files).await.len(), 20);
     on.within(8, "messages_at", async |s| s.messages_at(&[(of, 7), (of, 70_000)]).await).await;
     on.within(8, "messages_by_id", async |s| s.messages_by_id(&[MessageId(7), MessageId(70_000)]).await).await;
-    on.within(22, "last_messages", async |s| s.last_messages(&[of], reader).await).await;
+    let all = [1, 2, 5, 6, 7, 8].map(|partner| (of, PartnerId(partner)));
+    on.within(22, "last_messages", async |s| s.last_messages(&all, reader).await).await;
     on.within(6, "participant_ids", async |s| s.participant_ids(of).await).await;
     on.within(6 * 3 + 2, "participants", async |s| s.participants(of).await).await;
     on.within(8, "attachment_reach", async |s| s.attachment_access(AttachmentId(7), reader).await).await.unwrap();
@@ -71,7 +72,8 @@ pub(crate) async fn of_newcomers(on: &Explained) {
     }
     let files = async |s: &Postgres| s.messages_with_files(of, late, Some(MessageId(50_021)), 20).await;
     assert_eq!(on.within(4 * 8 + 10, "messages_with_files, for a newcomer", files).await.len(), 4);
-    on.within(22, "last_messages, for a newcomer", async |s| s.last_messages(&[of], latest).await).await;
+    let all = [1, 2, 5, 6, 7, 8].map(|partner| (of, PartnerId(partner)));
+    on.within(22, "last_messages, for a newcomer", async |s| s.last_messages(&all, latest).await).await;
     let news = async |s: &Postgres| s.conversations_with_new_messages(late, Utc::now()).await;
     on.within(12, "conversations_with_news, for a newcomer", news).await;
     let events = async |s: &Postgres| s.events(Position(40_000), Scope::Partner(late), 50).await;
@@ -103,7 +105,9 @@ pub(crate) async fn of_a_busy_person(on: &Explained) {
     let three = [ConversationId(11), ConversationId(5_011), ConversationId(9_999)];
     let some = async |s: &Postgres| s.inbox(busy, InboxFilter { only: Some(&three), ..InboxFilter::default() }).await;
     assert_eq!(on.within(3 * 7, "inbox of three", some).await.len(), 3);
-    on.within(3 * 6 + 6, "people_in", async |s| s.people_in(&three).await).await;
+    on.within(3 * 6 + 6, "people_in", async |s| s.people_in(&three, busy, 99).await).await;
+    let size = async |s: &Postgres| s.list_size(busy, 100, ListSize { conversations: 10_000, people: 20_000 }).await;
+    on.within(2 * 10_000 + 20_000, "list_size", size).await;
     on.within(3, "conversation_uuids", async |s| s.conversation_uuids(&three).await).await;
 
     let other = PartnerId(101);
@@ -129,6 +133,10 @@ pub(crate) async fn of_a_crowd(on: &Explained) {
     assert_eq!(on.within(PAGE, "the newest page", async |s| s.messages(of, member, page).await).await.len(), 50);
     on.within(5_010, "participant_ids", async |s| s.participant_ids(of).await).await;
     on.within(3 * 5_000 + 10, "participants", async |s| s.participants(of).await).await;
+    // The member, and the first to join.
+    assert_eq!(on.within(3 * 100 + 10, "people_in", async |s| s.people_in(&[of], member, 99).await).await.len(), 100);
+    let size = async |s: &Postgres| s.list_size(member, 100, ListSize { conversations: 10_000, people: 20_000 }).await;
+    assert!(on.within(300, "list_size", size).await.people >= 100);
     on.within(5_010, "members_at", async |s| s.members_at(of, Position(110_050)).await).await;
     on.within(120, "events", async |s| s.events(Position(110_000), Scope::Partner(member), 50).await).await;
 }

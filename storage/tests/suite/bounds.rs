@@ -136,7 +136,7 @@ async fn lists_read_the_beginning_of_a_last_message(store: Arc<dyn Storage>) {
         let expected = Message { body: shown, ..said.clone() };
         let entries = store.inbox(ben.partner.id, InboxFilter { only: Some(&[room]), ..InboxFilter::default() }).await.unwrap();
         assert_eq!(entries[0].last_message.as_ref(), Some(&expected));
-        assert_eq!(store.last_messages(&[room], ben.partner.id).await.unwrap(), [expected]);
+        assert_eq!(store.last_messages(&[(room, ann.partner.id)], ben.partner.id).await.unwrap(), [expected]);
         let page = store.messages(room, ben.partner.id, Page::latest(1)).await.unwrap();
         assert_eq!(page[0].message, said, "the message itself is whole");
     }
@@ -162,7 +162,7 @@ async fn lists_read_the_first_files_of_a_last_message(store: Arc<dyn Storage>) {
         let shown = files[gone..].iter().take(4).cloned().collect::<Vec<_>>();
         let entries = store.inbox(ann.partner.id, InboxFilter { only: Some(&[room]), ..InboxFilter::default() }).await.unwrap();
         assert_eq!(entries[0].last_message.as_ref().map(|last| &last.attachments), Some(&shown));
-        let last = store.last_messages(&[room], ann.partner.id).await.unwrap();
+        let last = store.last_messages(&[(room, ann.partner.id)], ann.partner.id).await.unwrap();
         assert_eq!(last[0].attachments, shown);
         write(&store, async |tx| tx.delete_attachment(files[gone].id).await.unwrap()).await;
     }

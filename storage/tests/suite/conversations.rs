@@ -3,8 +3,8 @@
 use std::{collections::HashSet, sync::Arc};
 
 use storage::{
-    Conversation, ConversationId, ConversationKind, Document, Folder, GroupId, InboxFilter, NewConversation, ParticipantRole,
-    ParticipantStatus, PartnerId, Storage, ThreadType, WindowState,
+    Conversation, ConversationId, ConversationKind, Document, Folder, GroupId, InboxFilter, ListSize, NewConversation,
+    ParticipantRole, ParticipantStatus, PartnerId, Storage, ThreadType, User, WindowState,
 };
 use uuid::Uuid;
 
@@ -24,6 +24,7 @@ on_every_backend!(
     a_direct_beginning_is_remembered,
     an_owner_is_named_at_the_beginning,
     the_inbox_shows_the_latest_first,
+    a_list_has_a_size,
     the_inbox_is_filtered,
     contacts_are_all_with_whom_one_shares_a_conversation,
 );
@@ -112,14 +113,35 @@ async fn participants_are_listed_by_joining(store: Arc<dyn Storage>) {
 
     let rising = [&ann, &ben, &cat, &dan].map(|user| user.partner.id);
     assert_eq!(store.participant_ids(room).await.unwrap(), rising);
-    let both = store.people_in(&[other, room, ConversationId(1_000), room]).await.unwrap();
+    let listed = async |first: &User, others| {
+        store.people_in(&[other, room, ConversationId(1_000), room], first.partner.id, others).await.unwrap()
+    };
+    let both = listed(&ann, 100).await;
     let expected = [(room, &cat), (room, &dan), (room, &ann), (room, &ben), (other, &ben)];
     assert_eq!(both, expected.map(|(id, user)| (id, Arc::new(user.person()))));
     assert!(Arc::ptr_eq(&both[3].1, &both[4].1), "who is in both is read once");
+    for (first, others, expected) in [
+        (&ben, 2, vec![(room, &cat), (room, &dan), (room, &ben), (other, &ben)]),
+        (&cat, 1, vec![(room, &cat), (room, &dan), (other, &ben)]),
+        (&dan, 3, vec![(room, &cat), (room, &dan), (room, &ann), (room, &ben), (other, &ben)]),
+        (&ann, 0, vec![(room, &ann)]),
+    ] {
+        let expected: Vec<_> = expected.into_iter().map(|(id, user)| (id, Arc::new(user.person()))).collect();
+        assert_eq!(listed(first, others).await, expected, "{} and {others}", first.partner.name);
+    }
 
     let unknown = ConversationId(1_000);
     assert_eq!(store.participants(unknown).await.unwrap(), []);
     assert_eq!(store.participant_ids(unknown).await.unwrap(), []);
+
+    write(&store, async |tx| {
+        let of = lock(tx, room).await.remove(0);
+        assert!(tx.delete_participant(&of, cat.partner.id).await.unwrap());
+        assert_eq!(tx.insert_participants(&of, &[cat.partner.id], 0, at(40)).await.unwrap(), [cat.partner.id]);
+    })
+    .await;
+    let people: Vec<_> = store.participants(room).await.unwrap().into_iter().map(|participant| participant.person).collect();
+    assert_eq!(people, [&dan, &ann, &ben, &cat].map(|user| user.person()), "who comes back is the last");
 }
 
 async fn newcomers_have_read_what_is_there(store: Arc<dyn Storage>) {
@@ -291,6 +313,27 @@ async fn the_inbox_shows_the_latest_first(store: Arc<dyn Storage>) {
     }
 }
 
+async fn a_list_has_a_size(store: Arc<dyn Storage>) {
+    let [ann, ben, cat, dan] = users(&store, ["ann", "ben", "cat", "dan"]).await;
+    let everybody = [&ann, &ben, &cat, &dan];
+    let ids =
+        [conversation(&store, &everybody).await, conversation(&store, &everybody).await, conversation(&store, &[&ann]).await];
+    conversation(&store, &[&ben]).await;
+    let size = async |of_each, conversations, people| {
+        let size = store.list_size(ann.partner.id, of_each, ListSize { conversations, people }).await.unwrap();
+        (size.conversations, size.people)
+    };
+    assert_eq!(size(100, 100, 100).await, (3, 9));
+    assert_eq!(size(2, 100, 100).await, (3, 5));
+    assert_eq!(size(100, 2, 7).await, (2, 7));
+    let listed = async |limit| {
+        let inbox = store.inbox(ann.partner.id, InboxFilter { limit, ..InboxFilter::default() }).await.unwrap();
+        inbox.into_iter().map(|entry| entry.conversation.id).collect::<Vec<_>>()
+    };
+    assert_eq!(listed(Some(2)).await, [ids[2], ids[1]], "the newest");
+    assert_eq!(listed(None).await, [ids[2], ids[1], ids[0]]);
+}
+
 async fn the_inbox_is_filtered(store: Arc<dyn Storage>) {
     let [ann, ben] = users(&store, ["ann", "ben"]).await;
     let mut rooms = Vec::new();
@@ -299,6 +342,11 @@ async fn the_inbox_is_filtered(store: Arc<dyn Storage>) {
         rooms.push(write(&store, async |tx| tx.insert_conversation(new).await.unwrap().id).await);
     }
     let [chat, group, sms] = rooms[..] else { unreachable!("three were made") };
+    write(&store, async |tx| {
+        let of = lock(tx, sms).await.remove(0);
+        tx.set_kind(&of, ConversationKind::Direct).await.unwrap();
+    })
+    .await;
     let his = conversation(&store, &[&ben]).await;
     say(&store, chat, &ben, "to be read").await;
     say(&store, group, &ann, "her own").await;
@@ -314,6 +362,8 @@ async fn the_inbox_is_filtered(store: Arc<dyn Storage>) {
     assert_eq!(listed(all.clone()).await, [chat, group, sms]);
     assert_eq!(listed(InboxFilter { thread_type: Some(ThreadType::Sms), ..all }).await, [sms]);
     assert_eq!(listed(InboxFilter { unread: true, ..all }).await, [chat]);
+    assert_eq!(listed(InboxFilter { kinds: &[ConversationKind::Group], ..all }).await, [chat, group]);
+    assert_eq!(listed(InboxFilter { kinds: &[ConversationKind::Support, ConversationKind::Direct], ..all }).await, [sms]);
     let some = [sms, his, chat, sms, ConversationId(1_000)];
     let only = InboxFilter { only: Some(&some), ..all };
     assert_eq!(listed(only.clone()).await, [chat, sms]);

@@ -134,7 +134,8 @@ async fn a_hidden_last_message_is_none(store: Arc<dyn Storage>) {
         let only = InboxFilter { only: Some(&[id]), ..InboxFilter::default() };
         let entry = store.inbox(reader.partner.id, only).await.unwrap().remove(0);
         assert_eq!(Some(entry.conversation), store.conversation(id).await.unwrap(), "the conversation is the same for all");
-        let mut each: Vec<_> = store.last_messages(&[id], reader.partner.id).await.unwrap().iter().map(|last| last.seq).collect();
+        let each = [&ann, &ben, &cat, &dan].map(|author| (id, author.partner.id));
+        let mut each: Vec<_> = store.last_messages(&each, reader.partner.id).await.unwrap().iter().map(|last| last.seq).collect();
         each.sort_unstable();
         (entry.last_message.map(|last| last.seq), each)
     };

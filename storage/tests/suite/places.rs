@@ -70,14 +70,17 @@ async fn who_leaves_is_gone_and_comes_back_as_new(store: Arc<dyn Storage>) {
     .await;
     let (_, place) = store.conversation_seen_by(room, ann.partner.id).await.unwrap().unwrap();
     assert_eq!(place.map(|place| (place.unread, place.read_seq)), Some((0, 3)));
-    assert!(store.last_messages(&[room], ben.partner.id).await.unwrap().iter().all(|last| last.id != own.id));
+    assert!(store.last_messages(&[(room, ann.partner.id)], ben.partner.id).await.unwrap().iter().all(|last| last.id != own.id));
 }
 
 async fn each_participants_last_message_is_known(store: Arc<dyn Storage>) {
     let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
     let room = conversation(&store, &[&ann, &ben, &cat]).await;
     let other = conversation(&store, &[&ann]).await;
-    assert_eq!(store.last_messages(&[room, other], ben.partner.id).await.unwrap(), []);
+    let unknown = ConversationId(1_000);
+    let everybody = [(room, &ann), (room, &ben), (room, &cat), (other, &ann), (other, &ben), (unknown, &ann)];
+    let everybody = everybody.map(|(id, user)| (id, user.partner.id));
+    assert_eq!(store.last_messages(&everybody, ben.partner.id).await.unwrap(), []);
     say(&store, room, &ann, "old").await;
     let ben_last = say(&store, room, &ben, "of ben").await;
     let ann_last = write(&store, async |tx| {
@@ -87,10 +90,11 @@ async fn each_participants_last_message_is_known(store: Arc<dyn Storage>) {
     })
     .await;
     let elsewhere = say(&store, other, &ann, "elsewhere").await;
-    let mut last = store.last_messages(&[other, room, room, ConversationId(1_000)], ben.partner.id).await.unwrap();
+    let mut last = store.last_messages(&everybody, ben.partner.id).await.unwrap();
     last.sort_by_key(|message| message.id);
-    assert_eq!(last, [ben_last, ann_last, elsewhere.clone()]);
-    assert_eq!(store.last_messages(&[other], ben.partner.id).await.unwrap(), [elsewhere]);
+    assert_eq!(last, [ben_last.clone(), ann_last, elsewhere.clone()]);
+    assert_eq!(store.last_messages(&[(other, ann.partner.id)], ben.partner.id).await.unwrap(), [elsewhere]);
+    assert_eq!(store.last_messages(&[(room, ben.partner.id)], ben.partner.id).await.unwrap(), [ben_last], "of no others");
 }
 
 async fn messages_are_found_by_their_place(store: Arc<dyn Storage>) {

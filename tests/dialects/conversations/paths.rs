@@ -56,3 +56,14 @@ async fn paths_that_lead_elsewhere_are_refused() {
         assert!(errors.contains("conversations.paths must hold paths such as /chat"), "{path}: {errors}");
     }
 }
+
+/// Paths of the other dialect: none of a page, nor of the sockets here.
+#[tokio::test]
+async fn paths_of_other_routes_are_refused() {
+    for path in ["/asyncapi", "/conversations", "/docs"] {
+        let output = support::run(&["serve", "--listen", "127.0.0.1:0"], &[("DRAGOMAN__CONCIERGE__PATHS", path)], "").await;
+        assert!(!output.status.success(), "{path}");
+        let errors = String::from_utf8(output.stderr).unwrap();
+        assert!(errors.contains("concierge.paths must hold paths such as /uat"), "{path}: {errors}");
+    }
+}

@@ -154,6 +154,21 @@ with_every_backend! {
         assert_eq!(files_below(directory.path()).len(), 1, "what was refused leaves nothing");
     }
 
+    /// Silence in the middle of a file: the read time-out ends the upload, in a form too.
+    async fn a_file_that_stops_arriving_is_given_up(backend) {
+        let server = Server::builder(backend).set("LIMITS__BODY_SECONDS", 2).start().await;
+        let john = server.log_in(JOHN).await;
+        let urls = urls(&john, "a.png", "image/png").await;
+        let mut put = RawConnection::to(&server).await;
+        put.send(&(request(&server, &urls.put, "Content-Length: 100") + "half")).await;
+        let form = RawConnection::half_an_upload(&server, &john, 100_000, "half").await;
+        for mut silent in [put, form] {
+            let answer = silent.read_until("never").await;
+            assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("file did not arrive whole"), "{answer}");
+        }
+        assert_eq!(get(&urls.get).await.status, 404);
+    }
+
     /// Expired signed URL: refused. The expiry is part of the URL.
     async fn an_old_address_is_refused(backend) {
         let server = Server::builder(backend).set("UPLOADS__LIFETIME_SECONDS", 1).start().await;

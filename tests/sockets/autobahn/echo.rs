@@ -11,7 +11,7 @@ use dragoman::{
     events::FeedBatch,
     lifecycle::Lifecycle,
     metrics::Metrics,
-    shares::{Shares, Sizes},
+    shares::{Charge, Shares, Sizes},
     web::websocket::{self, Frame, FramesOrClose, SocketHandler, SocketServer, SocketSession},
 };
 use poem::{Request, listener::TcpAcceptor};
@@ -29,7 +29,7 @@ impl SocketHandler for Repeating {
         Ok(Vec::new())
     }
 
-    async fn on_message(&mut self, text: &str) -> FramesOrClose {
+    async fn on_message(&mut self, text: &str, _: &mut Charge) -> FramesOrClose {
         Ok(vec![text.into()])
     }
 
@@ -83,8 +83,8 @@ impl Echo {
             ..config.sockets
         };
         let sizes = Sizes { bodies_bytes: 0, answers_bytes: 0, requests_per_user: 0, requests_per_address: 0 };
-        let turns = Shares::new(sizes, &metrics).turns;
-        let sockets = SocketServer::new(&chat, &limits, &turns, &metrics, &lifecycle);
+        let shares = Shares::new(sizes, &metrics);
+        let sockets = SocketServer::new(&chat, &limits, &shares, &metrics, &lifecycle);
         let endpoint = poem::endpoint::make_sync(move |request: Request| {
             let (feed, caller) = (chat.subscribe_caller(&caller), caller.clone());
             websocket::open(&request, None, &sockets, async move { Ok(SocketSession { handler: Repeating, feed, caller }) })

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     ConversationAddress, ConversationsDialect,
-    client_frame::{ClientAction, ClientFrame, SEND},
+    client_frame::{ClientAction, ClientFrame, SEND, unparsed},
     error::ActionError,
     people,
     receipts::{self, Receipts},
@@ -22,7 +22,9 @@ use crate::{
     clock,
     error::chain,
     events::{FeedBatch, PresenceState},
+    shares::Charge,
     web::{
+        body,
         page::truncated_to_page,
         websocket::{Close, Frame, FramesOrClose, SocketHandler},
     },
@@ -120,8 +122,8 @@ impl SocketHandler for ConversationsHandler {
         self.initial_state().await.map_err(|error| super::error::subscribe_close(&error))
     }
 
-    async fn on_message(&mut self, text: &str) -> FramesOrClose {
-        let asking = match ClientFrame::read(text) {
+    async fn on_message(&mut self, text: &str, charge: &mut Charge) -> FramesOrClose {
+        let asking = match body::charge_tree(text, charge).map_err(unparsed).and_then(|()| ClientFrame::read(text)) {
             Ok(asking) => asking,
             Err(wrong) => return Ok(vec![invalid_frame(&wrong)]),
         };

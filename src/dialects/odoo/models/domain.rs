@@ -1,6 +1,6 @@
 //! Search domains: conditions on fields in Polish notation (operators before their operands).
 
-use std::{cmp::Ordering, collections::HashSet};
+use std::{borrow::Cow, cell::OnceCell, cmp::Ordering, collections::HashSet};
 
 use serde_json::Value;
 
@@ -15,7 +15,11 @@ use crate::{
 const MAX_ITEMS: usize = 256;
 
 /// A search domain, parsed and checked.
-pub(super) struct Domain(Vec<DomainToken>);
+pub(super) struct Domain {
+    tokens: Vec<DomainToken>,
+    /// Each field that the terms name, once.
+    fields: Vec<FieldPath>,
+}
 
 enum DomainToken {
     And,
@@ -23,7 +27,8 @@ enum DomainToken {
     Not,
     /// A constant: Odoo's `(1, '=', 1)` and `(0, '=', 1)`.
     Constant(bool),
-    Term(FieldPath, Condition),
+    /// A condition on the field at this index of the domain's fields.
+    Term(usize, Condition),
 }
 
 /// Condition on a field's value.
@@ -51,31 +56,41 @@ impl Domain {
         if items.len() > MAX_ITEMS {
             return Err(malformed("it is too long"));
         }
-        let tokens = items.into_iter().map(|item| DomainToken::parse(side, item)).collect::<Result<Vec<_>, _>>()?;
+        let mut fields = Vec::new();
+        let tokens = items.into_iter().map(|item| DomainToken::parse(side, item, &mut fields)).collect::<Result<Vec<_>, _>>()?;
         let mut operands = 0_usize;
         for token in tokens.iter().rev() {
             operands = operands.checked_sub(token.operands()).ok_or_else(|| malformed("an operator lacks operands"))? + 1;
         }
-        Ok(Self(tokens))
+        Ok(Self { tokens, fields })
+    }
+
+    /// Number of terms.
+    pub(super) fn terms(&self) -> usize {
+        self.tokens.iter().filter(|token| matches!(token, DomainToken::Term(..))).count()
     }
 
     /// Includes deactivated users only if the domain has a term on `active`.
     pub(super) fn deactivated(&self) -> Deactivated {
-        let asks = self.0.iter().any(|token| matches!(token, DomainToken::Term(path, _) if path.is("active")));
+        let asks = self.fields.iter().any(|field| field.is("active"));
         if asks { Deactivated::Shown } else { Deactivated::Hidden }
     }
 
-    /// True if the contact satisfies the domain. Evaluates from the end with a stack of operands.
+    /// True if the contact satisfies the domain. Evaluates from the end with a stack of operands. Reads each field once, whatever
+    /// the number of its terms.
     pub(super) fn matches(&self, contact: &Contact) -> bool {
-        let mut stack: Vec<bool> = Vec::with_capacity(self.0.len());
-        for token in self.0.iter().rev() {
+        let cells: Vec<_> = self.fields.iter().map(|_| OnceCell::new()).collect();
+        let mut stack: Vec<bool> = Vec::with_capacity(self.tokens.len());
+        for token in self.tokens.iter().rev() {
             let mut pop = || stack.pop().expect("`parse` has counted the operands");
             let value = match token {
                 DomainToken::And => pop() & pop(),
                 DomainToken::Or => pop() | pop(),
                 DomainToken::Not => !pop(),
                 DomainToken::Constant(value) => *value,
-                DomainToken::Term(path, test) => test.matches(&path.value(contact)),
+                DomainToken::Term(field, test) => {
+                    test.matches(cells[*field].get_or_init(|| FieldCell::of(self.fields[*field].value(contact))))
+                }
             };
             stack.push(value);
         }
@@ -92,7 +107,8 @@ impl DomainToken {
         }
     }
 
-    fn parse(side: PersonModel, item: Value) -> Result<Self, Fault> {
+    /// Parses an item; adds a field that is new to `fields`.
+    fn parse(side: PersonModel, item: Value, fields: &mut Vec<FieldPath>) -> Result<Self, Fault> {
         let leaf = match item {
             Value::String(operator) => {
                 return match operator.as_str() {
@@ -111,7 +127,12 @@ impl DomainToken {
                 if operator == "=?" && is_unset(&operand) {
                     return Ok(Self::Constant(true));
                 }
-                Ok(Self::Term(path, Condition::parse(&operator, operand)?))
+                let known = fields.iter().position(|known| known.is_same(path));
+                let field = known.unwrap_or(fields.len());
+                if known.is_none() {
+                    fields.push(path);
+                }
+                Ok(Self::Term(field, Condition::parse(&operator, operand)?))
             }
             Ok([Value::Number(left), Value::String(operator), Value::Number(right)]) if operator == "=" => {
                 Ok(Self::Constant(left == right))
@@ -129,10 +150,10 @@ impl Condition {
         };
         let ask = match operator {
             "=" | "==" | "=?" | "in" => ConditionOperator::In(Choices::parse(operand)?),
-            "like" => ConditionOperator::Like(Pattern::within(&text(operand)?, false)),
-            "ilike" => ConditionOperator::Like(Pattern::within(&text(operand)?, true)),
-            "=like" => ConditionOperator::Like(Pattern::new(&text(operand)?, false)),
-            "=ilike" => ConditionOperator::Like(Pattern::new(&text(operand)?, true)),
+            "like" => ConditionOperator::Like(Pattern::within(&text(operand)?, LetterCase::Counts)),
+            "ilike" => ConditionOperator::Like(Pattern::within(&text(operand)?, LetterCase::Ignored)),
+            "=like" => ConditionOperator::Like(Pattern::new(&text(operand)?, LetterCase::Counts)),
+            "=ilike" => ConditionOperator::Like(Pattern::new(&text(operand)?, LetterCase::Ignored)),
             "<" if !negated => ConditionOperator::Compare(bound(operand)?, Ordering::is_lt),
             ">" if !negated => ConditionOperator::Compare(bound(operand)?, Ordering::is_gt),
             "<=" if !negated => ConditionOperator::Compare(bound(operand)?, Ordering::is_le),
@@ -142,23 +163,62 @@ impl Condition {
         Ok(Self { operator: ask, negated })
     }
 
-    fn matches(&self, cell: &FieldValue) -> bool {
+    fn matches(&self, cell: &FieldCell) -> bool {
         let passes = match &self.operator {
-            ConditionOperator::In(choices) => choices.contain(cell),
-            ConditionOperator::Like(pattern) => match cell {
-                FieldValue::Text(text) | FieldValue::One(_, text) => pattern.matches(text),
-                FieldValue::Int(number) => pattern.matches(&number.to_string()),
-                FieldValue::Unset | FieldValue::Flag(_) | FieldValue::Many(_) => false,
-            },
-            ConditionOperator::Compare(bound, holds) => match (cell, bound) {
+            ConditionOperator::In(choices) => choices.contain(&cell.value),
+            ConditionOperator::Like(pattern) => cell.characters(pattern.case).is_some_and(|text| pattern.matches(text)),
+            ConditionOperator::Compare(bound, holds) => match (&cell.value, bound) {
                 (FieldValue::Int(_), FieldValue::Int(_)) | (FieldValue::Text(_), FieldValue::Text(_)) => {
-                    holds(cell.compare(bound))
+                    holds(cell.value.compare(bound))
                 }
                 (FieldValue::One(id, _), FieldValue::Int(_)) => holds(FieldValue::Int(*id).compare(bound)),
                 _ => false,
             },
         };
         passes != self.negated
+    }
+}
+
+/// Significance of upper and lower case in a pattern.
+#[derive(Clone, Copy)]
+enum LetterCase {
+    Counts,
+    Ignored,
+}
+
+impl LetterCase {
+    fn apply(self, text: &str) -> Cow<'_, str> {
+        match self {
+            Self::Counts => text.into(),
+            Self::Ignored => text.to_lowercase().into(),
+        }
+    }
+}
+
+/// A field of one person, with its characters as patterns compare them, each form made once.
+struct FieldCell {
+    value: FieldValue,
+    exact: OnceCell<Vec<char>>,
+    lower: OnceCell<Vec<char>>,
+}
+
+impl FieldCell {
+    fn of(value: FieldValue) -> Self {
+        Self { value, exact: OnceCell::new(), lower: OnceCell::new() }
+    }
+
+    /// The characters; `None` if patterns match no such value.
+    fn characters(&self, case: LetterCase) -> Option<&[char]> {
+        let text = match &self.value {
+            FieldValue::Text(text) | FieldValue::One(_, text) => Cow::from(text),
+            FieldValue::Int(number) => number.to_string().into(),
+            FieldValue::Unset | FieldValue::Flag(_) | FieldValue::Many(_) => return None,
+        };
+        let form = match case {
+            LetterCase::Counts => &self.exact,
+            LetterCase::Ignored => &self.lower,
+        };
+        Some(form.get_or_init(|| case.apply(&text).chars().collect()))
     }
 }
 
@@ -208,8 +268,9 @@ impl Choices {
 
 /// Pattern of SQL's `LIKE`: `%` matches any text, `_` any character, and a backslash escapes the next character.
 struct Pattern {
+    /// Without an [`PatternPart::AnyText`] after another.
     parts: Vec<PatternPart>,
-    ignore_case: bool,
+    case: LetterCase,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -220,8 +281,19 @@ enum PatternPart {
 }
 
 impl Pattern {
-    fn new(pattern: &str, ignore_case: bool) -> Self {
-        let pattern = if ignore_case { pattern.to_lowercase() } else { pattern.to_owned() };
+    fn new(pattern: &str, case: LetterCase) -> Self {
+        Self { parts: Self::joined(Self::parts(&case.apply(pattern))), case }
+    }
+
+    /// Pattern that matches anywhere in a text.
+    fn within(pattern: &str, case: LetterCase) -> Self {
+        let mut parts = Self::parts(&case.apply(pattern));
+        parts.insert(0, PatternPart::AnyText);
+        parts.push(PatternPart::AnyText);
+        Self { parts: Self::joined(parts), case }
+    }
+
+    fn parts(pattern: &str) -> Vec<PatternPart> {
         let mut parts = Vec::new();
         let mut chars = pattern.chars();
         while let Some(next) = chars.next() {
@@ -232,20 +304,17 @@ impl Pattern {
                 plain => PatternPart::Char(plain),
             });
         }
-        Self { parts, ignore_case }
+        parts
     }
 
-    /// Pattern that matches anywhere in a text.
-    fn within(pattern: &str, ignore_case: bool) -> Self {
-        let mut found = Self::new(pattern, ignore_case);
-        found.parts.insert(0, PatternPart::AnyText);
-        found.parts.push(PatternPart::AnyText);
-        found
+    /// Joins runs of `%`, which match as one does and would take time for every person.
+    fn joined(mut parts: Vec<PatternPart>) -> Vec<PatternPart> {
+        parts.dedup_by(|next, before| *next == PatternPart::AnyText && *before == PatternPart::AnyText);
+        parts
     }
 
     /// Matches in one pass, backtracking only to the last `%`.
-    fn matches(&self, text: &str) -> bool {
-        let text: Vec<char> = if self.ignore_case { text.to_lowercase().chars().collect() } else { text.chars().collect() };
+    fn matches(&self, text: &[char]) -> bool {
         let (mut at, mut part) = (0, 0);
         let mut retry = None;
         while at < text.len() {
@@ -330,6 +399,28 @@ mod tests {
         assert!(finds(json!([["id", "in", [1, 7]], ["id", ">=", 7], ["id", "<", 8]])));
         assert!(finds(json!([["email", "=", false], ["phone", "!=", false], ["email", "not like", "x"]])));
         assert!(finds(json!([["user_ids", "=", false], ["user_ids.login", "=", false], ["active", "=", true]])));
+    }
+
+    #[test]
+    fn a_person_costs_each_field_once_and_not_the_length_of_a_pattern() {
+        let run = "%".repeat(100_000);
+        let terms = json!([
+            ["name", "ilike", "J"],
+            ["name", "not ilike", "x"],
+            ["name", "=like", format!("{run}Smith{run}")],
+            ["id", "=", 7]
+        ]);
+        let domain = Domain::parse(PersonModel::Partner, Some(terms.clone())).expect("it is well-formed");
+        assert_eq!((domain.terms(), domain.fields.len()), (4, 2));
+        let parts = |token: &DomainToken| match token {
+            DomainToken::Term(_, Condition { operator: ConditionOperator::Like(pattern), .. }) => pattern.parts.len(),
+            _ => 0,
+        };
+        assert_eq!(domain.tokens.iter().map(parts).max(), Some("%Smith%".len()));
+        assert!(finds(terms));
+        assert!(finds(json!([["name", "like", "%%"], ["name", "=like", "Jane%%Smith"], ["id", "like", "7"]])));
+        let domain = Domain::parse(PersonModel::User, Some(json!(["!", ["name", "=", "x"], ["partner_id.name", "=", "x"]])));
+        assert_eq!(domain.expect("it is well-formed").fields.len(), 2, "fields of two models are two");
     }
 
     #[test]

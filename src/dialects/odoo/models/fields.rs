@@ -255,6 +255,10 @@ impl FieldPath {
         Ok(Self { side, field })
     }
 
+    pub(super) fn is_same(self, other: Self) -> bool {
+        self.side == other.side && self.field.name == other.field.name
+    }
+
     pub(super) fn is(self, name: &str) -> bool {
         self.field.name == name
     }

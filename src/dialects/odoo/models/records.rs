@@ -226,9 +226,10 @@ async fn walk(
             visit(contact);
         }
     };
+    let (deactivated, terms) = (domain.deactivated(), domain.terms());
     let walked = match side {
-        PersonModel::User => app.chat.walk_users(caller, domain.deactivated(), matching).await,
-        PersonModel::Partner => app.chat.walk_contacts(caller, domain.deactivated(), matching).await,
+        PersonModel::User => app.chat.walk_users(caller, deactivated, terms, matching).await,
+        PersonModel::Partner => app.chat.walk_contacts(caller, deactivated, terms, matching).await,
     };
     walked.map_err(|error| fault(&error))
 }

@@ -20,8 +20,8 @@ pub(crate) use row::{Row, last_message};
 use super::{Memory, MemoryTx, Sequence, State, ranking::Ranking, taken};
 use crate::{
     AttachmentId, Conversation, ConversationId, ConversationKind, Conversations, Error, Folder, GroupId, InboxEntry, InboxFilter,
-    Locked, Message, NewConversation, Participant, ParticipantRole, ParticipantStatus, PartnerId, Person, ReadAdvance, Result,
-    ThreadType, Timestamp, UnreadTotals, WindowState, WriteConversations,
+    ListSize, Locked, Message, NewConversation, Participant, ParticipantRole, ParticipantStatus, PartnerId, Person, ReadAdvance,
+    Result, ThreadType, Timestamp, UnreadTotals, WindowState, WriteConversations,
 };
 
 #[derive(Clone, Default)]
@@ -93,6 +93,7 @@ impl Table {
             let (window, shelf) = (WindowState::default(), Folder::default());
             let place = Participation { window, shelf, read_seq, seen_seq: 0, own_after: 0, last_own: None, joined_at, standing };
             row.participations.insert(*partner, place);
+            row.by_joining.insert((joined_at, *partner));
             self.of_partner.entry(*partner).or_default().insert(id);
             joined.push(*partner);
         }
@@ -112,14 +113,6 @@ impl State {
             joined_at: place.joined_at,
             status: place.standing,
         }
-    }
-
-    fn participants(&self, id: ConversationId) -> Vec<Participant> {
-        let Some(row) = self.conversations.get(id) else { return Vec::new() };
-        let mut found: Vec<_> =
-            row.participations.iter().map(|(partner, place)| self.participant(row, *partner, place)).collect();
-        found.sort_unstable_by_key(|participant| (participant.joined_at, participant.person.partner.id));
-        found
     }
 }
 
@@ -141,19 +134,32 @@ impl Conversations for Memory {
     }
 
     async fn participants(&self, id: ConversationId) -> Result<Vec<Participant>> {
-        Ok(self.snapshot()?.participants(id))
+        let state = self.snapshot()?;
+        let Some(row) = state.conversations.get(id) else { return Ok(Vec::new()) };
+        let participant = |(_, partner): &(_, PartnerId)| state.participant(row, *partner, &row.participations[partner]);
+        Ok(row.by_joining.iter().map(participant).collect())
     }
 
-    async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Arc<Person>)>> {
+    async fn people_in(
+        &self,
+        conversations: &[ConversationId],
+        first: PartnerId,
+        others: usize,
+    ) -> Result<Vec<(ConversationId, Arc<Person>)>> {
         let state = self.snapshot()?;
         let ids: BTreeSet<_> = conversations.iter().copied().collect();
-        let mut people: HashMap<PartnerId, Arc<Person>> = HashMap::new();
-        let mut shared = |person: Person| Arc::clone(people.entry(person.partner.id).or_insert_with(|| Arc::new(person)));
-        Ok(ids
-            .into_iter()
-            .flat_map(|id| state.participants(id))
-            .map(|participant| (participant.conversation, shared(participant.person)))
-            .collect())
+        let (mut people, mut found) = (HashMap::new(), Vec::new());
+        for row in ids.into_iter().filter_map(|id| state.conversations.get(id)) {
+            let own = row.participations.get(&first).map(|place| (place.joined_at, first));
+            let mut listed: Vec<_> = row.by_joining.iter().filter(|(_, other)| *other != first).take(others).copied().collect();
+            listed.extend(own);
+            listed.sort_unstable();
+            found.extend(listed.into_iter().map(|(_, partner)| {
+                let read = || Arc::new(state.users.person(partner).expect("partners are never deleted").clone());
+                (row.conversation.id, Arc::clone(people.entry(partner).or_insert_with(read)))
+            }));
+        }
+        Ok(found)
     }
 
     async fn participant_ids(&self, id: ConversationId) -> Result<Vec<PartnerId>> {
@@ -182,25 +188,32 @@ impl Conversations for Memory {
             }
             None => table.rows_of(partner).collect(),
         };
-        let mut entries: Vec<_> = candidates
+        let mut listed: Vec<_> = candidates
             .into_iter()
             .filter(|row| filter.thread_type.is_none_or(|wanted| row.conversation.thread_type == wanted))
-            .filter_map(|row| {
-                let place = row.participations.get(&partner)?;
-                Some(InboxEntry {
-                    conversation: row.conversation.clone(),
-                    window: place.window,
-                    shelf: place.shelf,
-                    unread: row.unread(place),
-                    last_message: row.last_visible(place),
-                })
-            })
-            .filter(|entry| !filter.unread || entry.unread > 0)
+            .filter(|row| filter.kinds.is_empty() || filter.kinds.contains(&row.conversation.kind))
+            .filter_map(|row| Some((row, row.participations.get(&partner)?)))
+            .filter(|(row, place)| !filter.unread || row.unread(place) > 0)
             .collect();
-        entries.sort_unstable_by_key(|InboxEntry { conversation, .. }| {
+        listed.sort_unstable_by_key(|(Row { conversation, .. }, _)| {
             Reverse((conversation.last_message_at.unwrap_or(conversation.created_at), conversation.id))
         });
-        Ok(entries)
+        listed.truncate(filter.limit.unwrap_or(usize::MAX));
+        let entry = |(row, place): (&Row, &Participation)| InboxEntry {
+            conversation: row.conversation.clone(),
+            window: place.window,
+            shelf: place.shelf,
+            unread: row.unread(place),
+            last_message: row.last_visible(place),
+        };
+        Ok(listed.into_iter().map(entry).collect())
+    }
+
+    async fn list_size(&self, partner: PartnerId, of_each: usize, most: ListSize) -> Result<ListSize> {
+        let state = self.snapshot()?;
+        let table = &state.conversations;
+        let people = table.rows_of(partner).flat_map(|row| 0..row.participant_count().min(of_each)).take(most.people);
+        Ok(ListSize { conversations: table.of(partner).take(most.conversations).count(), people: people.count() })
     }
 
     async fn unread_totals(&self, partner: PartnerId) -> Result<UnreadTotals> {
@@ -264,6 +277,7 @@ impl WriteConversations for MemoryTx {
             key: None,
             messages: Vector::new(),
             participations: OrdMap::new(),
+            by_joining: OrdSet::new(),
             reads: Ranking::new(),
             reads_of_newcomers: OrdMap::new(),
             changes: OrdMap::new(),
@@ -357,11 +371,14 @@ impl WriteConversations for MemoryTx {
     async fn delete_participant(&mut self, of: &Locked<Conversation>, partner: PartnerId) -> Result<bool> {
         let table = &mut self.draft.conversations;
         let row = table.get_mut(of.id).expect("what is locked exists");
-        let was_in = row.participations.remove(&partner).is_some();
+        let place = row.participations.remove(&partner);
+        if let Some(place) = &place {
+            row.by_joining.remove(&(place.joined_at, partner));
+        }
         if let Some(conversations) = table.of_partner.get_mut(&partner) {
             conversations.remove(&of.id);
         }
-        Ok(was_in)
+        Ok(place.is_some())
     }
 
     async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<ReadAdvance>>> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use imbl::{OrdMap, Vector};
+use imbl::{OrdMap, OrdSet, Vector};
 
 use crate::{
     ChangeKey, Conversation, EXCERPT_BYTES, Folder, Message, MessageId, ParticipantStatus, PartnerId, ReadAdvance, Timestamp,
@@ -19,6 +19,8 @@ pub(crate) struct Row {
     /// Messages in the order of `seq`: number n is at index n - 1.
     pub(crate) messages: Vector<Arc<Message>>,
     pub(super) participations: OrdMap<PartnerId, Participation>,
+    /// The same partners, by the time of joining.
+    pub(super) by_joining: OrdSet<(Timestamp, PartnerId)>,
     /// Greatest read `seq` of each reader, former participants included: a read message stays read.
     pub(crate) reads: Ranking<i64>,
     /// The same of newcomers, by the `seq` up to which messages are hidden from them.

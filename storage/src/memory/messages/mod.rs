@@ -8,7 +8,7 @@ pub(crate) mod reads;
 pub(crate) mod search;
 pub(crate) mod uploads;
 
-use std::{collections::BTreeSet, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use async_trait::async_trait;
 use imbl::{HashMap, HashSet, OrdMap};
@@ -178,13 +178,11 @@ impl Messages for Memory {
         Ok(self.snapshot()?.located(places.iter().filter(|(_, seq)| *seq > 0).copied().collect()))
     }
 
-    async fn last_messages(&self, of: &[ConversationId], reader: PartnerId) -> Result<Vec<Message>> {
+    async fn last_messages(&self, of: &[(ConversationId, PartnerId)], reader: PartnerId) -> Result<Vec<Message>> {
         let state = self.snapshot()?;
-        let of: BTreeSet<_> = of.iter().copied().collect();
-        let rows = of.into_iter().filter_map(|id| state.conversations.get(id));
-        let visible = rows.flat_map(|row| {
-            let visible_from = visible_from(row, reader);
-            row.last_of_each().filter(move |message| message.seq > visible_from)
+        let visible = of.iter().filter_map(|(id, partner)| {
+            let row = state.conversations.get(*id)?;
+            row.last_own(*partner).filter(|message| message.seq > visible_from(row, reader))
         });
         Ok(visible.map(last_message).collect())
     }

@@ -11,14 +11,14 @@ use sqlx::types::Json;
 use super::{
     Postgres, PostgresTx,
     accounts::users::{person, person_columns},
-    get,
+    get, limit,
     messages::message_rows::{last_message, last_message_columns, message_columns},
     partners_of, word,
 };
 use crate::{
-    Conversation, ConversationId, ConversationKind, Conversations, Folder, GroupId, InboxEntry, InboxFilter, Locked, MessageId,
-    NewConversation, Participant, ParticipantRole, ParticipantStatus, PartnerId, Person, ReadAdvance, Result, ThreadType,
-    Timestamp, UnreadTotals, WindowState, WriteConversations,
+    Conversation, ConversationId, ConversationKind, Conversations, Error, Folder, GroupId, InboxEntry, InboxFilter, ListSize,
+    Locked, MessageId, NewConversation, Participant, ParticipantRole, ParticipantStatus, PartnerId, Person, ReadAdvance, Result,
+    ThreadType, Timestamp, UnreadTotals, WindowState, WriteConversations,
 };
 
 /// Columns that [`conversation`] reads, of `conversations AS c`.
@@ -67,12 +67,21 @@ const PARTICIPANTS: &str = concat!(
       LEFT JOIN users account ON account.partner_id = p.partner_id
       WHERE c.id = $1 ORDER BY p.joined_at, p.partner_id"
 );
+/// `read_seq >= 0` always holds. Without a column of the row itself, the planner would search all participants of a conversation
+/// for one, in the index by joining.
 const PEOPLE_IN: &str = concat!(
     "SELECT p.conversations, p.joined, ",
     person_columns!(),
     " FROM (
-          SELECT partner_id, array_agg(conversation_id) AS conversations, array_agg(joined_at) AS joined
-          FROM participants WHERE conversation_id = ANY ($1) GROUP BY partner_id
+          SELECT listed.partner_id, array_agg(listed.conversation_id) AS conversations, array_agg(listed.joined_at) AS joined
+          FROM (SELECT DISTINCT unnest($1::bigint[]) AS id) c CROSS JOIN LATERAL (
+              SELECT conversation_id, partner_id, joined_at FROM participants
+              WHERE conversation_id = c.id AND partner_id = $2 AND read_seq >= 0
+              UNION ALL (
+                  SELECT conversation_id, partner_id, joined_at FROM participants
+                  WHERE conversation_id = c.id AND partner_id <> $2 ORDER BY joined_at, partner_id LIMIT $3
+              )
+          ) listed GROUP BY listed.partner_id
       ) p
       JOIN partners person ON person.id = p.partner_id
       LEFT JOIN users account ON account.partner_id = p.partner_id"
@@ -95,15 +104,23 @@ macro_rules! inbox {
               LEFT JOIN messages m ON m.id = c.last_message_id AND c.last_seq > p.visible_from_seq
               WHERE p.partner_id = $1
                 AND ($2::text IS NULL OR c.thread_type = $2)
-                AND (NOT $3 OR c.last_seq - p.read_seq - p.own_after > 0)",
+                AND (NOT $3 OR c.last_seq - p.read_seq - p.own_after > 0)
+                AND ($4::text[] = '{}' OR c.kind = ANY ($4))",
             $condition,
-            " ORDER BY coalesce(c.last_message_at, c.created_at) DESC, c.id DESC"
+            " ORDER BY coalesce(c.last_message_at, c.created_at) DESC, c.id DESC LIMIT $5"
         )
     };
 }
 const INBOX: &str = inbox!("");
 /// Separate from [`INBOX`]: a shared plan would read all conversations of the partner.
-const INBOX_OF: &str = inbox!(" AND p.conversation_id = ANY ($4)");
+const INBOX_OF: &str = inbox!(" AND p.conversation_id = ANY ($6)");
+const LIST_SIZE: &str = "SELECT
+        (SELECT count(*) FROM (SELECT FROM participants WHERE partner_id = $1 LIMIT $3) own) AS conversations,
+        (SELECT count(*) FROM (
+            SELECT FROM participants own CROSS JOIN LATERAL (
+                SELECT FROM participants WHERE conversation_id = own.conversation_id LIMIT $2
+            ) listed WHERE own.partner_id = $1 LIMIT $4
+        ) people) AS people";
 /// `OFFSET 0` is an optimization fence: a join would read all conversations while there are few thousands.
 const UNREAD_TOTALS: &str = "SELECT
         coalesce(sum(n.unread) FILTER (WHERE n.thread_type = 'chat'), 0)::bigint AS chat,
@@ -297,11 +314,17 @@ impl Conversations for Postgres {
         self.rows(sqlx::query(PARTICIPANTS).bind(id.0)).await?.iter().map(|row| participant(row, id)).collect()
     }
 
-    async fn people_in(&self, conversations: &[ConversationId]) -> Result<Vec<(ConversationId, Arc<Person>)>> {
+    async fn people_in(
+        &self,
+        conversations: &[ConversationId],
+        first: PartnerId,
+        others: usize,
+    ) -> Result<Vec<(ConversationId, Arc<Person>)>> {
         if conversations.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = self.rows(sqlx::query(PEOPLE_IN).bind(numbers(conversations))).await?;
+        let people = sqlx::query(PEOPLE_IN).bind(numbers(conversations)).bind(first.0).bind(limit(others));
+        let rows = self.rows(people).await?;
         let mut places = Vec::new();
         for row in &rows {
             let person = Arc::new(person(row)?);
@@ -328,8 +351,13 @@ impl Conversations for Postgres {
 
     async fn inbox(&self, partner: PartnerId, filter: InboxFilter<'_>) -> Result<Vec<InboxEntry>> {
         let statement = if filter.only.is_some() { INBOX_OF } else { INBOX };
-        let mut inbox =
-            sqlx::query(statement).bind(partner.0).bind(filter.thread_type.map(ThreadType::as_str)).bind(filter.unread);
+        let kinds: Vec<_> = filter.kinds.iter().map(|kind| kind.as_str()).collect();
+        let mut inbox = sqlx::query(statement)
+            .bind(partner.0)
+            .bind(filter.thread_type.map(ThreadType::as_str))
+            .bind(filter.unread)
+            .bind(kinds)
+            .bind(filter.limit.map(limit));
         if let Some(only) = filter.only {
             inbox = inbox.bind(numbers(only));
         }
@@ -346,6 +374,14 @@ impl Conversations for Postgres {
             })
         };
         self.rows(inbox).await?.iter().map(entry).collect()
+    }
+
+    async fn list_size(&self, partner: PartnerId, of_each: usize, most: ListSize) -> Result<ListSize> {
+        let most = (limit(most.conversations), limit(most.people));
+        let size = sqlx::query(LIST_SIZE).bind(partner.0).bind(limit(of_each)).bind(most.0).bind(most.1);
+        let row = self.only_row(size).await?;
+        let count = |column: &str| Ok::<_, Error>(usize::try_from(get::<i64, _>(&row, column)?).expect("a count fits"));
+        Ok(ListSize { conversations: count("conversations")?, people: count("people")? })
     }
 
     async fn unread_totals(&self, partner: PartnerId) -> Result<UnreadTotals> {

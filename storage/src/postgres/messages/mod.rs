@@ -68,9 +68,11 @@ const AT: &str = "SELECT m.conversation_id, m.seq, m.id, m.author_id
 const LAST_MESSAGES: &str = concat!(
     "SELECT ",
     last_message_columns!(),
-    " FROM participants p JOIN messages m ON m.id = p.last_own_id
-      LEFT JOIN participants reader ON reader.conversation_id = p.conversation_id AND reader.partner_id = $2
-      WHERE p.conversation_id = ANY ($1) AND m.seq > coalesce(reader.visible_from_seq, 0)"
+    " FROM unnest((SELECT $1::bigint[]), (SELECT $2::bigint[])) AS asked(conversation_id, partner_id)
+      JOIN participants p ON p.conversation_id = asked.conversation_id AND p.partner_id = asked.partner_id
+      JOIN messages m ON m.id = p.last_own_id
+      LEFT JOIN participants reader ON reader.conversation_id = p.conversation_id AND reader.partner_id = $3
+      WHERE m.seq > coalesce(reader.visible_from_seq, 0)"
 );
 const OF_CONVERSATION: &str =
     concat!("SELECT ", message_columns!(), " FROM messages m WHERE m.id = $2 AND m.conversation_id = $1");
@@ -254,12 +256,13 @@ impl Messages for Postgres {
         self.rows(sqlx::query(AT).bind(conversations).bind(seqs)).await?.iter().map(located).collect()
     }
 
-    async fn last_messages(&self, of: &[ConversationId], reader: PartnerId) -> Result<Vec<Message>> {
+    async fn last_messages(&self, of: &[(ConversationId, PartnerId)], reader: PartnerId) -> Result<Vec<Message>> {
         if of.is_empty() {
             return Ok(Vec::new());
         }
-        let ids: Vec<i64> = of.iter().map(|id| id.0).collect();
-        self.rows(sqlx::query(LAST_MESSAGES).bind(ids).bind(reader.0)).await?.iter().map(last_message).collect()
+        let (conversations, partners): (Vec<i64>, Vec<i64>) = of.iter().map(|(id, partner)| (id.0, partner.0)).unzip();
+        let last = sqlx::query(LAST_MESSAGES).bind(conversations).bind(partners).bind(reader.0);
+        self.rows(last).await?.iter().map(last_message).collect()
     }
 
     async fn draw_message_id(&self) -> Result<MessageId> {
