@@ -47,13 +47,26 @@ fn every_operation_is_described() {
     assert!(operations > 40, "only {operations} operations");
 }
 
+#[test]
+fn the_sections_are_in_the_order_of_a_first_visit() {
+    let document = copy();
+    let sections: Vec<_> = document["tags"].as_array().expect("there are sections").iter().map(|tag| &tag["name"]).collect();
+    assert_eq!(sections, ["odoo", "messaging", "im_chat", "room", "tokens", "uploads", "Operation"]);
+}
+
 /// The page works on a machine without a network.
 #[tokio::test]
 async fn the_docs_need_nothing_from_elsewhere() {
     let mut server = Server::demo(Backend::memory()).await;
     for path in ["/docs", "/docs/"] {
-        let page = server.get(path).await.text().await.expect("it is a page");
-        assert!(page.contains("swagger-ui"), "{path}");
+        let answer = server.get(path).await;
+        let policy = answer.headers()["content-security-policy"].to_str().unwrap().to_owned();
+        assert!(policy.contains("img-src 'self' blob: data:"), "the favicon is shown: {policy}");
+        let page = answer.text().await.expect("it is a page");
+        let served = server.get("/openapi.json").await.text().await.expect("it is a document");
+        for part in ["swagger-ui", "<title>Dragoman</title><link rel=\"icon\" href=\"data:", &served] {
+            assert!(page.contains(part), "{path} lacks {part}");
+        }
         for source in ["src=\"http", "href=\"http", "@import url(http", "url(http"] {
             assert!(!page.contains(source), "{path} loads something by {source}");
         }

@@ -459,4 +459,4 @@ fn is_word(word: &str) -> bool {
 pub const SOCKET_PATHS: [&str; 2] = ["/concierge", "/ws/chat/room"];
 
 /// First words of paths that other routes use.
-const RESERVED_WORDS: [&str; 6] = ["concierge", "docs", "healthz", "jsonrpc", "metrics", "readyz"];
+const RESERVED_WORDS: [&str; 8] = ["asyncapi", "concierge", "conversations", "docs", "healthz", "jsonrpc", "metrics", "readyz"];

@@ -1,4 +1,4 @@
-//! Swagger UI page of the OpenAPI document, with a content security policy that allows only its own scripts.
+//! OpenAPI document, and its Swagger UI page with a content security policy that allows only its own scripts.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
 use poem::{
@@ -6,14 +6,44 @@ use poem::{
     endpoint::make_sync,
     http::{HeaderValue, header},
 };
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
 use crate::web::jsonrpc::HTML;
 
-/// Serves the page.
-pub(super) fn page(html: String) -> impl Endpoint {
+/// Sections in the order of a first visit.
+const SECTIONS: [&str; 7] = ["odoo", "messaging", "im_chat", "room", "tokens", "uploads", "Operation"];
+/// Title of the page in poem-openapi.
+const FOREIGN_TITLE: &str = "<title>Swagger UI</title>";
+/// Title and favicon of the page: a speech bubble.
+const TITLE: &str = "<title>Dragoman</title><link rel=\"icon\" href=\"data:image/svg+xml,\
+    <svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 16 16'><path fill='teal' d='M1 2h14v9H8l-4 4v-4H1z'/></svg>\">";
+
+/// OpenAPI document whose sections can be sorted.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct OpenApiDocument<'a> {
+    openapi: &'a str,
+    #[serde(borrow)]
+    info: &'a RawValue,
+    servers: &'a RawValue,
+    tags: Vec<Value>,
+    paths: &'a RawValue,
+    components: &'a RawValue,
+}
+
+/// The OpenAPI document `spec` with its sections in order; poem-openapi sorts them by name.
+pub(super) fn document(spec: &str) -> String {
+    let mut document: OpenApiDocument = serde_json::from_str(spec).expect("poem-openapi writes these members");
+    document.tags.sort_by_key(|tag| SECTIONS.iter().position(|section| tag["name"] == *section));
+    serde_json::to_string_pretty(&document).expect("parsed JSON serializes")
+}
+
+/// Serves the page, with a title and a favicon of its own.
+pub(super) fn page(html: &str) -> impl Endpoint + use<> {
     // Line ends as browsers normalise them before they hash a script.
-    let html = html.replace("\r\n", "\n");
+    let html = html.replacen(FOREIGN_TITLE, TITLE, 1).replace("\r\n", "\n");
     let policy = HeaderValue::try_from(policy(&html)).expect("base64 is ASCII");
     make_sync(move |_| {
         Response::builder()

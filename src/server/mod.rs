@@ -222,8 +222,8 @@ fn api(app: &AppContext, operation: Operation) -> OpenApiService<impl OpenApi, (
     OpenApiService::new(apis, "Dragoman", env!("CARGO_PKG_VERSION"))
         .description(
             "A chat server that speaks the dialects which chat clients already speak. Log in with \
-             `/web/session/authenticate` first; then every route here can be called. The sockets have pages of their own: \
-             [room](/asyncapi/room), [conversations](/asyncapi/conversations), [concierge](/asyncapi/concierge).",
+             `/web/session/authenticate` first: its cookie opens every route here but `/auth/session`, which takes a token. The \
+             sockets have [a page of their own](/asyncapi).",
         )
         .license(poem_openapi::LicenseObject::new("MIT OR Apache-2.0"))
         .server("/")
@@ -239,12 +239,13 @@ fn endpoint(
     let storage = storage.lane(Lane::Sessions);
     let operation = Operation::new(app, storage, metrics, requests);
     let api = api(app, operation);
-    let document = api.spec();
+    let document = docs::document(&api.spec());
+    let page = docs::page(&api.swagger_ui_html().replacen(&api.spec(), &document, 1));
     let middleware = middleware::Middleware::new(app, metrics, &document);
     let route = Route::new()
         .at("/openapi.json", health::document(document))
         .at("/ws/chat/room", room::sockets(app))
-        .at("/docs", docs::page(api.swagger_ui_html()))
+        .at("/docs", page)
         .nest("/", api);
     let route = conversations::sockets(app, asyncapi::at(route));
     let config = Arc::clone(&app.config);
@@ -285,7 +286,7 @@ pub async fn openapi() -> Result<String, StartError> {
     let sockets = SocketServer::new(&chat, &config.sockets, &shares, &metrics, &idle);
     let app = AppContext { auth, chat, config, sockets, shares, base_url: "".into() };
     let operation = Operation::new(&app, storage, &metrics, &idle);
-    Ok(api(&app, operation).spec())
+    Ok(docs::document(&api(&app, operation).spec()))
 }
 
 /// The AsyncAPI document of a dialect's sockets, or those of all dialects by name: for `dragoman asyncapi`.

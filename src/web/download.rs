@@ -1,12 +1,18 @@
 //! File downloads: complete, as a byte range, or as 304 by a conditional request (RFC 9110, sections 13 and 14).
 
-use std::{fmt::Write, ops::Range};
+use std::{
+    fmt::Write,
+    num::NonZeroUsize,
+    ops::Range,
+    time::{Duration, UNIX_EPOCH},
+};
 
 use chrono::{DateTime, Datelike, Utc};
+use http_range_header::{RangeUnsatisfiableError, parse_range_header_with_max_ranges};
 use poem::{
     Body, FromRequest, IntoResponse, Request, RequestBody, Response,
     http::{HeaderMap, HeaderValue, StatusCode, header},
-    web::headers::{ETag, Header, HeaderMapExt, IfModifiedSince, IfNoneMatch, IfRange, LastModified},
+    web::headers::{self, ETag, HeaderMapExt, IfModifiedSince, IfNoneMatch, IfRange, LastModified},
 };
 use poem_openapi::{
     ApiResponse,
@@ -50,10 +56,10 @@ impl FileAudience {
 /// Metadata of a file, from which its response headers are built.
 #[derive(Clone, Debug)]
 pub struct DownloadMetadata {
-    /// Strong entity tag, in quotes.
-    etag: String,
-    /// Time of the last modification; `None` if unknown.
-    modified: Option<DateTime<Utc>>,
+    /// Strong entity tag.
+    etag: ETag,
+    /// `None` if unknown.
+    modified: Option<LastModified>,
     size_bytes: u64,
     mimetype: String,
     /// `None` for a file that a browser may display; `Some` for a download, with its file name if it has one.
@@ -64,9 +70,9 @@ pub struct DownloadMetadata {
 impl DownloadMetadata {
     /// A file that a browser may display. `content` identifies the content uniquely: its hash, or an id that is never reused.
     pub fn inline(content: impl AsRef<[u8]>, size_bytes: u64, mimetype: impl Into<String>, audience: FileAudience) -> Self {
-        let etag = hex::encode(&Sha256::digest(content)[..16]);
+        let etag = format!("\"{}\"", hex::encode(&Sha256::digest(content)[..16]));
         Self {
-            etag: format!("\"{etag}\""),
+            etag: etag.parse().expect("hexadecimal digits in quotes are an entity tag"),
             modified: None,
             size_bytes,
             mimetype: mimetype.into(),
@@ -84,17 +90,17 @@ impl DownloadMetadata {
     /// Sets the time of the last modification.
     #[must_use]
     pub fn modified_at(self, modified: DateTime<Utc>) -> Self {
-        // HTTP dates do not cover other years.
-        let modified = Some(modified).filter(|modified| (1970..10_000).contains(&modified.year()));
-        Self { modified, ..self }
+        // HTTP dates cover the years 1970 to 9999.
+        let seconds = u64::try_from(modified.timestamp()).ok().filter(|_| modified.year() < 10_000);
+        Self { modified: seconds.map(|seconds| (UNIX_EPOCH + Duration::from_secs(seconds)).into()), ..self }
     }
 
     /// Sets the headers for validation, caching and embedding. A 304 response has them too: its headers replace the cached ones
     /// (RFC 9111, section 3.2).
     fn set_headers(&self, headers: &mut HeaderMap) {
-        headers.typed_insert(self.etag());
+        headers.typed_insert(self.etag.clone());
         if let Some(modified) = self.modified {
-            headers.typed_insert(last_modified(modified));
+            headers.typed_insert(modified);
         }
         headers.insert(header::CACHE_CONTROL, self.audience.cache_control());
         headers.insert("cross-origin-resource-policy", self.audience.resource_policy());
@@ -104,16 +110,13 @@ impl DownloadMetadata {
         let policy = if is_shown_pdf { "frame-ancestors *" } else { "sandbox" };
         headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
     }
-
-    fn etag(&self) -> ETag {
-        self.etag.parse().expect("hexadecimal digits in quotes are an entity tag")
-    }
 }
 
 /// Byte range and conditions of a request for a file.
 pub struct RangeRequest {
     range: Option<String>,
-    if_range: Option<Option<IfRange>>,
+    /// An error for an unreadable condition, which fails.
+    if_range: Result<Option<IfRange>, headers::Error>,
     if_none_match: Option<IfNoneMatch>,
     if_modified_since: Option<IfModifiedSince>,
 }
@@ -123,8 +126,7 @@ impl<'a> FromRequest<'a> for RangeRequest {
         let headers = request.headers();
         Ok(Self {
             range: headers.get(header::RANGE).and_then(|range| Some(range.to_str().ok()?.to_owned())),
-            // An unreadable condition fails.
-            if_range: headers.contains_key(IfRange::name()).then(|| headers.typed_get()),
+            if_range: headers.typed_try_get(),
             if_none_match: headers.typed_get(),
             if_modified_since: headers.typed_get(),
         })
@@ -150,7 +152,7 @@ impl RangeRequest {
             return DownloadPart::NotModified;
         }
         match &self.range {
-            Some(range) if self.range_applies(file) => parse_range(range, file.size_bytes),
+            Some(range) if self.range_applies(file) => select_part(range, file.size_bytes),
             _ => DownloadPart::Whole,
         }
     }
@@ -159,7 +161,7 @@ impl RangeRequest {
     /// section 13.2.2).
     fn is_not_modified(&self, file: &DownloadMetadata) -> bool {
         match (&self.if_none_match, &self.if_modified_since, file.modified) {
-            (Some(tags), ..) => !tags.precondition_passes(&file.etag()),
+            (Some(tags), ..) => !tags.precondition_passes(&file.etag),
             (None, Some(since), Some(modified)) => !since.is_modified(modified.into()),
             (None, ..) => false,
         }
@@ -168,46 +170,22 @@ impl RangeRequest {
     /// True if the range applies: there is no `If-Range`, or its condition holds.
     fn range_applies(&self, file: &DownloadMetadata) -> bool {
         match &self.if_range {
-            None => true,
-            Some(None) => false,
-            Some(Some(condition)) => !condition.is_modified(Some(&file.etag()), file.modified.map(last_modified).as_ref()),
+            Ok(None) => true,
+            Ok(Some(condition)) => !condition.is_modified(Some(&file.etag), file.modified.as_ref()),
+            Err(_) => false,
         }
     }
 }
 
-/// Parses a `Range` header for a file of `size` bytes. Several ranges, and invalid ones, select the whole file, as RFC 9110
-/// allows.
-fn parse_range(range: &str, size: u64) -> DownloadPart {
-    match range.trim().split_once('=') {
-        Some((unit, part)) if unit.eq_ignore_ascii_case("bytes") => match parse_byte_range(part, size) {
-            None => DownloadPart::Whole,
-            Some(part) if part.is_empty() => DownloadPart::NotSatisfiable,
-            Some(part) => DownloadPart::Part(part),
-        },
-        _ => DownloadPart::Whole,
+/// Selects the part of a file of `size` bytes that a `Range` header names. Several ranges, and invalid ones, select the whole
+/// file, as RFC 9110 allows.
+fn select_part(range: &str, size: u64) -> DownloadPart {
+    let only = parse_range_header_with_max_ranges(range, NonZeroUsize::MIN);
+    match only.and_then(|range| range.validate(size)).as_deref() {
+        Ok([part]) => DownloadPart::Part(*part.start()..part.end() + 1),
+        Err(RangeUnsatisfiableError::Unsatisfiable) => DownloadPart::NotSatisfiable,
+        Ok(_) | Err(_) => DownloadPart::Whole,
     }
-}
-
-/// Parses one byte range: `first-last`, `first-`, or `-count` for the last `count` bytes.
-fn parse_byte_range(part: &str, size: u64) -> Option<Range<u64>> {
-    let number = |digits: &str| {
-        let are_digits = !digits.is_empty() && digits.bytes().all(|b| b.is_ascii_digit());
-        are_digits.then(|| digits.parse().unwrap_or(u64::MAX))
-    };
-    let (first, last) = part.split_once('-')?;
-    let (first, last) = (first.trim(), last.trim());
-    if first.is_empty() {
-        return Some(size.saturating_sub(number(last)?)..size);
-    }
-    let first = number(first)?;
-    let last = if last.is_empty() { u64::MAX } else { number(last)? };
-    (first <= last).then(|| first..last.saturating_add(1).min(size))
-}
-
-/// `Last-Modified` for a time from 1970 on.
-fn last_modified(time: DateTime<Utc>) -> LastModified {
-    let value = HeaderValue::try_from(time.format("%a, %d %b %Y %H:%M:%S GMT").to_string()).expect("a date is ASCII");
-    LastModified::decode(&mut [&value].into_iter()).expect("it is a date as RFC 9110 has it")
 }
 
 /// Error for a range beyond the end of a file (416).
@@ -368,6 +346,13 @@ mod tests {
         DownloadMetadata::inline("content", 10, "text/plain", FileAudience::Reader).modified_at(modified)
     }
 
+    /// A header of the response.
+    fn sent(name: HeaderName) -> String {
+        let mut headers = HeaderMap::new();
+        file().set_headers(&mut headers);
+        headers[name].to_str().expect("it is ASCII").to_owned()
+    }
+
     async fn due(headers: &[(HeaderName, &str)]) -> DownloadPart {
         let request = headers.iter().fold(Request::builder(), |request, (name, value)| request.header(name, *value));
         RangeRequest::from_request(&request.finish(), &mut RequestBody::default())
@@ -382,7 +367,8 @@ mod tests {
             ("bytes=0-3", DownloadPart::Part(0..4)),
             ("bytes=0-0", DownloadPart::Part(0..1)),
             ("Bytes = 2 - 3", DownloadPart::Whole),
-            ("Bytes=2 - 3 ", DownloadPart::Part(2..4)),
+            ("bytes=2 - 3", DownloadPart::Whole),
+            ("Bytes=2-3", DownloadPart::Part(2..4)),
             ("bytes=4-", DownloadPart::Part(4..10)),
             ("bytes=4-1000", DownloadPart::Part(4..10)),
             ("bytes=4-99999999999999999999999", DownloadPart::Part(4..10)),
@@ -393,20 +379,22 @@ mod tests {
             ("bytes=-0", DownloadPart::NotSatisfiable),
             ("bytes=3-2", DownloadPart::Whole),
             ("bytes=0-1,3-4", DownloadPart::Whole),
+            ("bytes=0-1,10-", DownloadPart::Whole),
             ("bytes=-", DownloadPart::Whole),
             ("bytes=+1-2", DownloadPart::Whole),
             ("bytes=a-b", DownloadPart::Whole),
             ("lines=0-3", DownloadPart::Whole),
             ("", DownloadPart::Whole),
         ] {
-            assert_eq!(parse_range(range, 10), due, "{range}");
+            assert_eq!(select_part(range, 10), due, "{range}");
         }
-        assert_eq!(parse_range("bytes=0-", 0), DownloadPart::NotSatisfiable);
+        assert_eq!(select_part("bytes=0-", 0), DownloadPart::NotSatisfiable);
+        assert_eq!(select_part("bytes=-1", 0), DownloadPart::Whole, "the last bytes of nothing are nothing");
     }
 
     #[tokio::test]
     async fn what_a_client_has_is_not_sent_again() {
-        let tag = file().etag;
+        let tag = sent(header::ETAG);
         for (headers, expected) in [
             (vec![(header::IF_NONE_MATCH, tag.as_str())], DownloadPart::NotModified),
             (vec![(header::IF_NONE_MATCH, format!("\"a\", W/{tag}").as_str())], DownloadPart::NotModified),
@@ -425,7 +413,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_part_is_of_the_file_that_the_client_knows() {
-        let tag = file().etag;
+        let tag = sent(header::ETAG);
         for (condition, expected) in [
             (tag.as_str(), DownloadPart::Part(0..2)),
             (MODIFIED, DownloadPart::Part(0..2)),
@@ -441,11 +429,10 @@ mod tests {
 
     #[test]
     fn times_are_written_as_http_has_them() {
-        let mut headers = HeaderMap::new();
-        file().set_headers(&mut headers);
-        assert_eq!(headers[header::LAST_MODIFIED], MODIFIED);
-        let before = file().modified.map(|modified| modified - TimeDelta::days(365 * 100)).expect("it has a time");
-        assert_eq!(file().modified_at(before).modified, None, "HTTP has no dates before 1970");
+        assert_eq!(sent(header::LAST_MODIFIED), MODIFIED);
+        for time in [DateTime::UNIX_EPOCH - TimeDelta::seconds(1), DateTime::UNIX_EPOCH + TimeDelta::days(366 * 8_030)] {
+            assert_eq!(file().modified_at(time).modified, None, "HTTP has no dates of {time}");
+        }
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! AsyncAPI documents of the sockets, as JSON and as HTML pages.
+//! AsyncAPI documents of the sockets, as JSON and as one HTML page.
 
 mod page;
 
-use poem::{Endpoint, Response, Route, endpoint::make_sync, get};
+use poem::{Endpoint, Response, Route, endpoint::make_sync, get, web::Redirect};
 use serde_json::Value;
 
 use crate::dialects::{concierge, conversations, room};
@@ -12,13 +12,16 @@ pub(super) fn documents() -> [(&'static str, Value); 3] {
     [("room", room::asyncapi()), ("conversations", conversations::asyncapi()), ("concierge", concierge::asyncapi())]
 }
 
-/// Routes each document at `/asyncapi/<dialect>.json`, and its page at `/asyncapi/<dialect>`.
+/// Routes the page at `/asyncapi`, and each document at `/asyncapi/<dialect>.json`. `/asyncapi/<dialect>` redirects to its
+/// section of the page.
 pub(super) fn at(route: Route) -> Route {
-    documents().into_iter().fold(route, |route, (dialect, document)| {
-        let page = page::of(dialect, &document);
+    let documents = documents();
+    let route = route.at("/asyncapi", get(answer("text/html; charset=utf-8", page::of(&documents))));
+    documents.into_iter().fold(route, |route, (dialect, document)| {
+        let section = Redirect::permanent(format!("/asyncapi#{dialect}"));
         route
             .at(format!("/asyncapi/{dialect}.json"), get(answer("application/json", document.to_string())))
-            .at(format!("/asyncapi/{dialect}"), get(answer("text/html; charset=utf-8", page)))
+            .at(format!("/asyncapi/{dialect}"), get(make_sync(move |_| section.clone())))
     })
 }
 

@@ -1,166 +1,95 @@
-//! HTML page of an AsyncAPI document. It loads nothing: no script, no font, no external style.
+//! HTML page of the AsyncAPI documents, rendered from Markdown. It loads nothing: no script, no font, no external style.
 
-use std::fmt::Write;
-
+use pulldown_cmark::{Options, Parser, html::push_html};
 use serde_json::Value;
 
 const STYLE: &str = include_str!("page.css");
 
-/// Text with HTML escaping.
-struct HtmlEscaped<'a>(&'a str);
-
-impl std::fmt::Display for HtmlEscaped<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        self.0.chars().try_for_each(|letter| match letter {
-            '&' => f.write_str("&amp;"),
-            '<' => f.write_str("&lt;"),
-            '>' => f.write_str("&gt;"),
-            '"' => f.write_str("&quot;"),
-            other => f.write_char(other),
-        })
-    }
+/// Page with a section for each dialect.
+pub(super) fn of(documents: &[(&str, Value)]) -> String {
+    let links: Vec<_> = documents.iter().map(|(dialect, _)| format!("[{dialect}](#{dialect})")).collect();
+    let mut markdown = format!("# Sockets of Dragoman\n\n{}. HTTP routes: [OpenAPI](/docs).\n\n", links.join(", "));
+    markdown.extend(documents.iter().map(|(dialect, document)| section(dialect, document)));
+    let mut html = format!(
+        "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>Sockets of Dragoman</title>\
+         <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>"
+    );
+    push_html(&mut html, Parser::new_ext(&markdown, Options::ENABLE_TABLES | Options::ENABLE_HEADING_ATTRIBUTES));
+    html
 }
 
-/// Page builder.
-struct AsyncapiPage<'a> {
-    document: &'a Value,
-    html: String,
+fn section(dialect: &str, document: &Value) -> String {
+    let (info, channel, components) = (&document["info"], &document["channels"][dialect], &document["components"]);
+    let path = members(&channel["parameters"]).map(|(name, parameter)| row(&format!("{{{name}}}"), "path", parameter));
+    let query = members(&channel["bindings"]["ws"]["query"]["properties"]);
+    let query = query.map(|(name, parameter)| row(name, "query", parameter));
+    let credentials = members(&components["securitySchemes"]).map(|(_, scheme)| {
+        row(scheme["name"].as_str().unwrap_or("Authorization: Bearer"), scheme["in"].as_str().unwrap_or("header"), scheme)
+    });
+    let mut markdown = format!(
+        "## {} {{ #{dialect} }}\n\n{}\n\nFor programs: [AsyncAPI](/asyncapi/{dialect}.json).\n\n### Connection\n\n`{}`\n\n{}\
+         One of these credentials is enough:\n\n{}{}\n\n",
+        text(&info["title"]),
+        text(&info["description"]),
+        text(&channel["address"]),
+        table(path.chain(query)),
+        table(credentials),
+        text(&channel["description"]),
+    );
+    let keys = |action| -> Vec<&str> {
+        let operations = members(&document["operations"]).filter(|(_, operation)| operation["action"] == action);
+        operations.flat_map(|(_, operation)| references(operation)).collect()
+    };
+    let (requests, events) = (keys("receive"), keys("send"));
+    let all = members(&components["messages"]).map(|(key, _)| key.as_str());
+    let answers: Vec<_> = all.filter(|key| !requests.contains(key) && !events.contains(key)).collect();
+    for (title, keys) in [("Requests", requests), ("Answers", answers), ("Events", events)] {
+        markdown += &format!("### {title}\n\n");
+        markdown.extend(keys.into_iter().map(|key| message(dialect, document, key)));
+    }
+    markdown += "### Schemas\n\n";
+    for (name, schema) in members(&components["schemas"]) {
+        markdown += &format!("#### {name}\n\n{}\n\n{}", text(&schema["description"]), shape(schema));
+    }
+    markdown
 }
 
-pub(super) fn of(dialect: &str, document: &Value) -> String {
-    let mut page = AsyncapiPage { document, html: String::new() };
-    page.head(dialect);
-    page.connecting(&document["channels"][dialect]);
-    page.section("What clients say", "receive");
-    page.section("What the server says by itself", "send");
-    page.schemas();
-    page.html
+fn message(dialect: &str, document: &Value, key: &str) -> String {
+    let messages = &document["components"]["messages"];
+    let message = &messages[key];
+    let link = |answer| format!("[{}](#{dialect}.{answer})", text(&messages[answer]["title"]));
+    let answers: Vec<_> = references(&document["operations"][key]["reply"]).map(link).collect();
+    let mut markdown = format!("#### {} {{ #{dialect}.{key} }}\n\n{}\n\n", text(&message["title"]), text(&message["summary"]));
+    if !answers.is_empty() {
+        markdown += &format!("Answers: {}\n\n", answers.join(", "));
+    }
+    markdown += &shape(&message["payload"]);
+    markdown.extend(elements(&message["examples"]).map(|example| format!("```json\n{:#}\n```\n\n", example["payload"])));
+    markdown
 }
 
-impl<'a> AsyncapiPage<'a> {
-    fn add(&mut self, html: std::fmt::Arguments<'_>) {
-        self.html.write_fmt(html).expect("writing to a String cannot fail");
+/// Tables of the members of an object, of each of its variants, and of the objects in it.
+fn shape(schema: &Value) -> String {
+    let is_required = |name: &str| elements(&schema["required"]).any(|required| required == name);
+    let mut markdown = table(members(&schema["properties"]).map(|(name, member)| {
+        row(name, &format!("{}{}", kind(member), if is_required(name) { "" } else { ", optional" }), member)
+    }));
+    let variants = elements(&schema["oneOf"]).enumerate().map(|(at, variant)| (format!("Variant {}", at + 1), variant));
+    let objects = members(&schema["properties"]).map(|(name, member)| (format!("`{name}`"), member));
+    for (name, schema) in variants.chain(objects).filter(|(_, schema)| schema["properties"].is_object()) {
+        markdown += &format!("{name}:\n\n{}", shape(schema));
     }
+    markdown
+}
 
-    fn head(&mut self, dialect: &str) {
-        let info = &self.document["info"];
-        let (title, description) = (HtmlEscaped(text(&info["title"])), HtmlEscaped(text(&info["description"])));
-        self.add(format_args!(
-            "<!doctype html><html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\
-             <meta name=\"viewport\" content=\"width=device-width\"><style>{STYLE}</style></head><body>\
-             <h1>{title}</h1><p>{description}</p>\
-             <p>The same for programs: <a href=\"/asyncapi/{dialect}.json\">AsyncAPI</a>. \
-             All routes of HTTP: <a href=\"/docs\">OpenAPI</a>.</p>"
-        ));
-    }
+fn table(rows: impl Iterator<Item = String>) -> String {
+    let rows: String = rows.collect();
+    if rows.is_empty() { rows } else { format!("| name | kind | description |\n| --- | --- | --- |\n{rows}\n") }
+}
 
-    fn connecting(&mut self, channel: &Value) {
-        self.add(format_args!("<h2>Connecting</h2><p><code>{}</code></p><table>", HtmlEscaped(text(&channel["address"]))));
-        for (name, parameter) in members(&channel["parameters"]) {
-            self.row(&format!("{{{name}}}"), "", text(&parameter["description"]));
-        }
-        for (name, parameter) in members(&channel["bindings"]["ws"]["query"]["properties"]) {
-            self.row(&format!("?{name}="), "", text(&parameter["description"]));
-        }
-        self.add(format_args!("</table><h3>Who it is</h3><p>One of these is enough.</p><table>"));
-        for scheme in members(&self.document["components"]["securitySchemes"]).map(|(_, scheme)| scheme) {
-            let name = scheme["name"].as_str().unwrap_or("Authorization: Bearer");
-            self.row(name, scheme["in"].as_str().unwrap_or("header"), text(&scheme["description"]));
-        }
-        self.add(format_args!("</table><h3>How it ends</h3><p>{}</p>", HtmlEscaped(text(&channel["description"]))));
-    }
-
-    fn section(&mut self, title: &str, action: &str) {
-        self.add(format_args!("<h2>{title}</h2>"));
-        for (_, operation) in members(&self.document["operations"]).filter(|(_, operation)| operation["action"] == action) {
-            for message in messages(&operation["messages"]) {
-                self.message(message, operation["reply"].is_object());
-            }
-            for answer in messages(&operation["reply"]["messages"]) {
-                let title = HtmlEscaped(text(&self.described(answer)["title"])).to_string();
-                self.add(format_args!("<p>Answered with <a href=\"#{}\">{title}</a></p>", HtmlEscaped(answer)));
-            }
-        }
-        if action == "receive" {
-            self.answers();
-        }
-    }
-
-    /// Adds the server's messages that are only responses.
-    fn answers(&mut self) {
-        self.add(format_args!("<h2>What the server answers</h2>"));
-        let told: Vec<_> = members(&self.document["operations"])
-            .filter(|(_, operation)| operation["action"] == "send")
-            .flat_map(|(_, operation)| messages(&operation["messages"]))
-            .collect();
-        for (key, _) in members(&self.document["components"]["messages"]) {
-            if key.starts_with("said.") && !told.contains(&key.as_str()) {
-                self.message(key, false);
-            }
-        }
-    }
-
-    fn message(&mut self, key: &str, answered: bool) {
-        let message = self.described(key);
-        let kind = if answered { " <small>is answered</small>" } else { "" };
-        let (title, summary) =
-            (HtmlEscaped(text(&message["title"])), HtmlEscaped(message["summary"].as_str().unwrap_or_default()));
-        self.add(format_args!("<h3 id=\"{}\">{title}{kind}</h3><p>{summary}</p>", HtmlEscaped(key)));
-        self.shape(&message["payload"]);
-        for example in message["examples"].as_array().into_iter().flatten() {
-            let written = serde_json::to_string_pretty(&example["payload"]).expect("parsed JSON serializes");
-            self.add(format_args!("<pre>{}</pre>", HtmlEscaped(&written)));
-        }
-    }
-
-    fn schemas(&mut self) {
-        self.add(format_args!("<h2>Things</h2>"));
-        for (name, schema) in members(&self.document["components"]["schemas"]) {
-            self.add(format_args!("<h3 id=\"{0}\">{0}</h3>", HtmlEscaped(name)));
-            self.add(format_args!("<p>{}</p>", HtmlEscaped(schema["description"].as_str().unwrap_or_default())));
-            self.shape(schema);
-        }
-        self.add(format_args!("</body></html>"));
-    }
-
-    /// Adds the members of an object, and of each of its variants.
-    fn shape(&mut self, schema: &Value) {
-        if schema["properties"].is_object() {
-            self.add(format_args!("<table>"));
-            let required: Vec<_> = schema["required"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            for (name, member) in members(&schema["properties"]) {
-                let may_miss = if required.contains(&name.as_str()) { "" } else { ", may be missing" };
-                let kind = format!("{}{may_miss}", kind(member));
-                self.row(name, &kind, member["description"].as_str().unwrap_or_default());
-            }
-            self.add(format_args!("</table>"));
-        }
-        let variants: Vec<_> =
-            schema["oneOf"].as_array().into_iter().flatten().filter(|one| one["properties"].is_object()).collect();
-        for (at, variant) in variants.into_iter().enumerate() {
-            self.add(format_args!("<p>{}</p>", if at == 0 { "with" } else { "or with" }));
-            self.shape(variant);
-        }
-        for (name, member) in members(&schema["properties"]) {
-            if member["properties"].is_object() {
-                self.add(format_args!("<p><code>{}</code> has</p>", HtmlEscaped(name)));
-                self.shape(member);
-            }
-        }
-    }
-
-    fn row(&mut self, name: &str, kind: &str, says: &str) {
-        self.add(format_args!(
-            "<tr><td><code>{}</code><td>{}<td>{}</tr>",
-            HtmlEscaped(name),
-            HtmlEscaped(kind),
-            HtmlEscaped(says)
-        ));
-    }
-
-    fn described(&self, key: &str) -> &'a Value {
-        &self.document["components"]["messages"][key]
-    }
+fn row(name: &str, kind: &str, described: &Value) -> String {
+    let cell = |text: &str| text.replace('|', "\\|").replace('\n', " ");
+    format!("| `{name}` | {} | {} |\n", cell(kind), cell(text(&described["description"])))
 }
 
 /// Describes the type of a value in a few words.
@@ -169,40 +98,44 @@ fn kind(schema: &Value) -> String {
         return name.rsplit('/').next().unwrap_or_default().to_owned();
     }
     if let Some(constant) = schema.get("const") {
-        return constant.to_string();
+        return format!("`{constant}`");
     }
-    if let Some(words) = schema["enum"].as_array() {
-        return words.iter().map(Value::to_string).collect::<Vec<_>>().join(" or ");
+    if schema["enum"].is_array() {
+        return either(elements(&schema["enum"]).map(|constant| format!("`{constant}`")));
     }
-    for several in ["oneOf", "anyOf", "allOf"] {
-        if let Some(kinds) = schema[several].as_array() {
-            return kinds.iter().map(kind).collect::<Vec<_>>().join(" or ");
-        }
+    if let Some(several) = ["oneOf", "anyOf", "allOf"].into_iter().find(|several| schema[several].is_array()) {
+        return either(elements(&schema[several]).map(kind));
     }
-    let list = |of: &Value| if of.is_object() { format!("list of {}", kind(of)) } else { "list".to_owned() };
     let one = |name: &str| match (name, schema["pattern"].as_str(), schema["format"].as_str()) {
-        ("array", _, _) => list(&schema["items"]),
-        (_, Some(pattern), _) => format!("{name} like {pattern}"),
+        ("array", _, _) if schema["items"].is_object() => format!("list of {}", kind(&schema["items"])),
+        (_, Some(pattern), _) => format!("{name} like `{pattern}`"),
         (_, None, Some(format)) => format!("{name} ({format})"),
         (_, None, None) => name.to_owned(),
     };
     match &schema["type"] {
         Value::String(name) => one(name),
-        Value::Array(names) => names.iter().filter_map(Value::as_str).map(one).collect::<Vec<_>>().join(" or "),
+        Value::Array(names) => either(names.iter().map(|name| one(text(name)))),
         _ => "anything".to_owned(),
     }
 }
 
-/// Keys of the messages in a list of references.
-fn messages(list: &Value) -> impl Iterator<Item = &str> {
-    let references = list.as_array().into_iter().flatten();
-    references.filter_map(|reference| reference["$ref"].as_str()?.rsplit('/').next())
+fn either(kinds: impl Iterator<Item = String>) -> String {
+    kinds.collect::<Vec<_>>().join(" or ")
+}
+
+/// Keys of the messages to which an operation or a reply refers.
+fn references(operation: &Value) -> impl Iterator<Item = &str> {
+    elements(&operation["messages"]).filter_map(|reference| text(&reference["$ref"]).rsplit('/').next())
 }
 
 fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
     object.as_object().into_iter().flatten()
 }
 
+fn elements(list: &Value) -> impl Iterator<Item = &Value> {
+    list.as_array().into_iter().flatten()
+}
+
 fn text(value: &Value) -> &str {
-    value.as_str().expect("the document holds a text there")
+    value.as_str().unwrap_or_default()
 }
