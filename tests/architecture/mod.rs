@@ -2,6 +2,7 @@
 //! form of files, folders, names and comments.
 
 mod forms;
+mod headings;
 mod sources;
 
 use std::{
