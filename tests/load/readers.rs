@@ -140,8 +140,9 @@ trait Listening {
     fn message(&self, frame: &Value) -> Option<Heard>;
 }
 
-/// Opens a socket, catches up from the history and continues with the pushed frames, again after each disconnect. A message
-/// of the history may be pushed once more; one that the history lacked must not be pushed later.
+/// Opens a socket, catches up from the history and continues with the pushed frames, again after each disconnect. A message of the
+/// history, or one that came on the connection before, may be pushed once more, by a node that is behind; any other must not be
+/// pushed late.
 async fn listen(visitor: &mut Visitor, place: i64, heard: &mut ByConversation, dialect: impl Listening) {
     while !is_over(heard) {
         let Some(mut line) = visitor.open(&dialect.path(visitor.token())).await else { continue };
@@ -151,7 +152,7 @@ async fn listen(visitor: &mut Visitor, place: i64, heard: &mut ByConversation, d
             visitor.closed().await;
             continue;
         };
-        let known: HashSet<i64> = missed.iter().map(|message| message.id).collect();
+        let known: HashSet<i64> = heard.iter().chain(&missed).map(|message| message.id).collect();
         heard.extend(missed);
         let mut told = told.into_iter();
         while heard.last().is_none_or(|last| last.body != END) {
@@ -165,7 +166,7 @@ async fn listen(visitor: &mut Visitor, place: i64, heard: &mut ByConversation, d
                     }
                 },
             };
-            heard.extend(dialect.message(&frame).filter(|message| !known.contains(&message.id) && message.id != last));
+            heard.extend(dialect.message(&frame).filter(|message| !known.contains(&message.id)));
         }
     }
 }

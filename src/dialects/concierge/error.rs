@@ -39,7 +39,7 @@ impl From<JsonError> for ConciergeError {
     fn from(why: JsonError) -> Self {
         match why {
             JsonError::NotJson => Self::bad("A frame must be a JSON object with action and data"),
-            JsonError::TooLarge => Self { status: 413, message: "The frame holds too many values".into() },
+            JsonError::TooLarge => Self::bad("The frame holds too many values"),
             JsonError::NoShare(why) => why.into(),
         }
     }

@@ -190,7 +190,7 @@ impl CircuitBreaker {
 
     pub(super) fn unconfirmed_error(&self) -> Error {
         self.unavailable(
-            "commits not confirmed: waiting for a synchronous standby (wait event SyncRep)",
+            "commits are not confirmed: waiting for a synchronous standby (wait event SyncRep)",
             "start the standby again, or take it out of synchronous_standby_names and reload; cancel none of the commits",
         )
     }
