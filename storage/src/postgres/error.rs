@@ -2,7 +2,7 @@
 
 use crate::Error;
 
-/// Names of the schema's uniqueness constraints in `migrations/`.
+/// Names of the schema's uniqueness constraints in `migrations/postgres/`.
 const RULES: &[&str] = &[
     "attachments_object",
     "conversations_external_id",

@@ -88,7 +88,7 @@ const RAISE_HEAD: &str = "WITH before AS MATERIALIZED (SELECT position FROM log_
 const MARK: &str =
     "INSERT INTO commits (mark) VALUES (gen_random_uuid()) RETURNING mark, pg_current_xact_id()::text AS transaction";
 
-static MIGRATIONS: Migrator = sqlx::migrate!("../migrations");
+static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/postgres");
 
 /// Maximum age of a connection: bounds its memory, and spreads connections again after a failover.
 const MAX_LIFETIME: Duration = Duration::from_secs(30 * 60);

@@ -79,7 +79,7 @@ impl Migrated {
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name}"));
         admin.execute(create).await.expect("a database can be created");
 
-        let all = sqlx::migrate!("../migrations");
+        let all = sqlx::migrate!("../migrations/postgres");
         let earlier = all.iter().filter(|migration| migration.version < version).cloned().collect();
         let mut database = PgConnection::connect(&url).await.expect("the database is there");
         Migrator::with_migrations(earlier).run_direct(None, &mut database, false).await.expect("the earlier schema can be made");
