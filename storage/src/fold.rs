@@ -19,6 +19,11 @@ pub fn fold(text: &str) -> String {
         .collect()
 }
 
+/// Lower-cases each character by itself, as PostgreSQL does.
+pub(crate) fn lower(text: &str) -> String {
+    text.chars().filter_map(|character| character.to_lowercase().next()).collect()
+}
+
 /// Folds the searchable texts of a person into one.
 pub(crate) fn fold_person(name: &str, email: Option<&str>, phone: Option<&str>) -> String {
     let texts: Vec<_> = std::iter::once(name).chain(email).chain(phone).map(fold).collect();

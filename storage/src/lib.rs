@@ -11,6 +11,10 @@ mod nodes;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 mod presence;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod statement;
 mod workspace;
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use super::cause::{Cause, ServerName};
 use super::error::code;
 use super::get;
 use super::session::{PinnedSettings, SessionTimeouts};
-use super::statement::Observer;
+use crate::statement::Observer;
 use crate::{Error, Result};
 
 /// Probe for a commit of this database user that waits for a synchronous standby longer than a live standby takes. Such a wait

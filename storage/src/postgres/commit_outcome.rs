@@ -5,9 +5,8 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::error::code;
-use super::statement::Statement;
 use super::{Postgres, get};
-use crate::{Error, Result};
+use crate::{Error, Result, statement::Statement};
 
 /// Status of a transaction: `in progress`, `committed` or `aborted`; null if it is too old. A standby may lag behind, so it
 /// reports `in progress`.

@@ -10,8 +10,8 @@ use sqlx::{Executor, PgConnection};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout};
 
-use super::{circuit_breaker::CircuitBreaker, error::code, statement::Statement};
-use crate::{Error, Result};
+use super::{circuit_breaker::CircuitBreaker, error::code};
+use crate::{Error, Result, statement::Statement};
 
 const BEGIN: &str = "BEGIN";
 const COMMIT: &str = "COMMIT";
@@ -21,7 +21,7 @@ const ROLLBACK: &str = "ROLLBACK";
 /// would wait for that without a limit, and be short of a connection meanwhile.
 ///
 /// Transactions are begun and ended here, since sqlx does not release a connection that is in one. Every statement of the storage
-/// methods passes here and is reported to the [`Observer`](super::statement::Observer).
+/// methods passes here and is reported to the [`Observer`](super::Observer).
 pub(super) struct Connection {
     /// `None` once the connection was given up.
     pooled: Option<PoolConnection<sqlx::Postgres>>,
@@ -56,7 +56,7 @@ impl Connection {
         }
     }
 
-    pub(super) async fn rows(&mut self, statement: Statement<'_>) -> Result<Vec<PgRow>> {
+    pub(super) async fn rows(&mut self, statement: Statement<'_, sqlx::Postgres>) -> Result<Vec<PgRow>> {
         let Statement { operation, query } = statement;
         let begun = Instant::now();
         let pooled = open_connection(&mut self.pooled, &self.gate)?;

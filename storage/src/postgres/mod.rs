@@ -17,7 +17,6 @@ mod nodes;
 mod presence;
 mod session;
 mod start;
-mod statement;
 mod timeline;
 mod upgrade;
 mod workspace;
@@ -37,14 +36,13 @@ use tokio::time::{Instant, timeout};
 use self::connection::Connection;
 use self::lanes::{ConnectionBudget, Lanes};
 pub use self::session::{PinnedSettings, SessionTimeouts, connect_options};
-pub use self::statement::Observer;
-use self::statement::Statement;
 use self::timeline::Timelines;
 pub use self::upgrade::OtherNode;
 use self::{circuit_breaker::CircuitBreaker, commit_outcome::CommitMark};
+pub use crate::statement::Observer;
 use crate::{
     Error, Event, Fact, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, Writability,
-    conversations::memberships::InitialParticipants,
+    conversations::memberships::InitialParticipants, statement::Statement,
 };
 
 /// Condition of a transaction-level advisory lock: no other process cleans up the same `$kind` at this moment. Concurrent

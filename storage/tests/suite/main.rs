@@ -19,6 +19,8 @@ macro_rules! on_every_backend {
                 memory => crate::memory_store(),
                 #[cfg(feature = "postgres")]
                 postgres => crate::postgres_store(),
+                #[cfg(feature = "sqlite")]
+                sqlite => crate::sqlite_store(),
             }
         })+
     };
@@ -29,7 +31,8 @@ macro_rules! on_each_of {
         $($(#[$condition])*
         #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $backend() {
-            let store = $store.await;
+            // The second part, if there is one, goes after the test.
+            let (store, _kept) = $store.await;
             tokio::time::timeout(crate::PATIENCE, super::$test(store)).await.expect("the test hangs");
         })+
     };
@@ -67,14 +70,33 @@ mod uploads;
 mod users;
 mod workspace;
 
-async fn memory_store() -> Arc<dyn Storage> {
-    Arc::new(Memory::new())
+async fn memory_store() -> (Arc<dyn Storage>, ()) {
+    (Arc::new(Memory::new()), ())
+}
+
+/// A store on a file of its own.
+#[cfg(feature = "sqlite")]
+async fn sqlite_store() -> (Arc<dyn Storage>, tempfile::TempDir) {
+    use storage::sqlite::{Options, Sqlite};
+
+    let directory = tempfile::tempdir().unwrap();
+    let options = Options {
+        path: directory.path().join("dragoman.db"),
+        readers: 4,
+        acquire_timeout: Duration::from_secs(10),
+        statement_timeout: Duration::from_secs(20),
+        transaction_timeout: Duration::from_secs(20),
+        max_bytes: None,
+    };
+    let storage = Sqlite::open(&options).await.unwrap();
+    storage.migrate().await.unwrap();
+    (Arc::new(storage), directory)
 }
 
 /// A store on a database of its own, in the cluster that `DRAGOMAN_TEST_POSTGRES` names. The cluster is discarded as a
 /// whole.
 #[cfg(feature = "postgres")]
-async fn postgres_store() -> Arc<dyn Storage> {
+async fn postgres_store() -> (Arc<dyn Storage>, ()) {
     use sqlx::{AssertSqlSafe, ConnectOptions, Executor, postgres::PgConnectOptions};
     use storage::postgres::{Options, Postgres};
 
@@ -92,5 +114,5 @@ async fn postgres_store() -> Arc<dyn Storage> {
         acquire_timeout: Duration::from_secs(10),
         statement_timeout: Duration::from_secs(20),
     };
-    Arc::new(Postgres::open(&options).await.unwrap())
+    (Arc::new(Postgres::open(&options).await.unwrap()), ())
 }

@@ -4,6 +4,7 @@ use async_trait::async_trait;
 
 use crate::{
     ConversationId, MessageId, PartnerId, Result, Search, SearchScan, SearchScanResult, SearchStart,
+    fold::lower,
     memory::{Memory, conversations::Row},
 };
 
@@ -16,11 +17,6 @@ fn hidden(row: &Row, reader: PartnerId) -> Option<usize> {
 fn point(row: &Row, index: usize) -> SearchStart {
     let message = &row.messages[index];
     SearchStart { message: message.id, conversation: message.conversation, seq: message.seq }
-}
-
-/// Lower-cases each character by itself, as PostgreSQL does.
-fn lower(text: &str) -> String {
-    text.chars().filter_map(|character| character.to_lowercase().next()).collect()
 }
 
 #[async_trait]

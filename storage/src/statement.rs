@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sqlx::postgres::PgArguments;
+use sqlx::database::HasStatementCache;
 use sqlx::query::Query;
-use sqlx::{Execute as _, Postgres};
+use sqlx::{Database, Execute as _, IntoArguments};
 
 use crate::{Error, Result};
 
@@ -13,14 +13,17 @@ use crate::{Error, Result};
 pub type Observer = Arc<dyn Fn(&str, Duration, bool) + Send + Sync>;
 
 /// Query with its operation.
-pub(super) struct Statement<'q> {
-    pub(super) operation: Operation,
-    pub(super) query: Query<'q, Postgres, PgArguments>,
+pub(crate) struct Statement<'q, DB: Database> {
+    pub(crate) operation: Operation,
+    pub(crate) query: Query<'q, DB, DB::Arguments>,
 }
 
-impl<'q> Statement<'q> {
+impl<'q, DB: Database + HasStatementCache> Statement<'q, DB>
+where
+    DB::Arguments: IntoArguments<DB>,
+{
     /// Takes the query apart and rebuilds it, since sqlx exposes the text only that way.
-    pub(super) fn of(mut query: Query<'q, Postgres, PgArguments>) -> Result<Self> {
+    pub(crate) fn of(mut query: Query<'q, DB, DB::Arguments>) -> Result<Self> {
         let persistent = sqlx::Execute::persistent(&query);
         let arguments = query.take_arguments().map_err(Error::Internal)?.unwrap_or_default();
         let sql = query.sql();
@@ -31,17 +34,17 @@ impl<'q> Statement<'q> {
 
 /// Operation of a statement.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Operation {
+pub(crate) struct Operation {
     /// Verb and table, for example `select messages`: a metric label, bounded by the constants of this backend.
-    pub(super) name: String,
+    pub(crate) name: String,
     /// True if its commit may have to wait for a standby.
-    pub(super) writes: bool,
+    pub(crate) writes: bool,
 }
 
 impl Operation {
     /// Derives the name from the table of the insert, else of the delete, else of the update, else of the first read: other parts
     /// of a statement serve that one. The last of several counts, which is not nested.
-    pub(super) fn of(sql: &str) -> Self {
+    pub(crate) fn of(sql: &str) -> Self {
         let mut words = sql.split(|c: char| c.is_whitespace() || c == ',').filter(|word| !word.is_empty()).peekable();
         let (mut before, mut locks) = ("", false);
         let (mut inserts, mut deletes, mut updates, mut reads) = (None, None, None, None);

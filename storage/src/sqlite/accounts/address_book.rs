@@ -1,0 +1,44 @@
+//! SQLite statements of address books.
+
+use async_trait::async_trait;
+
+use crate::{
+    AddressBooks, PartnerId, Result, UserId, WriteAddressBooks,
+    sqlite::{Sqlite, SqliteTx, get, list, partners_of},
+};
+
+const BOOK: &str = "SELECT user_id FROM book_entries WHERE owner_id = $1 ORDER BY user_id";
+const KNOWN_BY: &str = "SELECT account.partner_id, owner.partner_id
+    FROM users account
+    JOIN book_entries b ON b.user_id = account.id
+    JOIN users owner ON owner.id = b.owner_id
+    WHERE account.partner_id IN (SELECT value FROM json_each($1)) ORDER BY account.partner_id, owner.partner_id";
+const INSERT_INTO_BOOK: &str =
+    "INSERT INTO book_entries (owner_id, user_id) SELECT $1, value FROM json_each($2) WHERE true ON CONFLICT DO NOTHING";
+const DELETE_FROM_BOOK: &str = "DELETE FROM book_entries WHERE owner_id = $1 AND user_id IN (SELECT value FROM json_each($2))";
+
+#[async_trait]
+impl AddressBooks for Sqlite {
+    async fn address_book(&self, owner: UserId) -> Result<Vec<UserId>> {
+        let rows = self.rows(sqlx::query(BOOK).bind(owner.0)).await?;
+        rows.iter().map(|row| Ok(UserId(get(row, "user_id")?))).collect()
+    }
+
+    async fn address_book_owners(&self, partners: &[PartnerId]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>> {
+        if partners.is_empty() {
+            return Ok(Vec::new());
+        }
+        partners_of(&self.rows(sqlx::query(KNOWN_BY).bind(list(partners))).await?)
+    }
+}
+
+#[async_trait]
+impl WriteAddressBooks for SqliteTx {
+    async fn insert_into_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
+        self.rows(sqlx::query(INSERT_INTO_BOOK).bind(owner.0).bind(list(users))).await.map(drop)
+    }
+
+    async fn delete_from_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
+        self.rows(sqlx::query(DELETE_FROM_BOOK).bind(owner.0).bind(list(users))).await.map(drop)
+    }
+}

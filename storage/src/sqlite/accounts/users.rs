@@ -1,0 +1,277 @@
+//! SQLite statements of users and partners.
+
+use async_trait::async_trait;
+use sqlx::sqlite::SqliteRow;
+use sqlx::types::Json;
+use uuid::Uuid;
+
+use crate::{
+    NewPartner, NewUser, Partner, PartnerId, PasswordHash, Person, Result, Role, User, UserChange, UserId, Users, WriteUsers,
+    fold::fold_person,
+    sqlite::{Sqlite, SqliteTx, get, limit, list, micros, optional_time, time, word},
+};
+
+/// Columns that [`person`] reads, of `partners AS person` and `users AS account`.
+macro_rules! person_columns {
+    () => {
+        "person.id AS partner_id, person.name AS partner_name, person.email, person.phone, person.mobile, \
+         account.id AS user_id"
+    };
+}
+
+/// Columns that [`user`] reads, of `partners AS person` and `users AS account`.
+macro_rules! user_columns {
+    () => {
+        "person.id AS partner_id, person.name AS partner_name, person.email, person.phone, person.mobile, \
+         account.id AS user_id, account.uuid AS user_uuid, account.login, account.password_hash, account.role, \
+         account.active, account.language, account.time_zone, account.profile, account.created_at AS user_created_at, \
+         account.external_id AS user_external_id, account.can_moderate, account.picture_url, account.claims_as_of, \
+         account.tokens_not_before, account.banned_until, account.muted_until AS user_muted_until, account.erased_at"
+    };
+}
+
+pub(crate) use {person_columns, user_columns};
+
+const SEQUENCE: &str = "people_id";
+
+const USER: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.id = $1"
+);
+const USER_BY_LOGIN: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.login = $1"
+);
+const USER_BY_UUID: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.uuid = $1"
+);
+const USER_BY_EXTERNAL_ID: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id WHERE account.external_id = $1"
+);
+const HAS_EXTERNAL_IDS: &str = "SELECT EXISTS (SELECT 1 FROM users WHERE external_id IS NOT NULL)";
+/// SQL form of [`PasswordHash::kind`]: a text without all that is no `$` at its end is cut after its last `$`.
+const PASSWORD_KINDS: &str = "WITH hashes AS (
+        SELECT rtrim(password_hash, replace(password_hash, '$', '')) AS head
+        FROM users WHERE active AND password_hash LIKE '%$%'
+    ), heads AS (
+        SELECT substr(head, 1, length(head) - 1) AS head FROM hashes
+    ), kinds AS (
+        SELECT CASE WHEN head LIKE '$2%' THEN head || '$' ELSE rtrim(head, replace(head, '$', '')) END AS kind FROM heads
+    )
+    SELECT DISTINCT substr(kind, 1, length(kind) - 1) AS kind FROM kinds WHERE kind <> '' LIMIT $1";
+const USERS: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id
+      WHERE account.id > $1 ORDER BY account.id LIMIT $2"
+);
+const USERS_BY_ID: &str = concat!(
+    "SELECT ",
+    user_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id
+      WHERE account.id IN (SELECT value FROM json_each($1))"
+);
+const PEOPLE_AFTER: &str = concat!(
+    "SELECT ",
+    person_columns!(),
+    " FROM partners person LEFT JOIN users account ON account.partner_id = person.id
+      WHERE person.id > $1 ORDER BY person.id LIMIT $2"
+);
+const PEOPLE: &str = concat!(
+    "SELECT ",
+    person_columns!(),
+    " FROM partners person LEFT JOIN users account ON account.partner_id = person.id
+      WHERE person.id IN (SELECT value FROM json_each($1))"
+);
+const PEOPLE_OF_USERS: &str = concat!(
+    "SELECT ",
+    person_columns!(),
+    " FROM users account JOIN partners person ON person.id = account.partner_id
+      WHERE account.id IN (SELECT value FROM json_each($1))"
+);
+
+const INSERT_PARTNER: &str = "INSERT INTO partners (id, name, email, phone, mobile, folded) VALUES ($1, $2, $3, $4, $5, $6)";
+const INSERT_USER: &str = "INSERT INTO users (id, uuid, login, password_hash, partner_id, role, language, time_zone, profile,
+        created_at, external_id)
+    VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11)";
+const UPDATE_USER: &str = "UPDATE users SET password_hash = coalesce($2, password_hash), active = coalesce($3, active),
+        external_id = CASE WHEN $4 THEN $5 ELSE external_id END, can_moderate = coalesce($6, can_moderate)
+    WHERE id = $1";
+
+fn partner(row: &SqliteRow) -> Result<Partner> {
+    Ok(Partner {
+        id: PartnerId(get(row, "partner_id")?),
+        name: get(row, "partner_name")?,
+        email: get(row, "email")?,
+        phone: get(row, "phone")?,
+        mobile: get(row, "mobile")?,
+    })
+}
+
+pub(crate) fn person(row: &SqliteRow) -> Result<Person> {
+    Ok(Person { partner: partner(row)?, user: get::<Option<i64>, _>(row, "user_id")?.map(UserId) })
+}
+
+pub(crate) fn user(row: &SqliteRow) -> Result<User> {
+    Ok(User {
+        id: UserId(get(row, "user_id")?),
+        uuid: get(row, "user_uuid")?,
+        login: get(row, "login")?,
+        password: get::<Option<String>, _>(row, "password_hash")?.map(PasswordHash),
+        partner: partner(row)?,
+        role: word(row, "role", Role::parse)?,
+        active: get(row, "active")?,
+        language: get(row, "language")?,
+        time_zone: get(row, "time_zone")?,
+        profile: get::<Json<_>, _>(row, "profile")?.0,
+        created_at: time(row, "user_created_at")?,
+        external_id: get(row, "user_external_id")?,
+        can_moderate: get(row, "can_moderate")?,
+        picture_url: get(row, "picture_url")?,
+        claims_as_of: optional_time(row, "claims_as_of")?,
+        tokens_not_before: optional_time(row, "tokens_not_before")?,
+        banned_until: optional_time(row, "banned_until")?,
+        muted_until: optional_time(row, "user_muted_until")?,
+        erased_at: optional_time(row, "erased_at")?,
+    })
+}
+
+#[async_trait]
+impl Users for Sqlite {
+    async fn user(&self, id: UserId) -> Result<Option<User>> {
+        self.row(sqlx::query(USER).bind(id.0)).await?.as_ref().map(user).transpose()
+    }
+
+    async fn user_by_login(&self, login: &str) -> Result<Option<User>> {
+        self.row(sqlx::query(USER_BY_LOGIN).bind(login)).await?.as_ref().map(user).transpose()
+    }
+
+    async fn user_by_uuid(&self, uuid: Uuid) -> Result<Option<User>> {
+        self.row(sqlx::query(USER_BY_UUID).bind(uuid)).await?.as_ref().map(user).transpose()
+    }
+
+    async fn user_by_external_id(&self, id: &str) -> Result<Option<User>> {
+        self.row(sqlx::query(USER_BY_EXTERNAL_ID).bind(id)).await?.as_ref().map(user).transpose()
+    }
+
+    async fn has_external_ids(&self) -> Result<bool> {
+        get(&self.only_row(sqlx::query(HAS_EXTERNAL_IDS)).await?, 0)
+    }
+
+    async fn password_kinds(&self, most: usize) -> Result<Vec<String>> {
+        let kinds = self.rows(sqlx::query(PASSWORD_KINDS).bind(limit(most))).await?;
+        kinds.iter().map(|row| get(row, "kind")).collect()
+    }
+
+    async fn users(&self, after: Option<UserId>, rows: usize) -> Result<Vec<User>> {
+        let after = after.map_or(i64::MIN, |id| id.0);
+        self.rows(sqlx::query(USERS).bind(after).bind(limit(rows))).await?.iter().map(user).collect()
+    }
+
+    async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<User>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.rows(sqlx::query(USERS_BY_ID).bind(list(ids))).await?.iter().map(user).collect()
+    }
+
+    async fn people_after(&self, after: Option<PartnerId>, rows: usize) -> Result<Vec<Person>> {
+        let after = after.map_or(i64::MIN, |id| id.0);
+        self.rows(sqlx::query(PEOPLE_AFTER).bind(after).bind(limit(rows))).await?.iter().map(person).collect()
+    }
+
+    async fn people(&self, partners: &[PartnerId]) -> Result<Vec<Person>> {
+        if partners.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.rows(sqlx::query(PEOPLE).bind(list(partners))).await?.iter().map(person).collect()
+    }
+
+    async fn people_of_users(&self, users: &[UserId]) -> Result<Vec<Person>> {
+        if users.is_empty() {
+            return Ok(Vec::new());
+        }
+        self.rows(sqlx::query(PEOPLE_OF_USERS).bind(list(users))).await?.iter().map(person).collect()
+    }
+
+    async fn search_people(&self, query: &str, rows: usize) -> Result<Vec<Person>> {
+        self.find_people(query, rows).await?.iter().map(person).collect()
+    }
+
+    async fn fold_people(&self, people: usize) -> Result<u64> {
+        self.backfill_folded(people).await
+    }
+}
+
+#[async_trait]
+impl WriteUsers for SqliteTx {
+    async fn insert_partner(&mut self, new: NewPartner) -> Result<Partner> {
+        let NewPartner { id, name, email, phone, mobile } = new;
+        let id = self.draw_unless(id.map(|id| id.0), SEQUENCE).await?;
+        let folded = fold_person(&name, email.as_deref(), phone.as_deref());
+        let insert = sqlx::query(INSERT_PARTNER).bind(id).bind(&name).bind(&email).bind(&phone).bind(&mobile).bind(folded);
+        self.rows(insert).await?;
+        Ok(Partner { id: PartnerId(id), name, email, phone, mobile })
+    }
+
+    async fn insert_user(&mut self, new: NewUser) -> Result<User> {
+        let id = self.draw_unless(new.id.map(|id| id.0), SEQUENCE).await?;
+        let partner = self.insert_partner(new.partner).await?;
+        let insert = sqlx::query(INSERT_USER)
+            .bind(id)
+            .bind(new.uuid)
+            .bind(&new.login)
+            .bind(new.password.as_ref().map(|hash| hash.0.as_str()))
+            .bind(partner.id.0)
+            .bind(new.role.as_str())
+            .bind(&new.language)
+            .bind(&new.time_zone)
+            .bind(new.profile.to_string())
+            .bind(micros(new.created_at))
+            .bind(&new.external_id);
+        self.rows(insert).await?;
+        Ok(User {
+            id: UserId(id),
+            uuid: new.uuid,
+            login: new.login,
+            password: new.password,
+            partner,
+            role: new.role,
+            active: true,
+            language: new.language,
+            time_zone: new.time_zone,
+            profile: new.profile,
+            created_at: new.created_at,
+            external_id: new.external_id,
+            can_moderate: false,
+            picture_url: None,
+            claims_as_of: None,
+            tokens_not_before: None,
+            banned_until: None,
+            muted_until: None,
+            erased_at: None,
+        })
+    }
+
+    async fn lock_user(&mut self, id: UserId) -> Result<Option<User>> {
+        self.row(sqlx::query(USER).bind(id.0)).await?.as_ref().map(user).transpose()
+    }
+
+    async fn update_user(&mut self, id: UserId, change: UserChange) -> Result<Option<User>> {
+        let update = sqlx::query(UPDATE_USER)
+            .bind(id.0)
+            .bind(change.password.map(|hash| hash.0))
+            .bind(change.active)
+            .bind(change.external_id.is_some())
+            .bind(change.external_id.flatten())
+            .bind(change.can_moderate);
+        self.rows(update).await?;
+        self.lock_user(id).await
+    }
+}

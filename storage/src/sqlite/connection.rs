@@ -1,0 +1,167 @@
+//! A connection with its settings, the deadline of its statements, and its transaction.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqliteRow, SqliteSynchronous};
+use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+
+use super::deadline::Deadline;
+use super::error::{breaks_connection, is_without_transaction};
+
+const BEGIN: &str = "BEGIN";
+/// Takes the write lock at once: a transaction that reads first could fail at its first write, whatever it waits.
+const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
+const COMMIT: &str = "COMMIT";
+const ROLLBACK: &str = "ROLLBACK";
+
+/// Instructions of SQLite's virtual machine between two looks at the deadline: some ten microseconds.
+const INSTRUCTIONS: i32 = 1_000;
+/// Prepared statements of a connection: more than this backend has.
+const STATEMENTS: usize = 300;
+
+/// Page caches, in KiB.
+const WRITER_CACHE: u32 = 16 * 1024;
+const READER_CACHE: u32 = 4 * 1024;
+/// Pages of the write-ahead log after which a commit moves them into the file: 4 MiB.
+const CHECKPOINT_PAGES: u32 = 1_000;
+/// Size to which the write-ahead log shrinks again, in bytes.
+const LOG_BYTES: u32 = 64 * 1024 * 1024;
+
+/// Settings of both kinds of connections. No memory map: an error of the disk would end the process. Sorts stay in memory, since
+/// all results are bounded. Schemas of strangers call no functions.
+fn options(file: &Path, busy_timeout: Duration, cache: u32) -> SqliteConnectOptions {
+    SqliteConnectOptions::new()
+        .filename(file)
+        .busy_timeout(busy_timeout)
+        .statement_cache_capacity(STATEMENTS)
+        .thread_name(|id| format!("sqlite-{id}"))
+        .pragma("trusted_schema", "OFF")
+        .pragma("mmap_size", "0")
+        .pragma("temp_store", "MEMORY")
+        .pragma("cache_size", format!("-{cache}"))
+}
+
+/// Options of the connection that writes, and that alone moves pages from the write-ahead log into the file.
+pub(super) fn writer_options(file: &Path, busy_timeout: Duration, max_pages: Option<u32>) -> SqliteConnectOptions {
+    let options = options(file, busy_timeout, WRITER_CACHE)
+        .journal_mode(SqliteJournalMode::Wal)
+        // An acknowledged commit survives a power failure.
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .pragma("secure_delete", "FAST")
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
+        .pragma("journal_size_limit", LOG_BYTES.to_string());
+    match max_pages {
+        Some(pages) => options.pragma("max_page_count", pages.to_string()),
+        None => options,
+    }
+}
+
+/// Options of a connection that reads, and cannot write.
+pub(super) fn reader_options(file: &Path, busy_timeout: Duration) -> SqliteConnectOptions {
+    options(file, busy_timeout, READER_CACHE).read_only(true).pragma("query_only", "ON").pragma("wal_autocheckpoint", "0")
+}
+
+/// Connection with at most one running statement and one transaction.
+pub(super) struct Connection {
+    driver: SqliteConnection,
+    deadline: Arc<Deadline>,
+    /// True while a statement runs, also after its future was dropped.
+    is_running: bool,
+    in_transaction: bool,
+    is_broken: bool,
+}
+
+impl Connection {
+    pub(super) async fn open(options: &SqliteConnectOptions) -> sqlx::Result<Self> {
+        let mut driver = options.connect().await?;
+        let deadline = Arc::new(Deadline::new());
+        let watched = Arc::clone(&deadline);
+        driver.lock_handle().await?.set_progress_handler(INSTRUCTIONS, move || !watched.has_passed());
+        Ok(Self { driver, deadline, is_running: false, in_transaction: false, is_broken: false })
+    }
+
+    /// Runs a statement, at most until the deadline.
+    pub(super) async fn rows(
+        &mut self,
+        query: Query<'_, sqlx::Sqlite, SqliteArguments>,
+        until: Instant,
+    ) -> sqlx::Result<Vec<SqliteRow>> {
+        self.deadline.set(until);
+        self.is_running = true;
+        let rows = query.fetch_all(&mut self.driver).await;
+        self.is_running = false;
+        self.note(rows)
+    }
+
+    /// Begins a transaction that reads from one state of the store.
+    pub(super) async fn begin_read(&mut self) -> sqlx::Result<()> {
+        self.in_transaction = true;
+        self.control(BEGIN).await
+    }
+
+    /// Begins a transaction that writes.
+    pub(super) async fn begin_write(&mut self) -> sqlx::Result<()> {
+        self.in_transaction = true;
+        self.control(BEGIN_WRITE).await
+    }
+
+    /// Commits. After an error nothing is committed.
+    pub(super) async fn commit(&mut self) -> sqlx::Result<()> {
+        self.control(COMMIT).await?;
+        self.in_transaction = false;
+        Ok(())
+    }
+
+    /// Interrupts the statement that runs, and ends the transaction.
+    pub(super) async fn reset(&mut self) {
+        if self.is_running {
+            self.deadline.expire();
+            // Answered once the statement has ended.
+            self.is_broken |= self.driver.ping().await.is_err();
+            self.is_running = false;
+        }
+        if self.in_transaction && !self.is_broken {
+            // SQLite has ended the transaction itself after some errors, for example of a full disk.
+            let ended = self.control(ROLLBACK).await;
+            self.is_broken |= ended.is_err_and(|error| !is_without_transaction(&error));
+            self.in_transaction = false;
+        }
+    }
+
+    /// True if another statement may use the connection.
+    pub(super) fn is_idle(&self) -> bool {
+        !self.is_running && !self.in_transaction && !self.is_broken
+    }
+
+    pub(super) fn is_broken(&self) -> bool {
+        self.is_broken
+    }
+
+    /// Moves everything from the write-ahead log into the file, and empties it.
+    pub(super) async fn checkpoint(&mut self) -> sqlx::Result<()> {
+        self.control("PRAGMA wal_checkpoint(TRUNCATE)").await
+    }
+
+    pub(super) async fn close(self) {
+        // An error says that the thread has ended already.
+        let _ = self.driver.close().await;
+    }
+
+    /// Runs a statement without a deadline: an interruption could come after its effect.
+    async fn control(&mut self, statement: &'static str) -> sqlx::Result<()> {
+        self.deadline.clear();
+        self.is_running = true;
+        let done = self.driver.execute(statement).await.map(drop);
+        self.is_running = false;
+        self.note(done)
+    }
+
+    fn note<T>(&mut self, answer: sqlx::Result<T>) -> sqlx::Result<T> {
+        self.is_broken |= answer.as_ref().is_err_and(breaks_connection);
+        answer
+    }
+}
