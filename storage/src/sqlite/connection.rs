@@ -16,12 +16,18 @@ const BEGIN: &str = "BEGIN";
 const BEGIN_WRITE: &str = "BEGIN IMMEDIATE";
 const COMMIT: &str = "COMMIT";
 const ROLLBACK: &str = "ROLLBACK";
+const CHECKPOINT: &str = "PRAGMA wal_checkpoint(TRUNCATE)";
+/// Time limit of a checkpoint's wait for readers: all writers wait for it.
+const SHORT_WAIT: &str = "PRAGMA busy_timeout = 100";
+const LONG_WAIT: &str = "PRAGMA busy_timeout = 5000";
 
 /// Instructions of SQLite's virtual machine between two looks at the deadline: some ten microseconds.
 const INSTRUCTIONS: i32 = 1_000;
 /// Prepared statements of a connection: more than this backend has.
 const STATEMENTS: usize = 300;
 
+/// Time limit of a wait for a lock of another process, as in [`LONG_WAIT`].
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Page caches, in KiB.
 const WRITER_CACHE: u32 = 16 * 1024;
 const READER_CACHE: u32 = 4 * 1024;
@@ -32,10 +38,10 @@ const LOG_BYTES: u32 = 64 * 1024 * 1024;
 
 /// Settings of both kinds of connections. No memory map: an error of the disk would end the process. Sorts stay in memory, since
 /// all results are bounded. Schemas of strangers call no functions.
-fn options(file: &Path, busy_timeout: Duration, cache: u32) -> SqliteConnectOptions {
+fn options(file: &Path, cache: u32) -> SqliteConnectOptions {
     SqliteConnectOptions::new()
         .filename(file)
-        .busy_timeout(busy_timeout)
+        .busy_timeout(BUSY_TIMEOUT)
         .statement_cache_capacity(STATEMENTS)
         .thread_name(|id| format!("sqlite-{id}"))
         .pragma("trusted_schema", "OFF")
@@ -45,8 +51,8 @@ fn options(file: &Path, busy_timeout: Duration, cache: u32) -> SqliteConnectOpti
 }
 
 /// Options of the connection that writes, and that alone moves pages from the write-ahead log into the file.
-pub(super) fn writer_options(file: &Path, busy_timeout: Duration, max_pages: Option<u32>) -> SqliteConnectOptions {
-    let options = options(file, busy_timeout, WRITER_CACHE)
+pub(super) fn writer_options(file: &Path, max_pages: Option<u32>) -> SqliteConnectOptions {
+    let options = options(file, WRITER_CACHE)
         .journal_mode(SqliteJournalMode::Wal)
         // An acknowledged commit survives a power failure.
         .synchronous(SqliteSynchronous::Full)
@@ -61,8 +67,8 @@ pub(super) fn writer_options(file: &Path, busy_timeout: Duration, max_pages: Opt
 }
 
 /// Options of a connection that reads, and cannot write.
-pub(super) fn reader_options(file: &Path, busy_timeout: Duration) -> SqliteConnectOptions {
-    options(file, busy_timeout, READER_CACHE).read_only(true).pragma("query_only", "ON").pragma("wal_autocheckpoint", "0")
+pub(super) fn reader_options(file: &Path) -> SqliteConnectOptions {
+    options(file, READER_CACHE).read_only(true).pragma("query_only", "ON").pragma("wal_autocheckpoint", "0")
 }
 
 /// Connection with at most one running statement and one transaction.
@@ -141,9 +147,11 @@ impl Connection {
         self.is_broken
     }
 
-    /// Moves everything from the write-ahead log into the file, and empties it.
+    /// Moves everything from the write-ahead log into the file, and empties it unless a reader takes long.
     pub(super) async fn checkpoint(&mut self) -> sqlx::Result<()> {
-        self.control("PRAGMA wal_checkpoint(TRUNCATE)").await
+        self.control(SHORT_WAIT).await?;
+        self.control(CHECKPOINT).await?;
+        self.control(LONG_WAIT).await
     }
 
     pub(super) async fn close(self) {

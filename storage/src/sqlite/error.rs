@@ -59,9 +59,9 @@ pub(super) fn is_without_transaction(error: &sqlx::Error) -> bool {
     result_code(error) == Some(code::ERROR)
 }
 
-/// True if the error says that the store takes no writes.
+/// True if the error says that the store takes no writes: no room, no right, or no answer of the disk.
 pub(super) fn is_refusal_of_writes(error: &sqlx::Error) -> bool {
-    matches!(result_code(error), Some(code::FULL | code::READONLY))
+    matches!(result_code(error), Some(code::FULL | code::READONLY | code::IOERR))
 }
 
 /// Maps an error, with the file and a remedy where there is one.

@@ -15,11 +15,11 @@ const POSITION: &str = "SELECT position FROM log_head";
 const POSITION_AT: &str = "WITH RECURSIVE search (low, high) AS (
         SELECT coalesce((SELECT min(position) FROM events) - 1, position), position FROM log_head
         UNION ALL
-        SELECT CASE WHEN e.at <= $1 THEN e.position ELSE s.low END,
-            CASE WHEN e.at <= $1 THEN s.high ELSE s.low + (s.high - s.low + 1) / 2 - 1 END
-        FROM search s CROSS JOIN events e
-            ON e.position = (SELECT min(position) FROM events WHERE position >= s.low + (s.high - s.low + 1) / 2)
-        WHERE s.low < s.high
+        SELECT CASE WHEN e.at <= $1 THEN e.position ELSE low END,
+            CASE WHEN e.at <= $1 THEN high ELSE low + (high - low + 1) / 2 - 1 END
+        FROM search CROSS JOIN events e
+            ON e.position = (SELECT min(position) FROM events WHERE position >= low + (high - low + 1) / 2)
+        WHERE low < high
     )
     SELECT max(low) AS position FROM search";
 /// At most `$2` events after `$1`; the one that reaches `$3` bytes is the last. `found` also counts those beyond the byte limit.
@@ -27,14 +27,14 @@ macro_rules! log {
     ($events:literal) => {
         concat!(
             "SELECT position, conversation_id, partner_id, fact, at, found FROM (
-                SELECT e.*, count(*) OVER () AS found,
-                    sum(octet_length(e.fact)) OVER (ORDER BY e.position) - octet_length(e.fact) AS bytes_before
+                SELECT page.*, count(*) OVER () AS found,
+                    sum(octet_length(fact)) OVER (ORDER BY position) - octet_length(fact) AS bytes_before
                 FROM (
                     SELECT position, conversation_id, partner_id, fact, at FROM events WHERE ",
             $events,
             " ORDER BY position LIMIT $2
-                ) e
-            ) e WHERE bytes_before < $3 ORDER BY position"
+                ) page
+            ) WHERE bytes_before < $3 ORDER BY position"
         )
     };
 }
@@ -139,6 +139,7 @@ impl EventLog for Sqlite {
 
     async fn forget_events(&self, before: Timestamp, most: usize) -> Result<u64> {
         let gone = self.write_in_steps(most, |step| sqlx::query(FORGET_EVENTS).bind(micros(before)).bind(step)).await?;
+        self.checkpoint().await?;
         Ok(gone.len() as u64)
     }
 

@@ -30,9 +30,32 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn new(database: PathBuf, store: StoreName) -> Self {
+    /// Finds the file, and makes an empty one if there is none. Only its owner reads it.
+    pub(super) fn find_or_make(path: &Path, store: StoreName) -> Result<Self> {
+        let directory = path.parent().unwrap_or(path);
+        if let Some(kind) = network_file_system(directory) {
+            return Err(store.unusable(
+                format!("it is on a network file system ({kind})"),
+                "keep it on a disk of this machine, or use PostgreSQL",
+            ));
+        }
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true);
+        #[cfg(unix)]
+        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+        let made = match options.open(path) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+            made => made.map(drop),
+        };
+        // As SQLite does: the other files lie beside the file, not beside a link to it.
+        let database = made.and_then(|()| path.canonicalize()).map_err(|error| {
+            store.unavailable(
+                format!("it cannot be made: {error}"),
+                "check that its directory exists, and the owner and the mode of the directory",
+            )
+        })?;
         let log = beside(&database, "-wal");
-        Self { database, log, store, opened: OnceLock::new(), lock: Mutex::new(None) }
+        Ok(Self { database, log, store, opened: OnceLock::new(), lock: Mutex::new(None) })
     }
 
     pub(super) fn database(&self) -> &Path {
@@ -42,28 +65,6 @@ impl Files {
     /// Path of the copy that is made before a migration.
     pub(super) fn copy_before(&self, version: i64) -> PathBuf {
         beside(&self.database, &format!(".before-{version}"))
-    }
-
-    /// Makes an empty file if there is none. Only its owner reads it.
-    pub(super) fn create(&self) -> Result<()> {
-        let directory = self.database.parent().unwrap_or(&self.database);
-        if let Some(kind) = network_file_system(directory) {
-            return Err(self.store.unusable(
-                format!("it is on a network file system ({kind})"),
-                "keep it on a disk of this machine, or use PostgreSQL",
-            ));
-        }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        match options.open(&self.database) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(self.store.unavailable(
-                format!("it cannot be made: {error}"),
-                "check that its directory exists, and the owner and the mode of the directory",
-            )),
-            _ => Ok(()),
-        }
     }
 
     /// Remembers the files as they are. SQLite must have opened them, and keep them open.

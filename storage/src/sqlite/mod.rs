@@ -136,11 +136,10 @@ impl Sqlite {
     pub async fn open(options: &Options) -> Result<Self> {
         let path = std::path::absolute(&options.path).map_err(|error| Error::Unavailable(error.into()))?;
         let name = StoreName::of(&path);
-        let files = Files::new(path, name.clone());
-        files.create()?;
+        let files = Files::find_or_make(&path, name.clone())?;
         let max_pages = options.max_bytes.map(|bytes| u32::try_from(bytes / PAGE_SIZE).unwrap_or(u32::MAX));
-        let write = writer_options(files.database(), options.acquire_timeout, max_pages);
-        let read = reader_options(files.database(), options.acquire_timeout);
+        let write = writer_options(files.database(), max_pages);
+        let read = reader_options(files.database());
         let explain = |error| error::explain(&name, error);
         let mut writer = Connection::open(&write).await.map_err(explain)?;
         start::inspect(&name, &mut writer, options.statement_timeout).await?;
@@ -185,6 +184,11 @@ impl Sqlite {
     /// `Unavailable` if another process has the lock for itself.
     pub fn lock_shared(&self) -> Result<()> {
         self.core.files.lock_shared()
+    }
+
+    /// Releases the lock file.
+    pub fn unlock(&self) {
+        self.core.files.unlock();
     }
 
     /// Reports every statement to the observer from now on, except those of connection set-up, start-up checks and migrations.
@@ -276,6 +280,17 @@ impl Sqlite {
         let rows = tx.rows(query).await?;
         tx.commit().await?;
         Ok(rows)
+    }
+
+    /// Empties the write-ahead log, so that it does not grow while there are always readers. Leaves it to the next time if one takes
+    /// long.
+    async fn checkpoint(&self) -> Result<()> {
+        let core = &self.core;
+        let begun = Instant::now();
+        let turn = core.turns.turn(false).await;
+        let mut writer = core.writers.lease(turn).await.map_err(|error| core.explain(error))?;
+        let done = writer.checkpoint().await.map_err(|error| core.explain(error));
+        core.counted("checkpoint", begun, done)
     }
 
     /// Writes at most `most` rows in transactions of [`STEP_ROWS`], until one finds fewer. Returns all their rows.
@@ -391,15 +406,16 @@ impl Storage for Sqlite {
             for reader in core.readers.close() {
                 reader.close().await;
             }
+            if let Some(keeper) = core.keeper.lock().await.take() {
+                keeper.close().await;
+            }
+            // The last one removes the write-ahead log.
             for mut writer in writers {
                 if let Err(error) = writer.checkpoint().await {
                     let error: &(dyn std::error::Error + 'static) = &error;
                     tracing::warn!(error, "write-ahead log not moved into the file: the next start reads it");
                 }
                 writer.close().await;
-            }
-            if let Some(keeper) = core.keeper.lock().await.take() {
-                keeper.close().await;
             }
             drop(turn);
         };

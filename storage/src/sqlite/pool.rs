@@ -94,6 +94,10 @@ impl Writer {
     pub(super) async fn commit(&mut self) -> sqlx::Result<()> {
         self.connection().commit().await
     }
+
+    pub(super) async fn checkpoint(&mut self) -> sqlx::Result<()> {
+        self.connection().checkpoint().await
+    }
 }
 
 impl<P: Send + 'static> Drop for Lease<P> {

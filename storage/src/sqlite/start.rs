@@ -64,6 +64,22 @@ fn newest() -> i64 {
 }
 
 impl Sqlite {
+    /// True if the schema is not that of this program yet.
+    ///
+    /// # Errors
+    /// Those of [`Storage`](crate::Storage).
+    ///
+    /// # Cancel safety
+    /// A dropped call leaves nothing behind.
+    pub async fn needs_migration(&self) -> Result<bool> {
+        let row = self.only_row(sqlx::query(PROPERTIES)).await?;
+        if !get::<bool, _>(&row, "is_migrated")? {
+            return Ok(true);
+        }
+        let row = self.only_row(sqlx::query(NEWEST)).await?;
+        Ok(get::<Option<i64>, _>(&row, 0)? != Some(newest()))
+    }
+
     /// Migrates the schema, completely or not at all. A file that has one already is copied first, to `NAME.before-VERSION`
     /// beside it. Several processes may do so at once: one does, the others wait for it.
     ///
@@ -80,25 +96,21 @@ impl Sqlite {
     }
 
     async fn run_migrations(&self) -> Result<(), MigrateError> {
-        let core = &self.core;
+        let files = &self.core.files;
         // A migration that makes a table anew must not delete what refers to it.
-        let options = writer_options(core.files.database(), core.limits.acquire_timeout, None).foreign_keys(false);
+        let options = writer_options(files.database(), None).foreign_keys(false);
         let mut connection = options.connect().await?;
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
         tx.ensure_migrations_table(TABLE).await?;
         let applied = tx.list_applied_migrations(TABLE).await?;
-        if applied.iter().any(|migration| migration.version == newest()) {
-            tx.rollback().await?;
-            connection.close().await?;
-            return Ok(());
-        }
-        if !applied.is_empty() {
+        let is_behind = applied.iter().all(|migration| migration.version < newest());
+        if is_behind && !applied.is_empty() {
             let mut other = options.connect().await?;
-            copy(&mut other, &core.files.copy_before(newest())).await?;
+            copy(&mut other, &files.copy_before(newest())).await?;
             other.close().await?;
         }
         MIGRATIONS.run_direct(None, &mut *tx, false).await?;
-        if !tx.fetch_all(BROKEN_REFERENCES).await?.is_empty() {
+        if is_behind && !tx.fetch_all(BROKEN_REFERENCES).await?.is_empty() {
             return Err(MigrateError::Source("rows refer to others that are not there".into()));
         }
         tx.commit().await?;

@@ -29,7 +29,7 @@ const BY_INDEX: &str = concat!(
         UNION ALL
         SELECT ",
     person_columns!(),
-    "   FROM partners person LEFT JOIN users account ON account.partner_id = person.id
+    "   FROM partners person INDEXED BY partners_unfolded LEFT JOIN users account ON account.partner_id = person.id
         WHERE account.active IS NOT 0 AND ",
     is_unfolded_match!(),
     ") ORDER BY partner_name, partner_id LIMIT $3"

@@ -68,20 +68,20 @@ const PARTICIPANTS: &str = concat!(
       WHERE c.id = $1 ORDER BY p.joined_at, p.partner_id"
 );
 const PEOPLE_IN: &str = concat!(
-    "SELECT p.places, ",
+    "SELECT own.places, ",
     person_columns!(),
     " FROM (
           SELECT listed.partner_id, json_group_array(json_array(listed.conversation_id, listed.joined_at)) AS places
-          FROM (SELECT DISTINCT value AS id FROM json_each($1)) c
-          CROSS JOIN participants listed ON listed.conversation_id = c.id AND listed.partner_id IN (
+          FROM (SELECT DISTINCT value AS id FROM json_each($1)) asked
+          CROSS JOIN participants listed ON listed.conversation_id = asked.id AND listed.partner_id IN (
               SELECT $2 UNION ALL SELECT partner_id FROM (
-                  SELECT partner_id FROM participants WHERE conversation_id = c.id AND partner_id <> $2
+                  SELECT partner_id FROM participants WHERE conversation_id = asked.id AND partner_id <> $2
                   ORDER BY joined_at, partner_id LIMIT $3
               )
           ) GROUP BY listed.partner_id
-      ) p
-      CROSS JOIN partners person ON person.id = p.partner_id
-      LEFT JOIN users account ON account.partner_id = p.partner_id"
+      ) own
+      CROSS JOIN partners person ON person.id = own.partner_id
+      LEFT JOIN users account ON account.partner_id = own.partner_id"
 );
 const CONTACTS: &str = "SELECT DISTINCT own.partner_id, other.partner_id
     FROM participants own
@@ -191,8 +191,8 @@ const ADVANCE_READS: &str = "UPDATE participants
 const UNREAD: &str = "SELECT p.conversation_id, c.last_seq - p.read_seq - p.own_after AS unread, c.last_seq
     FROM participants p CROSS JOIN conversations c ON c.id = p.conversation_id
     WHERE p.partner_id = $1 AND c.last_seq > p.read_seq ORDER BY p.conversation_id";
-const READ_ALL: &str = "UPDATE participants SET read_seq = behind.value ->> 1, seen_seq = behind.value ->> 1, own_after = 0
-    FROM json_each($2) behind WHERE conversation_id = behind.value ->> 0 AND partner_id = $1";
+const READ_ALL: &str = "UPDATE participants SET read_seq = behind.value ->> 2, seen_seq = behind.value ->> 2, own_after = 0
+    FROM json_each($1) behind WHERE conversation_id = behind.value ->> 0 AND partner_id = behind.value ->> 1";
 
 pub(crate) fn conversation(row: &SqliteRow) -> Result<Conversation> {
     Ok(Conversation {
@@ -486,8 +486,8 @@ impl WriteConversations for SqliteTx {
             .map(|row| Ok((ConversationId(get(row, "conversation_id")?), get(row, "unread")?, get(row, "last_seq")?)))
             .collect::<Result<Vec<(_, i64, i64)>>>()?;
         if !behind.is_empty() {
-            let positions = behind.iter().map(|(id, _, last_seq)| (id, last_seq));
-            self.rows(sqlx::query(READ_ALL).bind(partner.0).bind(list(positions))).await?;
+            let positions = behind.iter().map(|(id, _, last_seq)| (id, partner, last_seq));
+            self.rows(sqlx::query(READ_ALL).bind(list(positions))).await?;
         }
         Ok(behind)
     }
