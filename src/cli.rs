@@ -30,7 +30,10 @@ struct Cli {
     /// A TOML file with settings; `dragoman.toml` in the working directory if there is one.
     #[arg(long, global = true)]
     config: Option<PathBuf>,
-    /// `memory:`, or `postgres://user:password@host/database`
+    /// Directory of the store and its files, for a storage that names none
+    #[arg(long, global = true, value_name = "DIR")]
+    data: Option<String>,
+    /// `sqlite:<file>`, `postgres://user:password@host/database`, or `memory:`, which loses everything at the end
     #[arg(long, global = true)]
     storage: Option<String>,
     #[command(subcommand)]
@@ -188,7 +191,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), server::StartError> {
-    let mut flags = Flags { storage: cli.storage, ..Flags::default() };
+    let mut flags = Flags { data: cli.data, storage: cli.storage, ..Flags::default() };
     if let Command::Serve(serve) = &cli.command {
         flags.listen.clone_from(&serve.listen);
         flags.database.clone_from(&serve.database);
@@ -215,10 +218,10 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
 async fn serve(config: Config, migrate: bool) -> Result<(), server::StartError> {
     telemetry::start(&config.log);
     let metrics = Metrics::default();
-    let purpose = if migrate { Purpose::Migrate } else { Purpose::Write };
-    let storage = server::open_storage(&config, purpose, &metrics).await?;
+    let storage = server::open_storage(&config, Purpose::Serve { migrate }, &metrics).await?;
     let listener = TcpListener::bind(&config.listen).await.map_err(|error| format!("listen: {}: {error}", config.listen))?;
     server::prepare_demo(&config, storage.as_ref()).await?;
+    server::hint_first_user(&config, storage.as_ref()).await?;
     let stop = lifecycle::stop_signal();
     // Printed last: a script that reads this may send requests, read the store, or stop the server.
     print(&format!("Dragoman listens on http://{}", listener.local_addr()?))?;

@@ -55,6 +55,7 @@ struct Families {
     panics: IntCounter,
     messages: IntCounter,
     batches: IntCounter,
+    store_kind: IntGaugeVec,
     store: HistogramVec,
     store_failures: IntCounterVec,
     bus_connected: IntGauge,
@@ -106,6 +107,8 @@ impl Default for Metrics {
             panics: counter("dragoman_panics_total", "Panics caught while answering a request."),
             messages: counter("dragoman_messages_stored_total", "Messages stored by this node."),
             batches: counter("dragoman_message_commits_total", "Commits that stored messages; sends that wait share one."),
+            store_kind: IntGaugeVec::new(Opts::new("dragoman_store_info", "Kind of store; the value is 1."), &["storage"])
+                .expect("names and labels are valid"),
             store: histogram(
                 "dragoman_store_seconds",
                 "Statements of the database by operation: verb and table.",
@@ -160,7 +163,7 @@ impl Default for Metrics {
             answers: gauge("dragoman_answers_bytes", "Memory for answers under way, of limits.answers_bytes."),
             registry,
         };
-        let all: [Box<dyn Collector>; 26] = [
+        let all: [Box<dyn Collector>; 27] = [
             Box::new(families.requests.clone()),
             Box::new(families.panics.clone()),
             Box::new(families.messages.clone()),
@@ -169,6 +172,7 @@ impl Default for Metrics {
             Box::new(families.store_failures.clone()),
             Box::new(families.connections.clone()),
             Box::new(families.bus_connected.clone()),
+            Box::new(families.store_kind.clone()),
             Box::new(families.bus_batches.clone()),
             Box::new(families.sockets.clone()),
             Box::new(families.frames_told.clone()),
@@ -217,6 +221,11 @@ impl Metrics {
     pub fn stored(&self, messages: usize) {
         self.0.batches.inc();
         self.0.messages.inc_by(messages as u64);
+    }
+
+    /// Notes the kind of store.
+    pub fn store(&self, kind: &str) {
+        self.0.store_kind.with_label_values(&[kind]).set(1);
     }
 
     /// Counts a statement of the database.

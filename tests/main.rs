@@ -10,6 +10,7 @@ mod asyncapi;
 mod bad_input;
 mod clients;
 mod database_away;
+mod database_file;
 mod deleted;
 mod deploy;
 mod dialects;
@@ -62,6 +63,11 @@ macro_rules! on_every_backend {
                 }
 
                 #[tokio::test]
+                async fn sqlite() {
+                    check($crate::support::Backend::sqlite()).await;
+                }
+
+                #[tokio::test]
                 async fn postgres() {
                     check($crate::support::Backend::postgres().await).await;
                 }
@@ -85,6 +91,11 @@ macro_rules! with_every_backend {
                 #[tokio::test]
                 async fn memory() {
                     check($crate::support::Backend::memory()).await;
+                }
+
+                #[tokio::test]
+                async fn sqlite() {
+                    check($crate::support::Backend::sqlite()).await;
                 }
 
                 #[tokio::test]

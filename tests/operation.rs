@@ -11,13 +11,16 @@ use crate::{
 on_every_backend! {
     /// Both routes pass once the server accepts requests.
     async fn healthy_and_ready(server) {
-        let healthy = [("/healthz", json!({"status": "pass"})), ("/readyz", json!({"status": "pass", "epoch": 0}))];
+        let kind = server.backend().kind();
+        let ready = json!({"status": "pass", "epoch": 0, "storage": kind});
+        let healthy = [("/healthz", json!({"status": "pass"})), ("/readyz", ready)];
         for (path, health) in healthy {
             let answer = server.get(path).await;
             assert_eq!(answer.status(), 200, "{path}");
             assert_eq!(answer.json::<Value>().await.unwrap(), health, "{path}");
         }
         assert_eq!(server.metric("dragoman_log_unread_seconds").await, 0.0);
+        assert_eq!(server.metric(&format!("dragoman_store_info{{storage=\"{kind}\"}}")).await, 1.0);
     }
 }
 

@@ -24,8 +24,8 @@ const HEAD: &str = "# Settings
 
 Sources, in order of precedence, lowest first: defaults, a TOML file (`--config FILE`, or `dragoman.toml` in the working
 directory), the environment (`DRAGOMAN__LIMITS__BODY_BYTES` for `limits.body_bytes`; commas separate the elements of a list),
-flags (`--listen`, `--storage`, `--database`, `--demo`, `--log-format`). An unknown key or a bad value stops the start with one
-line that names it. Numbers have bounds; [the guide](GUIDE.md#bounds-of-settings) has a summary.
+flags (`--listen`, `--data`, `--storage`, `--database`, `--demo`, `--log-format`). An unknown key or a bad value stops the start
+with one line that names it. Numbers have bounds; [the guide](GUIDE.md#bounds-of-settings) has a summary.
 
 This file is generated from the types in `src/config`: change their doc comments, and run the test `the_settings_are_documented`
 with `DRAGOMAN_TEST_WRITE=1`. Defaults are written as in TOML; in the environment, texts have no quotes and lists no brackets.

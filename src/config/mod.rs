@@ -42,7 +42,11 @@ use crate::{
 pub struct Config {
     /// Address and port to serve on; port 0 takes a free one.
     pub listen: String,
-    /// Store: `memory:`, or `postgres://user:password@host/database`.
+    /// Directory of the store and its files, for a `storage` that names none. Empty means systemd's `StateDirectory`, or else
+    /// `dragoman-data` in the working directory.
+    pub data: String,
+    /// Store: `sqlite:<file>`, `postgres://user:password@host/database`, or `memory:`, which loses everything at the end of the
+    /// program. Empty means the SQLite file `dragoman.db` in `data`.
     pub storage: Secret,
     /// Name of the workspace, which Odoo clients call database and send as `db`.
     pub database: String,
@@ -55,8 +59,8 @@ pub struct Config {
     pub bus: BusSettings,
     pub nats: NatsSettings,
     /// Object store: `file:<directory>`, `s3://<bucket>/<prefix>` (credentials, region and endpoint as `AWS_...` in the
-    /// environment) or `memory:`. Empty means the directory `dragoman-files`, or, for a store in memory, a temporary directory
-    /// that is removed at the end of the program.
+    /// environment) or `memory:`. Empty means the directory `dragoman-files`, beside the database file with SQLite, else in the
+    /// working directory; or, for a store in memory, a temporary directory that is removed at the end of the program.
     pub files: String,
     /// Addresses and networks (`10.0.0.0/8`) of reverse proxies whose `X-Forwarded-For` is believed. [The
     /// guide](GUIDE.md#clients-behind-a-proxy) describes how the header is read.
@@ -245,6 +249,7 @@ pub struct PostgresSettings {
 #[derive(Clone, Debug, Default)]
 pub struct Flags {
     pub listen: Option<String>,
+    pub data: Option<String>,
     pub storage: Option<String>,
     pub database: Option<String>,
     pub demo: bool,
@@ -283,6 +288,10 @@ fn environment(lists: Lists) -> Environment {
 
 const DEFAULTS: &str = include_str!("defaults.toml");
 const FILE: &str = "dragoman.toml";
+/// Begin of a `storage` that names a database file.
+const SQLITE: &str = "sqlite:";
+/// Database file in the directory `data`.
+const DATABASE_FILE: &str = "dragoman.db";
 
 impl Config {
     /// Reads all sources and checks the result. The error is one line that names the setting.
@@ -302,7 +311,7 @@ impl Config {
             |error| std::fs::read_to_string(path).ok().as_deref().and_then(bounds::overflow).unwrap_or_else(|| one_line(error));
         let merged = Self::merge(sources, flags).map_err(named)?;
         bounds::check(&merged)?;
-        merged.try_deserialize::<Self>().map_err(one_line)?.checked()
+        merged.try_deserialize::<Self>().map_err(one_line)?.with_data_directory().checked()
     }
 
     /// The defaults alone.
@@ -314,6 +323,7 @@ impl Config {
     fn merge(sources: config::ConfigBuilder<config::builder::DefaultState>, flags: &Flags) -> Result<Sources, ConfigError> {
         sources
             .set_override_option("listen", flags.listen.clone())?
+            .set_override_option("data", flags.data.clone())?
             .set_override_option("storage", flags.storage.clone())?
             .set_override_option("database", flags.database.clone())?
             .set_override_option("demo", flags.demo.then_some(true))?
@@ -321,11 +331,28 @@ impl Config {
             .build()
     }
 
+    /// Fills in the store that an empty `storage` means.
+    fn with_data_directory(mut self) -> Self {
+        if self.data.is_empty() {
+            // systemd separates several directories by colons.
+            let given = std::env::var("STATE_DIRECTORY").unwrap_or_default();
+            let first = given.split(':').next().unwrap_or_default();
+            self.data = if first.is_empty() { "dragoman-data" } else { first }.into();
+        }
+        if self.storage.0.is_empty() {
+            self.storage = Secret(format!("{SQLITE}{}", Path::new(&self.data).join(DATABASE_FILE).display()));
+        }
+        self
+    }
+
     /// The store that `storage` names.
     pub fn store(&self) -> Store<'_> {
         match self.storage.0.as_str() {
             "memory:" => Store::Memory,
-            address => Store::Postgres(address),
+            address => match address.strip_prefix(SQLITE) {
+                Some(file) => Store::Sqlite(Path::new(file)),
+                None => Store::Postgres(address),
+            },
         }
     }
 
@@ -380,13 +407,17 @@ impl Config {
 
     fn checked(self) -> Result<Self, String> {
         match self.store() {
-            Store::Memory if matches!(self.bus, BusSettings::Postgres) => {
+            Store::Memory | Store::Sqlite(_) if matches!(self.bus, BusSettings::Postgres) => {
                 return Err("bus cannot be postgres while storage is not".into());
             }
-            Store::Postgres(address) if !address.starts_with("postgres://") && !address.starts_with("postgresql://") => {
-                return Err("storage must be memory: or postgres://...".into());
+            Store::Sqlite(_) if !matches!(self.bus, BusSettings::Local) => {
+                return Err("bus must be local with a storage of sqlite:, which has one server".into());
             }
-            Store::Memory | Store::Postgres(_) => {}
+            Store::Sqlite(file) if file.as_os_str().is_empty() => return Err("storage must name a file after sqlite:".into()),
+            Store::Postgres(address) if !address.starts_with("postgres://") && !address.starts_with("postgresql://") => {
+                return Err("storage must be sqlite:<file>, postgres://... or memory:".into());
+            }
+            Store::Memory | Store::Sqlite(_) | Store::Postgres(_) => {}
         }
         if self.nats.subject.is_empty() || self.nats.subject.contains([' ', '*', '>']) {
             return Err("nats.subject must be a subject without wildcards".into());

@@ -77,12 +77,15 @@ struct Health {
     /// Number of restarts of the event log, after the store had lost events.
     #[oai(skip_serializing_if_is_none)]
     epoch: Option<i64>,
+    /// Kind of store: `sqlite`, `postgres`, or `memory`, which loses everything at the end of the program.
+    #[oai(skip_serializing_if_is_none)]
+    storage: Option<String>,
 }
 
 impl Health {
-    fn new(reason: Option<&str>, epoch: Option<i64>) -> Json<Self> {
+    fn new(reason: Option<&str>, epoch: Option<i64>, storage: Option<&str>) -> Json<Self> {
         let status = if reason.is_none() { "pass" } else { "fail" };
-        Json(Self { status: status.into(), reason: reason.map(str::to_owned), epoch })
+        Json(Self { status: status.into(), reason: reason.map(str::to_owned), epoch, storage: storage.map(str::to_owned) })
     }
 }
 
@@ -113,7 +116,7 @@ impl Operation {
     /// Liveness: the server accepts requests
     #[oai(path = "/healthz", method = "get", operation_id = "healthz")]
     async fn healthz(&self) -> Json<Health> {
-        Health::new(None, None)
+        Health::new(None, None, None)
     }
 
     /// Readiness: the store is reachable and writable, the event log is readable, and the bus is reachable
@@ -126,7 +129,7 @@ impl Operation {
         } else {
             self.store_check.result(self.store_fault()).await.or_else(|| self.delivery_fault())
         };
-        let health = Health::new(reason, Some(self.app.chat.log_epoch()));
+        let health = Health::new(reason, Some(self.app.chat.log_epoch()), Some(self.app.config.store().kind()));
         if reason.is_none() { Readiness::Ready(health) } else { Readiness::NotReady(health) }
     }
 

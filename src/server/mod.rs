@@ -9,12 +9,19 @@ mod malformed;
 mod middleware;
 mod security;
 
-use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs::DirBuilder,
+    future::Future,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use chrono::TimeDelta;
 use poem::{Endpoint, EndpointExt, Route};
 use poem_openapi::{OpenApi, OpenApiService};
-use storage::{Lane, Storage, memory::Memory, postgres};
+use storage::{Lane, Storage, memory::Memory, postgres, sqlite};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -48,6 +55,15 @@ const MARKER_LIMIT: Duration = Duration::from_secs(3);
 /// Clock skew from which a warning is logged.
 const SKEW: TimeDelta = TimeDelta::seconds(2);
 
+/// Readers of a database file: more than the reads that a small machine runs at once.
+const FILE_READERS: u32 = 8;
+/// Time limit of waiting for the writer of a database file, or for a reader.
+const FILE_PATIENCE: Duration = Duration::from_secs(5);
+/// Time limit of a statement on a database file.
+const FILE_STATEMENT: Duration = Duration::from_secs(10);
+/// Time limit of a transaction on a database file, for which all other writers wait.
+const FILE_TRANSACTION: Duration = Duration::from_secs(5);
+
 /// Access that a command needs to the store.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
@@ -56,12 +72,23 @@ pub enum Purpose {
     Write,
     /// Writes, after a migration of the schema.
     Migrate,
+    /// Writes of the server, which is the only one of a database file.
+    Serve {
+        migrate: bool,
+    },
+}
+
+impl Purpose {
+    fn migrates(self) -> bool {
+        matches!(self, Self::Migrate | Self::Serve { migrate: true })
+    }
 }
 
 /// Opens the store of the settings, checks it for the purpose, and migrates it if asked.
 pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) -> Result<Arc<dyn Storage>, StartError> {
     let address = match config.store() {
         Store::Memory => return Ok(Arc::new(Memory::new())),
+        Store::Sqlite(file) => return open_file(file, purpose, metrics).await,
         Store::Postgres(address) => address,
     };
     let storage = postgres::Postgres::open(&postgres::Options {
@@ -76,7 +103,7 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
     if purpose != Purpose::Read {
         storage.require_writable().await?;
     }
-    if purpose == Purpose::Migrate {
+    if purpose.migrates() {
         refuse_beside_other_versions(&storage.blocking_nodes(env!("CARGO_PKG_VERSION")).await?)?;
         storage.migrate().await?;
         if !storage.index_people().await? {
@@ -89,6 +116,36 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
     }
     for setting in storage.lossy_settings().await? {
         tracing::warn!(setting, "database may lose confirmed commits: this setting is off");
+    }
+    Ok(Arc::new(storage))
+}
+
+/// Opens a database file. A command makes and migrates it as well, but not while a server has it.
+async fn open_file(file: &Path, purpose: Purpose, metrics: &Metrics) -> Result<Arc<dyn Storage>, StartError> {
+    if let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty()) {
+        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
+        made.map_err(|error| format!("storage: {}: {error}", directory.display()))?;
+    }
+    let storage = sqlite::Sqlite::open(&sqlite::Options {
+        path: file.to_owned(),
+        readers: FILE_READERS,
+        acquire_timeout: FILE_PATIENCE,
+        statement_timeout: FILE_STATEMENT,
+        transaction_timeout: FILE_TRANSACTION,
+        max_bytes: None,
+    })
+    .await?;
+    let counted = metrics.clone();
+    storage.observe(Arc::new(move |operation, time, failed| counted.statement(operation, time, failed)));
+    let is_server = matches!(purpose, Purpose::Serve { .. });
+    if is_server || storage.needs_migration().await? {
+        storage.lock_exclusive()?;
+        if purpose != (Purpose::Serve { migrate: false }) {
+            storage.migrate().await?;
+        }
+        if !is_server {
+            storage.unlock();
+        }
     }
     Ok(Arc::new(storage))
 }
@@ -164,7 +221,8 @@ pub async fn run(
     let app = AppContext { auth, chat, config: Arc::clone(&config), sockets, shares, base_url: base_url.into() };
     let endpoint = endpoint(&app, Arc::clone(&storage), &metrics, &requests);
 
-    tracing::info!(%address, database = config.database, "listening");
+    metrics.store(config.store().kind());
+    tracing::info!(%address, database = config.database, storage = config.store().to_string(), "listening");
     let accepting = crate::web::accept::AcceptLoop {
         listener,
         connections: config.limits.connections,
@@ -313,6 +371,20 @@ pub async fn prepare_demo(config: &Config, storage: &dyn Storage) -> Result<(), 
     Ok(())
 }
 
+/// Logs the command that adds the first user, if there is none yet.
+pub async fn hint_first_user(config: &Config, storage: &dyn Storage) -> Result<(), StartError> {
+    let option = match config.store() {
+        Store::Sqlite(_) => format!(" --storage {}", config.store()),
+        Store::Postgres(_) => String::new(),
+        // No other process can add one.
+        Store::Memory => return Ok(()),
+    };
+    if storage.users(None, 1).await?.is_empty() {
+        tracing::warn!("no users: add the first with `dragoman user add LOGIN --name NAME --role admin{option}`");
+    }
+    Ok(())
+}
+
 /// Warns of clock skew between this node and the database. Timestamps and presence depend on the nodes' clocks.
 async fn compare_clocks(storage: &dyn Storage) -> Result<(), StartError> {
     let before = clock::now();
@@ -397,7 +469,11 @@ impl FileStore {
                 let directory = std::env::temp_dir().join(format!("dragoman-{}", uuid::Uuid::new_v4().simple()));
                 Self { address: format!("file:{}", directory.display()), temporary: Some(directory) }
             }
-            ("", _) => Self { address: "file:dragoman-files".into(), temporary: None },
+            ("", Store::Sqlite(file)) => {
+                let directory = file.with_file_name("dragoman-files");
+                Self { address: format!("file:{}", directory.display()), temporary: None }
+            }
+            ("", Store::Postgres(_)) => Self { address: "file:dragoman-files".into(), temporary: None },
             (address, _) => Self { address: address.to_owned(), temporary: None },
         }
     }

@@ -11,7 +11,7 @@ use reqwest::{
 use serde_json::{Value, json};
 
 use crate::{
-    support::{Answer, Backend, Server, until},
+    support::{Answer, Server, until},
     with_every_backend, with_tokens_on_every_backend,
 };
 use people::{ADMIN, AGENT, Dialect, Ear, JOHN, Person, Place, TENANT, asked, concierge};
@@ -238,7 +238,7 @@ with_every_backend! {
     /// Presence: a connection in one dialect makes the user online in all.
     async fn presence_crosses(backend) {
         for coming in [Dialect::Messaging, Dialect::ImChat, Dialect::Room, Dialect::Conversations, Dialect::Concierge] {
-            let backend = if backend.is_durable() { Backend::postgres().await } else { backend.clone() };
+            let backend = backend.another().await;
             let mut server = Server::with_tokens(backend).await;
             let messaging = server.log_in(ADMIN.login).await;
             let place = Place { id: 1, uuid: String::new(), pair: None, session: None };

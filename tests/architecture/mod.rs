@@ -63,7 +63,7 @@ const RULES: &[Rule] = &[
     Rule {
         says: "backends are named where the parts are opened, and nowhere else",
         part: |file| file.starts_with("src/") && !file.starts_with("src/server/") && file != "src/bus/postgres.rs",
-        never: &["storage::memory", "storage::postgres", "bus::PostgresBus", "bus::NatsBus"],
+        never: &["storage::memory", "storage::postgres", "storage::sqlite", "bus::PostgresBus", "bus::NatsBus"],
     },
     Rule {
         says: "only the notifier over PostgreSQL speaks to it beside the storage",

@@ -390,7 +390,7 @@ impl World {
         })
         .await;
         let backend = self.nodes[0].backend();
-        if !backend.is_durable() {
+        if !backend.is_postgres() {
             return Ok(());
         }
         let mut database = PgConnection::connect(backend.url()).await.expect("the database is there");

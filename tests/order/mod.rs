@@ -209,10 +209,19 @@ with_every_backend! {
 }
 
 /// The same with a killed server: acknowledged messages survive, and a poller that resumes from its last id misses none.
-#[tokio::test]
-async fn a_kill_loses_nothing_that_was_acknowledged() {
-    let mut server = start(Backend::postgres().await).await;
+async fn a_kill_loses_nothing(backend: Backend) {
+    let mut server = start(backend).await;
     let (sent, heard) = play(&mut server, true).await;
     compare(&sent, &heard);
     server.stop().await;
+}
+
+#[tokio::test]
+async fn a_kill_loses_nothing_that_was_acknowledged() {
+    a_kill_loses_nothing(Backend::postgres().await).await;
+}
+
+#[tokio::test]
+async fn a_kill_loses_nothing_in_a_file() {
+    a_kill_loses_nothing(Backend::sqlite()).await;
 }

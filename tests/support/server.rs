@@ -6,6 +6,7 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
+    sync::Arc,
     time::Duration,
 };
 
@@ -29,11 +30,20 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Clone, Debug)]
 pub struct Backend {
     storage: String,
+    /// Directory of a database file.
+    _directory: Option<Arc<TempDir>>,
 }
 
 impl Backend {
     pub fn memory() -> Self {
-        Self { storage: "memory:".into() }
+        Self::at("memory:".into())
+    }
+
+    /// A new database file in a directory of its own.
+    pub fn sqlite() -> Self {
+        let directory = tempfile::tempdir().expect("a directory can be made");
+        let storage = format!("sqlite:{}", directory.path().join("dragoman.db").display());
+        Self { storage, _directory: Some(Arc::new(directory)) }
     }
 
     /// A new database in the throwaway cluster, with all tables.
@@ -54,7 +64,16 @@ impl Backend {
         let create = sqlx::AssertSqlSafe(format!("CREATE DATABASE {name} TEMPLATE {template}"));
         connection.execute(sqlx::raw_sql(create)).await.expect("a database can be created");
         let (server, _) = cluster.rsplit_once('/').expect("the address names a database");
-        Self { storage: format!("{server}/{name}") }
+        Self::at(format!("{server}/{name}"))
+    }
+
+    /// A new store of the same kind.
+    pub async fn another(&self) -> Self {
+        match self.storage.split_once(':') {
+            Some(("memory", _)) => Self::memory(),
+            Some(("sqlite", _)) => Self::sqlite(),
+            _ => Self::postgres().await,
+        }
     }
 
     /// True if stored data survives the server.
@@ -62,9 +81,19 @@ impl Backend {
         self.storage != "memory:"
     }
 
+    /// True for a database that tests can use beside the server.
+    pub fn is_postgres(&self) -> bool {
+        self.kind() == "postgres"
+    }
+
+    /// Kind of store, as `/readyz` names it.
+    pub fn kind(&self) -> &str {
+        self.storage.split_once(':').map_or("sqlite", |(kind, _)| kind)
+    }
+
     /// An existing database.
     pub fn at(url: String) -> Self {
-        Self { storage: url }
+        Self { storage: url, _directory: None }
     }
 
     /// Address of the database server.
@@ -236,7 +265,8 @@ impl Server {
             File::options().create(true).append(true).open(self.directory.path().join("log")).expect("the log can be written");
         let mut command = self.builder.command();
         command
-            .args(["serve", "--listen", listen, "--storage", &self.builder.backend.storage])
+            .args(["serve", "--listen", listen])
+            .env("DRAGOMAN__STORAGE", &self.builder.backend.storage)
             .args(self.builder.demo.then_some("--demo"))
             .env("DRAGOMAN__LOG__LEVEL", "info,dragoman=debug")
             .envs(self.builder.without_limits())
@@ -258,6 +288,11 @@ impl Server {
 
     pub fn address(&self) -> SocketAddr {
         self.running().address
+    }
+
+    /// The working directory of the program.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     pub fn url(&self, path: &str) -> String {

@@ -111,7 +111,7 @@ with_every_backend! {
         let send = async |body: &str| admin.messaging("message/send", json!({"thread_id": 1, "body": body})).await;
         send("one").await;
         assert_eq!([poll(&server, 60).await, poll(&server, 0).await], [1, 0]);
-        if backend.is_durable() {
+        if backend.is_postgres() {
             let mut other = with_tokens(backend).start().await;
             send("two").await;
             until("the message there", async || (poll(&other, 0).await == 1).then_some(())).await;
@@ -146,7 +146,7 @@ with_every_backend! {
             poll(&token(jti)).await;
         }
         assert!(john.call("/web/session/check", json!({})).await.get("error").is_none(), "cursors drive out no session");
-        if backend.is_durable() {
+        if backend.is_postgres() {
             let mut database = sqlx::PgConnection::connect(backend.url()).await.unwrap();
             let rows = "SELECT count(*) FROM sessions WHERE user_id = 4 AND is_cursor";
             assert_eq!(sqlx::query_scalar::<_, i64>(rows).fetch_one(&mut database).await.unwrap(), 3);

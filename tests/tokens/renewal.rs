@@ -170,7 +170,7 @@ with_every_backend! {
 
     /// Revocation across nodes: effective despite the other node's cache.
     async fn what_one_node_revokes_the_other_refuses(backend) {
-        if !backend.is_durable() {
+        if !backend.is_postgres() {
             return;
         }
         let (first, second) = (without_grace(backend.clone()).await, without_grace(backend).await);

@@ -4,7 +4,7 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::error::{code, result_code};
+use super::result_code::{code, result_code};
 use crate::Error;
 
 /// Name of a store for log lines: the path of its file.

@@ -18,6 +18,7 @@ mod messages;
 mod nodes;
 mod pool;
 mod presence;
+mod result_code;
 mod start;
 mod transaction;
 mod turns;

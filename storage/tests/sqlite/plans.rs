@@ -10,10 +10,10 @@ use parking_lot::Mutex;
 use sqlx::{AssertSqlSafe, Row};
 use storage::{
     ActorKind, AddressBooks, Attachments, Audit, AuditFilter, ChangeKey, Changes, ClientKey, Conversations, DeviceConnection,
-    Devices, Directory, Document, EventLog, Fact, GroupId, Groups, Heartbeat, InboxFilter, Lane, ListSize, MessageId, MessageSide,
-    Messages, NewAuditEntry, NewMessage, NewRefreshToken, NewSession, NewUpload, Node, Nodes, Page, Pictures, Position,
-    Reactions, Reads, Role, Scope, Search, SearchScan, SessionKey, SessionTouch, Sessions, ShortenedLease, Storage, Support,
-    SupportStatus, TokenKey, Tokens, Topic, UploadReference, UploadedFile, Uploads, Users, Workspaces,
+    Devices, Directory, Document, EventLog, Fact, GroupId, Groups, Heartbeat, InboxFilter, Lane, ListSize, MessageId,
+    MessageSide, Messages, NewAuditEntry, NewMessage, NewRefreshToken, NewSession, NewUpload, Node, Nodes, Page, Pictures,
+    Position, Reactions, Reads, Role, Scope, Search, SearchScan, SessionKey, SessionTouch, Sessions, ShortenedLease, Storage,
+    Support, SupportStatus, TokenKey, Tokens, Topic, UploadReference, UploadedFile, Uploads, Users, Workspaces,
 };
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};

@@ -138,7 +138,7 @@ with_every_backend! {
     }
 
     async fn who_may_no_longer_answer_gives_it_back(backend) {
-        if !backend.is_durable() {
+        if !backend.is_postgres() {
             return;
         }
         let mut server = start(backend.clone()).await;

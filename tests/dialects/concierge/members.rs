@@ -124,7 +124,7 @@ with_every_backend! {
         let history = tenant.body("client/get-chat-messages", json!({"chatSessionId": chat})).await;
         let sides = history["messages"].as_array().expect("a list").iter().map(|message| message["senderEntityType"].clone());
         assert_eq!(sides.collect::<Vec<_>>(), ["TENANT", "BACKEND_USER", "TENANT"]);
-        if backend.is_durable() {
+        if backend.is_postgres() {
             let mut database = PgConnection::connect(backend.url()).await.expect("the database is there");
             let stored = sqlx::query_scalar("SELECT support_side FROM messages WHERE conversation_id = $1 ORDER BY id").bind(id);
             let stored: Vec<Option<String>> = stored.fetch_all(&mut database).await.expect("it can be read");
@@ -136,7 +136,7 @@ with_every_backend! {
 
     /// Extra members of the first release: they may read, and their messages keep their side.
     async fn whoever_the_first_release_let_in_says_nothing_more(backend) {
-        if !backend.is_durable() {
+        if !backend.is_postgres() {
             return;
         }
         let mut server = start(backend.clone()).await;

@@ -150,7 +150,7 @@ async fn story(backend: Backend, recent_events: usize) -> Vec<Value> {
 
 with_every_backend! {
     async fn memory_and_log_tell_the_same(backend) {
-        let other = if backend.is_durable() { Backend::postgres().await } else { Backend::memory() };
+        let other = backend.another().await;
         let (remembered, read) = (story(backend, 16_384).await, story(other, 1).await);
         assert_eq!(remembered, read);
     }

@@ -185,7 +185,7 @@ with_every_backend! {
 
     /// Signing key: the same at every node and after a restart.
     async fn nodes_share_what_they_sign_with(backend) {
-        if !backend.is_durable() {
+        if !backend.is_postgres() {
             return;
         }
         let directory = tempfile::tempdir().unwrap();

@@ -16,9 +16,9 @@ use super::{
     micros, optional_time, partners_of, time, word,
 };
 use crate::{
-    Conversation, ConversationId, ConversationKind, Conversations, Error, Folder, GroupId, InboxEntry, InboxFilter, ListSize, Locked, MessageId,
-    NewConversation, Participant, ParticipantRole, ParticipantStatus, PartnerId, Person, ReadAdvance, Result, ThreadType,
-    Timestamp, UnreadTotals, WindowState, WriteConversations,
+    Conversation, ConversationId, ConversationKind, Conversations, Error, Folder, GroupId, InboxEntry, InboxFilter, ListSize,
+    Locked, MessageId, NewConversation, Participant, ParticipantRole, ParticipantStatus, PartnerId, Person, ReadAdvance, Result,
+    ThreadType, Timestamp, UnreadTotals, WindowState, WriteConversations,
 };
 
 /// Columns that [`conversation`] reads, of `conversations AS c`.

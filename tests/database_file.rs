@@ -1,0 +1,135 @@
+//! Tests of a server whose store is a file: what it keeps without any setting, who else may use the file, and what it says.
+
+use std::{path::Path, process::Output};
+
+use serde_json::{Value, json};
+
+use crate::support::{ADMIN, Backend, Client, JANE, JOHN, Server, run, until};
+
+/// Runs a server that ends at its start; returns its output.
+async fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> String {
+    let Output { status, stderr, stdout } =
+        run(&[&["serve", "--listen", "127.0.0.1:0"], arguments].concat(), environment, "").await;
+    assert!(!status.success() && stdout.is_empty(), "{status}: {}", String::from_utf8_lossy(&stdout));
+    String::from_utf8(stderr).expect("it is text")
+}
+
+async fn say(client: &Client, body: &str) {
+    let answer = client.messaging("message/send", json!({"thread_id": 1, "body": body})).await;
+    assert_eq!(answer["success"], true, "{answer}");
+}
+
+async fn bodies(client: &Client) -> Vec<Value> {
+    let page = client.messaging("messages", json!({"thread_id": 1})).await;
+    page["messages"].as_array().expect("it is a page").iter().map(|message| message["body"].clone()).collect()
+}
+
+/// A server without settings of its store: everything is in `dragoman-data`, and the client goes on after a restart.
+#[tokio::test]
+async fn without_any_setting_everything_is_kept() {
+    let mut server = Server::demo(Backend::at(String::new())).await;
+    let john = server.log_in(JOHN).await;
+    say(&john, "before").await;
+    let data = server.directory().join("dragoman-data");
+    assert!(data.join("dragoman.db").is_file(), "{}", data.display());
+    assert!(server.log().contains("storage=\"sqlite:dragoman-data/dragoman.db\""), "{}", server.log());
+    let health: Value = server.get("/readyz").await.json().await.expect("it is JSON");
+    assert_eq!((&health["status"], &health["storage"]), (&json!("pass"), &json!("sqlite")));
+    let address = server.address();
+    server.stop().await;
+    server.start_again(address).await;
+    say(&john, "after").await;
+    assert_eq!(bodies(&john).await, ["after", "before"]);
+    let address = server.kill().await;
+    server.start_again(address).await;
+    assert_eq!(bodies(&john).await, ["after", "before"]);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn memory_is_something_one_asks_for() {
+    let mut server = Server::demo(Backend::memory()).await;
+    let health: Value = server.get("/readyz").await.json().await.expect("it is JSON");
+    assert_eq!(health["storage"], "memory");
+    assert!(server.log().contains("storage=\"memory\""), "{}", server.log());
+    let metrics = server.get("/metrics").await.text().await.expect("it is text");
+    assert!(metrics.contains("dragoman_store_info{storage=\"memory\"} 1"), "{metrics}");
+    server.stop().await;
+}
+
+/// A second server on the file ends with one line, and the first goes on. Commands work beside it.
+#[tokio::test]
+async fn a_file_has_one_server_and_commands_beside_it() {
+    let mut server = Server::demo(Backend::sqlite()).await;
+    let said = refused(&[], &[("DRAGOMAN__STORAGE", server.backend().url())]).await;
+    assert!(said.starts_with("dragoman: ") && said.lines().count() == 1 && said.contains("another process serves it"), "{said}");
+    let (admin, jane) = (server.log_in(ADMIN).await, server.log_in(JANE).await);
+    say(&admin, "still here").await;
+    let listed = server.backend().administer(&["user", "list"], "").await;
+    assert!(listed.contains(JOHN), "{listed}");
+    server.backend().administer(&["user", "deactivate", JANE], "").await;
+    until("the end of a session", async || {
+        let answer = jane.call("/api/messaging/threads", json!({})).await;
+        answer["error"].is_object().then_some(())
+    })
+    .await;
+    let added = ["user", "add", "new@example.com", "--name", "New", "--role", "admin"];
+    server.backend().administer(&added, "a long password\n").await;
+    let mut new = server.client();
+    new.log_in("new@example.com", "a long password").await;
+    server.stop().await;
+}
+
+/// A command makes the file, and a server on a store without users says how to add one.
+#[tokio::test]
+async fn the_first_user_is_added_by_a_command() {
+    let backend = Backend::sqlite();
+    let mut server = Server::builder(backend.clone()).empty().start().await;
+    let hint = format!("dragoman user add LOGIN --name NAME --role admin --storage {}", backend.url());
+    assert!(server.log().contains(&hint), "{}", server.log());
+    server.stop().await;
+    let backend = Backend::sqlite();
+    let added = ["user", "add", "new@example.com", "--name", "New", "--role", "admin"];
+    backend.administer(&added, "a long password\n").await;
+    let mut server = Server::builder(backend).empty().start().await;
+    let mut new = server.client();
+    new.log_in("new@example.com", "a long password").await;
+    assert!(!server.log().contains("no users"), "{}", server.log());
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn what_is_no_store_of_ours_is_refused_in_one_line() {
+    let directory = tempfile::tempdir().expect("a directory can be made");
+    let file = |name: &str| format!("sqlite:{}", directory.path().join(name).display());
+    std::fs::write(directory.path().join("text.db"), "This is no database. ".repeat(1_000)).expect("it can be written");
+    let line = async |storage: &str, bus: &str, expected: &str| {
+        let said = refused(&[], &[("DRAGOMAN__STORAGE", storage), ("DRAGOMAN__BUS", bus)]).await;
+        assert!(said.starts_with("dragoman: ") && said.lines().count() == 1 && said.contains(expected), "{storage}: {said}");
+    };
+    line(&file("text.db"), "local", "text.db").await;
+    line(&file("new.db"), "nats://127.0.0.1:1", "bus must be local").await;
+    line(&file("new.db"), "postgres", "bus cannot be postgres").await;
+    line("sqlite:", "local", "storage must name a file").await;
+    line("mysql://localhost", "local", "storage must be sqlite:<file>, postgres://... or memory:").await;
+    assert!(!Path::new(&file("new.db")[7..]).exists(), "settings are checked first");
+}
+
+/// A file that is removed beneath the server: not ready, writes refused, and nothing is acknowledged that has no file.
+#[tokio::test]
+async fn a_file_that_is_gone_is_missed() {
+    let mut server = Server::demo(Backend::sqlite()).await;
+    let admin = server.log_in(ADMIN).await;
+    say(&admin, "kept").await;
+    let file = server.backend().url().strip_prefix("sqlite:").expect("it is a file").to_owned();
+    let aside = format!("{file}.aside");
+    std::fs::rename(&file, &aside).expect("it is ours");
+    server.not_ready("the store cannot be reached").await;
+    let refused = admin.post("/api/messaging/message/send", &json!({"params": {"thread_id": 1, "body": "lost"}})).await.json();
+    assert_eq!(refused["error"]["data"]["name"], "psycopg2.OperationalError", "{refused}");
+    std::fs::rename(&aside, &file).expect("it is ours");
+    server.ready().await;
+    say(&admin, "again").await;
+    assert_eq!(bodies(&admin).await, ["again", "kept"]);
+    server.stop().await;
+}
