@@ -32,7 +32,7 @@ macro_rules! log {
                 FROM (
                     SELECT position, conversation_id, partner_id, fact, at FROM events WHERE ",
             $events,
-            " ORDER BY position LIMIT $2
+            " ORDER BY position LIMIT +$2
                 ) page
             ) WHERE bytes_before < $3 ORDER BY position"
         )
@@ -49,38 +49,40 @@ const OF_PARTNER: &str = log!(
                 WHERE e.conversation_id = m.conversation_id AND e.position > max($1, m.from_position - 1)
                     AND e.position < coalesce(m.until_position, 9223372036854775807)
                     AND (e.seq IS NULL OR e.seq > m.visible_from_seq)
-                ORDER BY e.position LIMIT $2
+                ORDER BY e.position LIMIT +$2
             )
             WHERE m.partner_id = $4 AND (m.until_position IS NULL OR m.until_position > $1)
             UNION ALL
-            SELECT position FROM (SELECT position FROM events WHERE partner_id = $4 AND position > $1 ORDER BY position LIMIT $2)
-        ) ORDER BY position LIMIT $2
+            SELECT position FROM (SELECT position FROM events WHERE partner_id = $4 AND position > $1 ORDER BY position LIMIT +$2)
+        ) ORDER BY position LIMIT +$2
     )"
 );
 const MEMBERS_AT: &str = "SELECT partner_id, visible_from_seq FROM memberships
     WHERE conversation_id = $1 AND from_position <= $2 AND (until_position IS NULL OR until_position > $2)
     ORDER BY partner_id";
 
-const ADVANCE_HEAD: &str = "UPDATE log_head SET position = position + $1 RETURNING position";
-const APPEND: &str = "INSERT INTO events (position, conversation_id, partner_id, fact, at, message_id, seq)
-    SELECT $1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5 FROM json_each($2)";
-/// Ends memberships of earlier. Comes before [`BEGIN_STAYS`], since a partner may leave and rejoin.
-const END_STAYS: &str = "UPDATE memberships SET until_position = stays.value ->> 3 FROM json_each($1) stays
+const APPEND: &str = "UPDATE log_head SET position = position + $1 RETURNING position - $1 + 1 AS first;
+    INSERT INTO events (position, conversation_id, partner_id, fact, at, message_id, seq)
+    SELECT (SELECT position - $1 + 1 FROM log_head) + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4,
+        value ->> 5
+    FROM json_each($2)";
+/// Ends memberships of earlier first, since a partner may leave and rejoin.
+const CHANGE_STAYS: &str = "UPDATE memberships SET until_position = stays.value ->> 3 FROM json_each($1) stays
     WHERE stays.value ->> 2 IS NULL AND conversation_id = stays.value ->> 0 AND partner_id = stays.value ->> 1
-        AND until_position IS NULL";
-const BEGIN_STAYS: &str = "INSERT INTO memberships (conversation_id, partner_id, from_position, until_position, visible_from_seq)
+        AND until_position IS NULL;
+    INSERT INTO memberships (conversation_id, partner_id, from_position, until_position, visible_from_seq)
     SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4 FROM json_each($1) WHERE value ->> 2 IS NOT NULL";
 /// Forgets events up to the first that is young enough, whatever the times of later ones: the event log must have no gaps.
-const FORGET_EVENTS: &str = "DELETE FROM events WHERE position IN (SELECT position FROM events ORDER BY position LIMIT $2)
+const FORGET_EVENTS: &str = "DELETE FROM events WHERE position IN (SELECT position FROM events ORDER BY position LIMIT +$2)
         AND position < coalesce(
-            (SELECT min(position) FROM (SELECT position, at FROM events ORDER BY position LIMIT $2) WHERE at >= $1),
+            (SELECT min(position) FROM (SELECT position, at FROM events ORDER BY position LIMIT +$2) WHERE at >= $1),
             9223372036854775807
         )
     RETURNING position";
 const FORGET_MEMBERSHIPS: &str = "DELETE FROM memberships WHERE (conversation_id, partner_id, from_position) IN (
         SELECT conversation_id, partner_id, from_position FROM memberships
         WHERE until_position <= coalesce((SELECT min(position) FROM events), (SELECT position + 1 FROM log_head))
-        ORDER BY until_position LIMIT $1
+        ORDER BY until_position LIMIT +$1
     ) RETURNING partner_id";
 
 fn event(row: &SqliteRow) -> Result<Event> {
@@ -156,8 +158,6 @@ impl SqliteTx {
         }
         let facts = std::mem::take(&mut self.facts);
         let stays = membership_intervals(&facts, &self.founders);
-        let head: i64 = get(&self.only_row(sqlx::query(ADVANCE_HEAD).bind(limit(facts.len()))).await?, "position")?;
-        let first = head - limit(facts.len()) + 1;
         let rows = facts.iter().map(|(topic, fact, at)| {
             let (conversation, partner) = match topic {
                 Topic::Conversation(id) => (Some(id), None),
@@ -167,14 +167,13 @@ impl SqliteTx {
             Ok((conversation, partner, text, micros(*at), fact.message().map(|message| message.id), fact.seq()))
         });
         let rows = rows.collect::<Result<Vec<_>>>()?;
-        self.rows(sqlx::query(APPEND).bind(first).bind(list(rows))).await?;
+        let append = sqlx::query(APPEND).bind(limit(facts.len())).bind(list(rows));
+        let first: i64 = get(&self.only_row(append).await?, "first")?;
         if !stays.is_empty() {
             let at = |place: Option<usize>| place.map(|place| first + limit(place));
             let stays =
                 stays.iter().map(|stay| (stay.conversation, stay.partner, at(stay.from), at(stay.until), stay.visible_from_seq));
-            let stays = list(stays);
-            self.rows(sqlx::query(END_STAYS).bind(&stays)).await?;
-            self.rows(sqlx::query(BEGIN_STAYS).bind(stays)).await?;
+            self.rows(sqlx::query(CHANGE_STAYS).bind(list(stays))).await?;
         }
         let events = facts.into_iter().zip(first..);
         Ok(events.map(|((topic, fact, at), position)| Event { position: Position(position), topic, fact, at }).collect())

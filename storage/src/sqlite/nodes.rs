@@ -16,7 +16,7 @@ const RENEW: &str = concat!(
 );
 const END: &str = "DELETE FROM nodes WHERE id = $1";
 const NODES: &str = "SELECT id, version, bus, started_at, position, until FROM nodes WHERE until >= $1 ORDER BY id";
-const FORGET: &str = "DELETE FROM nodes WHERE id IN (SELECT id FROM nodes WHERE until < $1 LIMIT $2) RETURNING id";
+const FORGET: &str = "DELETE FROM nodes WHERE id IN (SELECT id FROM nodes WHERE until < $1 LIMIT +$2) RETURNING id";
 
 fn node(row: &SqliteRow) -> Result<Node> {
     Ok(Node {

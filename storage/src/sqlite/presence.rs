@@ -9,7 +9,7 @@ const PRESENCES: &str = "SELECT partner_id, set_status, last_seen, there_until, 
     WHERE partner_id IN (SELECT value FROM json_each($1))";
 const EXPIRED_LEASES: &str = "SELECT partner_id, there_until FROM presences
     WHERE set_status IS NULL AND (there_until, partner_id) > ($1, $2) AND there_until <= $3
-    ORDER BY there_until, partner_id LIMIT $4";
+    ORDER BY there_until, partner_id LIMIT +$4";
 /// `WHERE true`, since the parser would take `ON` for a part of the read.
 const TOUCH_PRESENCES: &str = concat!(
     "INSERT INTO presences AS known (partner_id, last_seen, there_until, idle_from)

@@ -6,13 +6,11 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 
 use crate::{
     ActorKind, Audit, AuditEntry, AuditFilter, NewAuditEntry, Result, Timestamp, WriteAudit,
-    sqlite::{DRAW, Sqlite, SqliteTx, get, limit, list, micros, time, word},
+    sqlite::{Sqlite, SqliteTx, get, limit, list, micros, time, word},
 };
 
-const SEQUENCE: &str = "audit_id_seq";
-
-/// Gives the entries the newest ids of the sequence, in order.
-const INSERT: &str = "INSERT INTO audit (id, at, actor_kind, actor_id, address, action, object, outcome, correlation)
+const INSERT: &str = "UPDATE sequences SET value = value + $2 WHERE name = 'audit_id_seq';
+    INSERT INTO audit (id, at, actor_kind, actor_id, address, action, object, outcome, correlation)
     SELECT (SELECT value FROM sequences WHERE name = 'audit_id_seq') - $2 + 1 + key, value ->> 0, value ->> 1, value ->> 2,
         value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7
     FROM json_each($1)";
@@ -23,13 +21,13 @@ macro_rules! entries {
             "SELECT id, at, actor_kind, actor_id, address, action, object, outcome, correlation FROM audit
              WHERE id < $1",
             $condition,
-            " ORDER BY id DESC LIMIT $2"
+            " ORDER BY id DESC LIMIT +$2"
         )
     };
 }
 const ENTRIES: &str = entries!("");
 const ENTRIES_OF: &str = entries!(" AND actor_kind = $3 AND actor_id = $4");
-const FORGET: &str = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT $2) RETURNING id";
+const FORGET: &str = "DELETE FROM audit WHERE id IN (SELECT id FROM audit WHERE at < $1 ORDER BY at LIMIT +$2) RETURNING id";
 
 fn entry(row: &SqliteRow) -> Result<AuditEntry> {
     let entry = NewAuditEntry {
@@ -45,10 +43,6 @@ fn entry(row: &SqliteRow) -> Result<AuditEntry> {
     Ok(AuditEntry { id: get(row, "id")?, entry })
 }
 
-fn draw(entries: &[NewAuditEntry]) -> Query<'static, sqlx::Sqlite, SqliteArguments> {
-    sqlx::query(DRAW).bind(SEQUENCE).bind(limit(entries.len()))
-}
-
 fn insert(entries: &[NewAuditEntry]) -> Query<'static, sqlx::Sqlite, SqliteArguments> {
     let rows = entries.iter().map(|entry| {
         let NewAuditEntry { at, actor, actor_id, address, action, object, outcome, correlation } = entry;
@@ -60,10 +54,7 @@ fn insert(entries: &[NewAuditEntry]) -> Query<'static, sqlx::Sqlite, SqliteArgum
 #[async_trait]
 impl Audit for Sqlite {
     async fn audit(&self, entries: &[NewAuditEntry]) -> Result<()> {
-        let mut tx = self.transaction().await?;
-        tx.rows(draw(entries)).await?;
-        tx.rows(insert(entries)).await?;
-        tx.commit().await
+        self.write(insert(entries)).await.map(drop)
     }
 
     async fn audit_entries(&self, filter: AuditFilter<'_>, most: usize) -> Result<Vec<AuditEntry>> {
@@ -84,8 +75,6 @@ impl Audit for Sqlite {
 #[async_trait]
 impl WriteAudit for SqliteTx {
     async fn insert_audit(&mut self, entry: &NewAuditEntry) -> Result<()> {
-        let entries = std::slice::from_ref(entry);
-        self.rows(draw(entries)).await?;
-        self.rows(insert(entries)).await.map(drop)
+        self.rows(insert(std::slice::from_ref(entry))).await.map(drop)
     }
 }

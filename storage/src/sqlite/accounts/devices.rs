@@ -17,7 +17,7 @@ const FORGET_BEYOND: &str = "DELETE FROM devices WHERE id IN (
         SELECT id FROM devices WHERE user_id = $1 ORDER BY updated_at DESC, id DESC LIMIT -1 OFFSET $2
     ) RETURNING id";
 /// Scan of the few devices: an index on `expires_at` would be written at each use of a device.
-const FORGET: &str = "DELETE FROM devices WHERE id IN (SELECT id FROM devices WHERE expires_at < $1 LIMIT $2) RETURNING id";
+const FORGET: &str = "DELETE FROM devices WHERE id IN (SELECT id FROM devices WHERE expires_at < $1 LIMIT +$2) RETURNING id";
 
 #[async_trait]
 impl Devices for Sqlite {

@@ -17,7 +17,7 @@ macro_rules! is_unfolded_match {
     };
 }
 
-const COUNT_MATCHES: &str = "SELECT count(*) FROM (SELECT 1 FROM partners_folded WHERE partners_folded MATCH $1 LIMIT $2)";
+const COUNT_MATCHES: &str = "SELECT count(*) FROM (SELECT 1 FROM partners_folded WHERE partners_folded MATCH $1 LIMIT +$2)";
 /// Sorts all people that the index finds.
 const BY_INDEX: &str = concat!(
     "SELECT * FROM (
@@ -32,7 +32,7 @@ const BY_INDEX: &str = concat!(
     "   FROM partners person INDEXED BY partners_unfolded LEFT JOIN users account ON account.partner_id = person.id
         WHERE account.active IS NOT 0 AND ",
     is_unfolded_match!(),
-    ") ORDER BY partner_name, partner_id LIMIT $3"
+    ") ORDER BY partner_name, partner_id LIMIT +$3"
 );
 /// Walks along the names until enough people are found.
 const BY_NAME: &str = concat!(
@@ -41,10 +41,10 @@ const BY_NAME: &str = concat!(
     " FROM partners person LEFT JOIN users account ON account.partner_id = person.id
       WHERE account.active IS NOT 0 AND (instr(person.folded, $1) > 0 OR ",
     is_unfolded_match!(),
-    ") ORDER BY person.name, person.id LIMIT $3"
+    ") ORDER BY person.name, person.id LIMIT +$3"
 );
 
-const UNFOLDED: &str = "SELECT id, name, email, phone FROM partners WHERE folded IS NULL ORDER BY id LIMIT $1";
+const UNFOLDED: &str = "SELECT id, name, email, phone FROM partners WHERE folded IS NULL ORDER BY id LIMIT +$1";
 /// Skips rows that were changed meanwhile.
 const FOLD: &str = "UPDATE partners SET folded = f.value ->> 4 FROM json_each($1) f
     WHERE partners.id = f.value ->> 0 AND folded IS NULL

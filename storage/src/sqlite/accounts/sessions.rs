@@ -29,7 +29,7 @@ const TOUCH_SESSIONS: &str = concat!(
     ) touch WHERE key = touch.used"
 );
 const EXPIRE_SESSIONS: &str = "DELETE FROM sessions WHERE key IN (
-        SELECT key FROM sessions WHERE last_used_at < $1 ORDER BY last_used_at LIMIT $2
+        SELECT key FROM sessions WHERE last_used_at < $1 ORDER BY last_used_at LIMIT +$2
     ) RETURNING user_id";
 const INSERT_SESSION: &str = "INSERT INTO sessions (key, user_id, created_at, last_used_at, token_expires_at,
     token_family, is_cursor) VALUES ($1, $2, $3, $3, $4, $5, $6)";

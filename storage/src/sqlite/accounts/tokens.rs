@@ -19,7 +19,7 @@ const USER_OF_FAMILY: &str = concat!(
       JOIN partners person ON person.id = account.partner_id"
 );
 const EXPIRE_REFRESH_TOKENS: &str = "DELETE FROM refresh_tokens WHERE key IN (
-        SELECT key FROM refresh_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT $2
+        SELECT key FROM refresh_tokens WHERE expires_at < $1 ORDER BY expires_at LIMIT +$2
     ) RETURNING user_id";
 const INSERT_REFRESH_TOKEN: &str =
     "INSERT INTO refresh_tokens (key, family, user_id, expires_at, grace_from) VALUES ($1, $2, $3, $4, $5)";

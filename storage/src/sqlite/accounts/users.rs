@@ -64,12 +64,12 @@ const PASSWORD_KINDS: &str = "WITH hashes AS (
     ), kinds AS (
         SELECT CASE WHEN head LIKE '$2%' THEN head || '$' ELSE rtrim(head, replace(head, '$', '')) END AS kind FROM heads
     )
-    SELECT DISTINCT substr(kind, 1, length(kind) - 1) AS kind FROM kinds WHERE kind <> '' LIMIT $1";
+    SELECT DISTINCT substr(kind, 1, length(kind) - 1) AS kind FROM kinds WHERE kind <> '' LIMIT +$1";
 const USERS: &str = concat!(
     "SELECT ",
     user_columns!(),
     " FROM users account JOIN partners person ON person.id = account.partner_id
-      WHERE account.id > $1 ORDER BY account.id LIMIT $2"
+      WHERE account.id > $1 ORDER BY account.id LIMIT +$2"
 );
 const USERS_BY_ID: &str = concat!(
     "SELECT ",
@@ -81,7 +81,7 @@ const PEOPLE_AFTER: &str = concat!(
     "SELECT ",
     person_columns!(),
     " FROM partners person LEFT JOIN users account ON account.partner_id = person.id
-      WHERE person.id > $1 ORDER BY person.id LIMIT $2"
+      WHERE person.id > $1 ORDER BY person.id LIMIT +$2"
 );
 const PEOPLE: &str = concat!(
     "SELECT ",

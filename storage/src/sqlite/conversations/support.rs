@@ -29,7 +29,7 @@ macro_rules! sessions {
             session_columns!(),
             " FROM conversations c CROSS JOIN support_sessions s ON s.conversation_id = c.id WHERE c.kind = 'support' AND ",
             $condition,
-            " ORDER BY c.id DESC LIMIT $2 OFFSET $1"
+            " ORDER BY c.id DESC LIMIT +$2 OFFSET $1"
         )
     };
 }
@@ -43,17 +43,22 @@ const ALL: &str = concat!(
     "SELECT ",
     session_columns!(),
     " FROM support_sessions s CROSS JOIN conversations c ON c.id = s.conversation_id
-      ORDER BY s.conversation_id DESC LIMIT $2 OFFSET $1"
+      ORDER BY s.conversation_id DESC LIMIT +$2 OFFSET $1"
 );
 const WAITING: &str = sessions!("c.closed_at IS NULL AND s.joiner_id IS NULL");
 const JOINED: &str = sessions!("c.closed_at IS NULL AND s.joiner_id IS NOT NULL");
 const CLOSED: &str = sessions!("c.closed_at IS NOT NULL");
-const TOUCH: &str = "UPDATE support_sessions SET
+const TOUCH: &str = concat!(
+    "UPDATE support_sessions SET
         initiator_pinged_at = CASE WHEN initiator_id = $2 THEN max(initiator_pinged_at, $3) ELSE initiator_pinged_at END,
         joiner_pinged_at = CASE WHEN joiner_id = $2 THEN max(joiner_pinged_at, $3) ELSE joiner_pinged_at END
     WHERE conversation_id = $1 AND (initiator_id = $2 OR joiner_id = $2)
-        AND EXISTS (SELECT 1 FROM conversations WHERE id = $1 AND closed_at IS NULL)
-    RETURNING conversation_id";
+        AND EXISTS (SELECT 1 FROM conversations WHERE id = $1 AND closed_at IS NULL);
+    SELECT ",
+    session_columns!(),
+    " FROM conversations c JOIN support_sessions s ON s.conversation_id = c.id
+      WHERE c.id = $1 AND c.closed_at IS NULL AND $2 IN (s.initiator_id, s.joiner_id)"
+);
 const UNREAD: &str = "SELECT coalesce(sum(c.last_seq - p.read_seq - p.own_after), 0) AS unread
     FROM support_sessions s
     CROSS JOIN participants p ON p.conversation_id = s.conversation_id AND p.partner_id = s.initiator_id
@@ -88,7 +93,7 @@ const OPEN: &str = concat!(
     session_columns!(),
     ", c.created_at, c.last_seq
       FROM support_sessions s CROSS JOIN conversations c ON c.id = s.conversation_id
-      WHERE s.initiator_id = $1 AND c.closed_at IS NULL ORDER BY c.id DESC LIMIT $2"
+      WHERE s.initiator_id = $1 AND c.closed_at IS NULL ORDER BY c.id DESC LIMIT +$2"
 );
 const INSERT: &str = "INSERT INTO support_sessions (conversation_id, initiator_id, initiator_pinged_at) VALUES ($1, $2, $3)";
 const SET_JOINER: &str = "UPDATE support_sessions
@@ -106,7 +111,7 @@ const SILENT: &str = concat!(
     " FROM conversations c CROSS JOIN support_sessions s ON s.conversation_id = c.id
       WHERE c.kind = 'support' AND c.closed_at IS NULL AND s.initiator_pinged_at < $1 AND NOT ",
     wrote_since!("s.initiator_id"),
-    " ORDER BY c.id LIMIT $2"
+    " ORDER BY c.id LIMIT +$2"
 );
 /// Open sessions whose joiner is absent or may no longer answer.
 const ABSENT: &str = concat!(
@@ -123,7 +128,7 @@ const ABSENT: &str = concat!(
     "       AND NOT EXISTS (SELECT 1 FROM presences p WHERE p.partner_id = s.joiner_id AND p.last_seen >= $1)
         )
       )
-      ORDER BY c.id LIMIT $2"
+      ORDER BY c.id LIMIT +$2"
 );
 const MARK_SEEN: &str = "INSERT INTO support_seen (conversation_id, by_initiator, seq, at)
     SELECT s.conversation_id, s.initiator_id = asked.value ->> 1, asked.value ->> 2, $2
@@ -183,12 +188,7 @@ impl Support for Sqlite {
         partner: PartnerId,
         at: Timestamp,
     ) -> Result<Option<SupportSession>> {
-        let mut tx = self.transaction().await?;
-        if tx.rows(sqlx::query(TOUCH).bind(id.0).bind(partner.0).bind(micros(at))).await?.is_empty() {
-            return Ok(None);
-        }
-        let rows = tx.rows(sqlx::query(SESSION).bind(id.0)).await?;
-        tx.commit().await?;
+        let rows = self.write(sqlx::query(TOUCH).bind(id.0).bind(partner.0).bind(micros(at))).await?;
         rows.first().map(session).transpose()
     }
 

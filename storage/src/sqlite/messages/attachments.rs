@@ -41,7 +41,7 @@ const ATTACHMENT_REACH: &str = "SELECT CASE
     END AS reach
     FROM attachments a WHERE a.id = $1";
 const FORGET_UNSENT: &str = "DELETE FROM attachments WHERE id IN (
-        SELECT a.id FROM attachments a WHERE NOT a.sent AND a.created_at < $1 ORDER BY a.created_at LIMIT $2
+        SELECT a.id FROM attachments a WHERE NOT a.sent AND a.created_at < $1 ORDER BY a.created_at LIMIT +$2
     ) RETURNING object";
 const OBJECTS_IN_USE: &str = "SELECT object FROM attachments WHERE object IN (SELECT value FROM json_each($1))
     UNION SELECT name FROM uploads WHERE name IN (SELECT value FROM json_each($1))

@@ -16,7 +16,7 @@ const CHANGES: &str = concat!(
     " AS bytes
     FROM messages m
     WHERE m.conversation_id = $1 AND m.changed_after IS NOT NULL AND (m.changed_after, m.changed_at, m.id) > ($2, $3, $4)
-    ORDER BY m.changed_after, m.changed_at, m.id LIMIT $5"
+    ORDER BY m.changed_after, m.changed_at, m.id LIMIT +$5"
 );
 
 #[async_trait]

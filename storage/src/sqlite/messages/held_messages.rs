@@ -9,11 +9,11 @@ use crate::{
     sqlite::{Sqlite, get, limit, list, micros, only},
 };
 
-const KNOWS_SOMEBODY: &str = "SELECT EXISTS (SELECT 1 FROM attendances WHERE node_id = $1)";
-const RENEW: &str = "INSERT INTO nodes AS known (id, until) VALUES ($1, $2)
-    ON CONFLICT (id) DO UPDATE SET until = max(known.until, excluded.until)";
-const ATTEND: &str =
-    "INSERT INTO attendances (partner_id, node_id) SELECT value, $1 FROM json_each($2) WHERE true ON CONFLICT DO NOTHING";
+/// Renews the node's lease and adds partners, having looked who was there before.
+const ATTEND: &str = "SELECT EXISTS (SELECT 1 FROM attendances WHERE node_id = $1) AS knows_somebody;
+    INSERT INTO nodes AS known (id, until) VALUES ($1, $2)
+    ON CONFLICT (id) DO UPDATE SET until = max(known.until, excluded.until);
+    INSERT INTO attendances (partner_id, node_id) SELECT value, $1 FROM json_each($3) WHERE true ON CONFLICT DO NOTHING";
 const DEPART: &str = "DELETE FROM attendances WHERE node_id = $1 AND partner_id IN (SELECT value FROM json_each($2))";
 /// Condition: the partner is connected to a node with an unexpired lease.
 macro_rules! attending {
@@ -28,11 +28,11 @@ macro_rules! attending {
     };
 }
 const IS_ATTENDING: &str = concat!("SELECT ", attending!("$1", "$2"), " AS attending");
-const HELD_BY: &str = "SELECT id FROM messages WHERE held AND deleted_at IS NULL AND author_id = $1 ORDER BY id LIMIT $2";
+const HELD_BY: &str = "SELECT id FROM messages WHERE held AND deleted_at IS NULL AND author_id = $1 ORDER BY id LIMIT +$2";
 const HELD_BY_NOBODY: &str = concat!(
     "SELECT m.id FROM messages m WHERE m.held AND m.deleted_at IS NULL AND NOT ",
     attending!("m.author_id", "$1"),
-    " ORDER BY m.author_id, m.id LIMIT $2"
+    " ORDER BY m.author_id, m.id LIMIT +$2"
 );
 
 fn ids(rows: &[SqliteRow]) -> Result<Vec<MessageId>> {
@@ -42,12 +42,8 @@ fn ids(rows: &[SqliteRow]) -> Result<Vec<MessageId>> {
 #[async_trait]
 impl HeldMessages for Sqlite {
     async fn renew_held_lease(&self, node: Uuid, until: Timestamp, partners: &[PartnerId]) -> Result<bool> {
-        let mut tx = self.transaction().await?;
-        let knew = get(only(tx.rows(sqlx::query(KNOWS_SOMEBODY).bind(node)).await?.first())?, 0)?;
-        tx.rows(sqlx::query(RENEW).bind(node).bind(micros(until))).await?;
-        tx.rows(sqlx::query(ATTEND).bind(node).bind(list(partners))).await?;
-        tx.commit().await?;
-        Ok(knew)
+        let attend = sqlx::query(ATTEND).bind(node).bind(micros(until)).bind(list(partners));
+        get(only(self.write(attend).await?.first())?, "knows_somebody")
     }
 
     async fn end_held_lease(&self, node: Uuid, partners: &[PartnerId]) -> Result<()> {

@@ -53,7 +53,7 @@ macro_rules! page {
             $condition,
             " ORDER BY m.id ",
             $order,
-            " LIMIT $4
+            " LIMIT +$4
                 )
             ) page CROSS JOIN messages m ON m.id = page.id WHERE page.bytes_before < $5 ORDER BY m.id ",
             $order
@@ -90,12 +90,11 @@ const ATTACHMENTS_OF: &str = concat!(
 const STILL_HELD: &str = "SELECT id FROM attachments WHERE id IN (SELECT value FROM json_each($1))";
 const DETACH_FILES: &str = "DELETE FROM message_attachments
     WHERE message_id = (SELECT id FROM messages WHERE id = $2 AND conversation_id = $1)";
-/// Counts a message for nobody, before its deletion.
-const UNCOUNT: &str = "UPDATE participants SET own_after = own_after + 1
+/// Counts a message for nobody any more, and turns it into a tombstone.
+const DELETE: &str = "UPDATE participants SET own_after = own_after + 1
     FROM (SELECT seq, author_id FROM messages WHERE id = $2 AND conversation_id = $1 AND deleted_at IS NULL) m
-    WHERE conversation_id = $1 AND read_seq < m.seq AND partner_id <> m.author_id";
-/// Turns a message into a tombstone.
-const DELETE: &str = "UPDATE messages SET body = '', metadata = NULL, has_attachments = false, deleted_at = $3, deleted_by = $4
+    WHERE conversation_id = $1 AND read_seq < m.seq AND partner_id <> m.author_id;
+    UPDATE messages SET body = '', metadata = NULL, has_attachments = false, deleted_at = $3, deleted_by = $4
     WHERE id = $2 AND conversation_id = $1";
 const FORGET_REACTIONS: &str = "DELETE FROM reactions WHERE message_id = $1";
 /// Rewrites the copies of messages in the event log. The kind of a fact is the first string after its name. Text functions, since
@@ -120,7 +119,7 @@ const NEWEST: &str = concat!(
     seen_columns!(),
     " FROM messages m WHERE m.conversation_id = $1
         AND m.seq <= (SELECT last_seq FROM seen) - $3 AND m.seq > (SELECT visible_from_seq FROM seen)
-    ORDER BY m.seq DESC LIMIT $4"
+    ORDER BY m.seq DESC LIMIT +$4"
 );
 const BEFORE: &str = page!("m.id < $3", "DESC");
 const AFTER: &str = page!("m.id > $3", "ASC");
@@ -137,7 +136,7 @@ const WITH_FILES: &str = concat!(
                 AND m.id > ",
     visible_after!(),
     "           AND EXISTS (SELECT 1 FROM message_attachments ma WHERE ma.message_id = m.id)
-            ORDER BY m.id DESC LIMIT $4
+            ORDER BY m.id DESC LIMIT +$4
         )
     ) page CROSS JOIN messages m ON m.id = page.id WHERE page.bytes_before < $5 ORDER BY m.id DESC"
 );
@@ -150,12 +149,31 @@ const WITH_NEWS: &str = "SELECT p.conversation_id FROM participants p
     ORDER BY p.conversation_id";
 
 const SEQUENCE: &str = "messages_id";
-/// Inserts any number of messages, the first with the id `$1`.
-const INSERT_MESSAGES: &str = "INSERT INTO messages (id, conversation_id, seq, author_id, message_type, body, metadata,
+/// Id of the first of the `$1` messages that were drawn last.
+macro_rules! first_id {
+    () => {
+        "(SELECT value - $1 + 1 FROM sequences WHERE name = 'messages_id')"
+    };
+}
+/// Inserts `$1` messages, with ids in their order, and lets conversations and authors follow them.
+const INSERT_MESSAGES: &str = concat!(
+    "UPDATE sequences SET value = value + $1 WHERE name = 'messages_id' RETURNING value - $1 + 1 AS first;
+    INSERT INTO messages (id, conversation_id, seq, author_id, message_type, body, metadata,
         has_attachments, client_key, client_hash, external_id, reply_to_id, support_side, held, created_at)
-    SELECT $1 + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
+    SELECT ",
+    first_id!(),
+    " + key, value ->> 0, value ->> 1, value ->> 2, value ->> 3, value ->> 4, value ->> 5, value ->> 6, value ->> 7,
         unhex(value ->> 8), value ->> 9, value ->> 10, value ->> 11, value ->> 12, value ->> 13
-    FROM json_each($2)";
+    FROM json_each($2);
+    UPDATE conversations SET last_seq = newest.value ->> 1, last_message_at = newest.value ->> 3, last_message_id = ",
+    first_id!(),
+    " + (newest.value ->> 2)
+    FROM json_each($3) newest WHERE conversations.id = newest.value ->> 0;
+    UPDATE participants SET own_after = own_after + (wrote.value ->> 2), last_own_id = ",
+    first_id!(),
+    " + (wrote.value ->> 3)
+    FROM json_each($4) wrote WHERE conversation_id = wrote.value ->> 0 AND partner_id = wrote.value ->> 1"
+);
 /// Message in the order of the columns of [`INSERT_MESSAGES`].
 type MessageColumns<'a> = (
     ConversationId,
@@ -173,13 +191,9 @@ type MessageColumns<'a> = (
     bool,
     i64,
 );
-const MOVE_CONVERSATIONS: &str = "UPDATE conversations
-    SET last_seq = newest.value ->> 1, last_message_id = newest.value ->> 2, last_message_at = newest.value ->> 3
-    FROM json_each($1) newest WHERE conversations.id = newest.value ->> 0";
-const COUNT_OWN: &str = "UPDATE participants SET own_after = own_after + (wrote.value ->> 2), last_own_id = wrote.value ->> 3
-    FROM json_each($1) wrote WHERE conversation_id = wrote.value ->> 0 AND partner_id = wrote.value ->> 1";
-const MARK_SENT: &str = "UPDATE attachments SET sent = true WHERE id IN (SELECT value ->> 2 FROM json_each($1)) AND NOT sent";
-const INSERT_MESSAGE_ATTACHMENTS: &str = "INSERT INTO message_attachments (message_id, place, attachment_id)
+const INSERT_MESSAGE_ATTACHMENTS: &str =
+    "UPDATE attachments SET sent = true WHERE id IN (SELECT value ->> 2 FROM json_each($1)) AND NOT sent;
+    INSERT INTO message_attachments (message_id, place, attachment_id)
     SELECT value ->> 0, value ->> 1, value ->> 2 FROM json_each($1)";
 /// Two index ranges for each client key, so that the cost does not depend on how often a client restarts its keys.
 const BY_CLIENT_KEY: &str = concat!(
@@ -277,7 +291,6 @@ impl WriteMessages for SqliteTx {
         if new.is_empty() {
             return Ok(Vec::new());
         }
-        let first = self.draw(SEQUENCE, new.len()).await?;
         let mut last_seqs: HashMap<_, _> = to.iter().map(|conversation| (conversation.id, conversation.last_seq)).collect();
         let next_seq = |message: &NewMessage| {
             let last = last_seqs.get_mut(&message.conversation).expect("messages go to locked conversations");
@@ -285,9 +298,12 @@ impl WriteMessages for SqliteTx {
             *last
         };
         let seqs: Vec<i64> = new.iter().map(next_seq).collect();
-        let rows = list(new.iter().zip(&seqs).map(|(message, seq)| columns(message, *seq)));
-        self.rows(sqlx::query(INSERT_MESSAGES).bind(first).bind(rows)).await?;
-        self.follow_messages(first, &seqs, &new).await?;
+        let insert = sqlx::query(INSERT_MESSAGES)
+            .bind(limit(new.len()))
+            .bind(list(new.iter().zip(&seqs).map(|(message, seq)| columns(message, *seq))))
+            .bind(newest(&seqs, &new))
+            .bind(written(&new));
+        let first: i64 = get(&self.only_row(insert).await?, "first")?;
         let stored = new.into_iter().zip(seqs).zip(first..).map(|((new, seq), id)| stored(MessageId(id), seq, new));
         let stored: Vec<Message> = stored.collect();
         self.insert_message_attachments(&stored).await?;
@@ -361,7 +377,6 @@ impl WriteMessages for SqliteTx {
         let held = self.rows(sqlx::query(ATTACHMENTS_OF).bind(of.id.0).bind(id.0)).await?;
         let mut files = held.iter().map(attachment).collect::<Result<Vec<_>>>()?;
         files.dedup_by_key(|file| file.id);
-        self.rows(sqlx::query(UNCOUNT).bind(of.id.0).bind(id.0)).await?;
         self.rows(sqlx::query(DELETE).bind(of.id.0).bind(id.0).bind(micros(at)).bind(by.0)).await?;
         if !files.is_empty() {
             self.rows(sqlx::query(DETACH_FILES).bind(of.id.0).bind(id.0)).await?;
@@ -413,20 +428,6 @@ impl SqliteTx {
         self.rows(sqlx::query(REWRITE_COPIES).bind(list(copies))).await.map(drop)
     }
 
-    /// Lets conversations and authors follow their new messages, the first of which has the id `first`.
-    async fn follow_messages(&mut self, first: i64, seqs: &[i64], new: &[NewMessage]) -> Result<()> {
-        let (mut newest, mut wrote) = (BTreeMap::new(), BTreeMap::new());
-        for ((message, seq), id) in new.iter().zip(seqs).zip(first..) {
-            newest.insert(message.conversation, (seq, id, micros(message.created_at)));
-            let (messages, last) = wrote.entry((message.conversation, message.author.partner)).or_insert((0, id));
-            (*messages, *last) = (*messages + 1, id);
-        }
-        let newest = list(newest.into_iter().map(|(of, (seq, id, at))| (of, seq, id, at)));
-        self.rows(sqlx::query(MOVE_CONVERSATIONS).bind(newest)).await?;
-        let wrote = list(wrote.into_iter().map(|((of, author), (messages, last))| (of, author, messages, last)));
-        self.rows(sqlx::query(COUNT_OWN).bind(wrote)).await.map(drop)
-    }
-
     async fn insert_message_attachments(&mut self, messages: &[Message]) -> Result<()> {
         let of = |message: &Message| {
             let files = message.attachments.iter().enumerate();
@@ -436,10 +437,26 @@ impl SqliteTx {
         if files.is_empty() {
             return Ok(());
         }
-        let files = list(files);
-        self.rows(sqlx::query(MARK_SENT).bind(&files)).await?;
-        self.rows(sqlx::query(INSERT_MESSAGE_ATTACHMENTS).bind(files)).await.map(drop)
+        self.rows(sqlx::query(INSERT_MESSAGE_ATTACHMENTS).bind(list(files))).await.map(drop)
     }
+}
+
+/// The newest message of each conversation: `seq`, place among the new ones, and time.
+fn newest(seqs: &[i64], new: &[NewMessage]) -> String {
+    let newest = new.iter().zip(seqs).enumerate();
+    let newest: BTreeMap<_, _> =
+        newest.map(|(at, (message, seq))| (message.conversation, (seq, at, message.created_at))).collect();
+    list(newest.into_iter().map(|(of, (seq, at, created_at))| (of, seq, at, micros(created_at))))
+}
+
+/// The number of messages of each author in each conversation, and the place of the last among the new ones.
+fn written(new: &[NewMessage]) -> String {
+    let mut written = BTreeMap::new();
+    for (at, message) in new.iter().enumerate() {
+        let (messages, last) = written.entry((message.conversation, message.author.partner)).or_insert((0, at));
+        (*messages, *last) = (*messages + 1, at);
+    }
+    list(written.into_iter().map(|((of, author), (messages, last))| (of, author, messages, last)))
 }
 
 fn columns(message: &NewMessage, seq: i64) -> MessageColumns<'_> {

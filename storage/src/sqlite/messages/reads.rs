@@ -72,7 +72,7 @@ const UNREAD_BY_OTHERS: &str = concat!(
     " AS read_seq
         FROM participants p CROSS JOIN messages m ON m.id = p.last_own_id WHERE p.partner_id = $1
     ) own
-    WHERE own.own_seq > own.read_seq ORDER BY own.id DESC LIMIT $2"
+    WHERE own.own_seq > own.read_seq ORDER BY own.id DESC LIMIT +$2"
 );
 
 #[async_trait]

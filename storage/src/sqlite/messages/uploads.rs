@@ -19,7 +19,7 @@ const UPLOADS: &str = concat!("SELECT ", upload_columns!(), " FROM uploads WHERE
 const UPLOAD: &str = concat!("SELECT ", upload_columns!(), " FROM uploads WHERE name = $1");
 const EXPIRE_UPLOADS: &str = concat!(
     "DELETE FROM uploads WHERE name IN (
-        SELECT u.name FROM uploads u WHERE NOT u.kept AND u.expires_at < $1 ORDER BY u.expires_at LIMIT $2
+        SELECT u.name FROM uploads u WHERE NOT u.kept AND u.expires_at < $1 ORDER BY u.expires_at LIMIT +$2
     ) RETURNING ",
     upload_columns!()
 );
@@ -34,10 +34,11 @@ macro_rules! own_references {
         "FROM json_each($1) named CROSS JOIN uploads u ON u.name = named.value ->> 2 AND u.partner_id = named.value ->> 1"
     };
 }
-const KEEP_UPLOADS: &str =
-    concat!("UPDATE uploads SET kept = true WHERE NOT kept AND name IN (SELECT u.name ", own_references!(), ")");
-const INSERT_REFERENCES: &str = concat!(
-    "INSERT INTO upload_mentions (name, message_id) SELECT u.name, named.value ->> 0 ",
+const KEEP_UPLOADS: &str = concat!(
+    "UPDATE uploads SET kept = true WHERE NOT kept AND name IN (SELECT u.name ",
+    own_references!(),
+    ");
+    INSERT INTO upload_mentions (name, message_id) SELECT u.name, named.value ->> 0 ",
     own_references!(),
     " WHERE true ON CONFLICT DO NOTHING"
 );
@@ -51,8 +52,9 @@ const UNNAMED: &str = concat!(
     " FROM uploads WHERE name IN (SELECT value FROM json_each($1))
         AND NOT EXISTS (SELECT 1 FROM upload_mentions m WHERE m.name = uploads.name)"
 );
-const DELETE_UPLOADS: &str = "DELETE FROM uploads WHERE object IS NOT NULL AND name IN (SELECT value FROM json_each($1))";
-const LET_EXPIRE: &str = "UPDATE uploads SET kept = false WHERE object IS NULL AND name IN (SELECT value FROM json_each($1))";
+/// Deletes uploads with a file, and lets those without one expire.
+const LET_GO: &str = "DELETE FROM uploads WHERE object IS NOT NULL AND name IN (SELECT value FROM json_each($1));
+    UPDATE uploads SET kept = false WHERE object IS NULL AND name IN (SELECT value FROM json_each($1))";
 
 fn upload(row: &SqliteRow) -> Result<Upload> {
     let file = match get::<Option<String>, _>(row, "object")? {
@@ -124,8 +126,7 @@ impl WriteUploads for SqliteTx {
             return Ok(());
         }
         let named = list(named.iter().map(|mention| (mention.message, mention.author, &mention.name)));
-        self.rows(sqlx::query(KEEP_UPLOADS).bind(&named)).await?;
-        self.rows(sqlx::query(INSERT_REFERENCES).bind(named)).await.map(drop)
+        self.rows(sqlx::query(KEEP_UPLOADS).bind(named)).await.map(drop)
     }
 
     async fn replace_upload_references(&mut self, of: MessageId, author: PartnerId, names: &[String]) -> Result<Vec<Upload>> {
@@ -139,8 +140,7 @@ impl WriteUploads for SqliteTx {
         let unnamed = self.rows(sqlx::query(UNNAMED).bind(gone)).await?;
         let unnamed = unnamed.iter().map(upload).collect::<Result<Vec<_>>>()?;
         let names = list(unnamed.iter().map(|upload| &upload.name));
-        self.rows(sqlx::query(DELETE_UPLOADS).bind(&names)).await?;
-        self.rows(sqlx::query(LET_EXPIRE).bind(names)).await?;
+        self.rows(sqlx::query(LET_GO).bind(names)).await?;
         Ok(unnamed)
     }
 }
