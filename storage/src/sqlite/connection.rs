@@ -150,8 +150,9 @@ impl Connection {
     /// Moves everything from the write-ahead log into the file, and empties it unless a reader takes long.
     pub(super) async fn checkpoint(&mut self) -> sqlx::Result<()> {
         self.control(SHORT_WAIT).await?;
-        self.control(CHECKPOINT).await?;
-        self.control(LONG_WAIT).await
+        let done = self.control(CHECKPOINT).await;
+        self.control(LONG_WAIT).await?;
+        done
     }
 
     pub(super) async fn close(self) {

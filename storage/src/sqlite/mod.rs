@@ -297,7 +297,7 @@ impl Sqlite {
         core.counted("checkpoint", begun, done)
     }
 
-    /// Writes at most `most` rows in transactions of [`STEP_ROWS`], until one finds fewer. Returns all their rows.
+    /// Writes at most `most` rows in transactions of [`STEP_ROWS`], until one finds fewer, or fails. Returns all their rows.
     async fn write_in_steps<'q>(
         &self,
         most: usize,
@@ -306,7 +306,12 @@ impl Sqlite {
         let mut written = Vec::new();
         while written.len() < most {
             let step = STEP_ROWS.min(most - written.len());
-            let rows = self.write(query(limit(step))).await?;
+            let rows = match self.write(query(limit(step))).await {
+                Ok(rows) => rows,
+                // The caller needs the rows that are gone, and meets the error the next time.
+                Err(_) if !written.is_empty() => break,
+                Err(error) => return Err(error),
+            };
             let is_last = rows.len() < step;
             written.extend(rows);
             if is_last {

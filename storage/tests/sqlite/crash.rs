@@ -5,14 +5,21 @@ use std::io::{BufRead, BufReader, Lines, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 
+use storage::{ConversationId, Error, Storage, Users};
+
 use crate::people::{Dice, say};
 use crate::{expect_intact, furnish, open, shared, texts};
 
 /// Path of the file of the child.
 const FILE: &str = "DRAGOMAN_TEST_SQLITE_FILE";
-const ROUNDS: usize = 10;
+/// Number of rounds, if it is not 10.
+const ROUNDS: &str = "DRAGOMAN_TEST_SQLITE_ROUNDS";
 /// The most messages of one round.
 const MESSAGES: usize = 60;
+
+fn rounds() -> usize {
+    std::env::var(ROUNDS).map_or(10, |rounds| rounds.parse().unwrap())
+}
 
 /// A process that posts messages as fast as it can. It prints the text of each once it is committed.
 struct Poster {
@@ -73,7 +80,7 @@ async fn posts_until_it_is_killed() {
     store.lock_exclusive().unwrap();
     let (ann, room) = match texts(&store).await.len() {
         0 => furnish(&store).await,
-        _ => (storage::Users::user_by_login(&store, "ann").await.unwrap().unwrap(), storage::ConversationId(1)),
+        _ => (store.user_by_login("ann").await.unwrap().unwrap(), ConversationId(1)),
     };
     for number in texts(&store).await.len() + 1.. {
         say(&shared(&store), room, &ann, &number.to_string()).await;
@@ -88,11 +95,19 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("dragoman.db");
     let mut dice = Dice::new(1);
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let mut poster = Poster::start(&file);
         let mut acknowledged = None;
         for _ in 0..=dice.roll(MESSAGES) {
             acknowledged = poster.next();
+        }
+        if round == 0 {
+            let beside = open(&file).await;
+            assert!(matches!(beside.lock_exclusive(), Err(Error::Unavailable(_))), "one server at a time");
+            let mut tx = beside.begin().await.unwrap();
+            tx.secret("name", "written by a command beside the server").await.unwrap();
+            tx.commit().await.unwrap();
+            beside.close().await;
         }
         poster.process.kill().unwrap();
         while let Some(text) = poster.next() {
@@ -103,7 +118,7 @@ async fn a_kill_loses_nothing_that_was_acknowledged() {
         let texts = texts(&store).await;
         assert!(texts.iter().cloned().eq((1..=texts.len()).map(|number| number.to_string())), "round {round}");
         assert!(texts.len() >= acknowledged.unwrap().parse().unwrap(), "round {round}: an acknowledged message is lost");
-        storage::Storage::close(&store).await;
+        store.close().await;
         expect_intact(&file).await;
     }
 }
@@ -114,7 +129,7 @@ async fn a_copy_of_the_files_holds_what_was_acknowledged() {
     let file = directory.path().join("dragoman.db");
     let mut dice = Dice::new(2);
     let mut poster = Poster::start(&file);
-    for round in 0..ROUNDS {
+    for round in 0..rounds() {
         let mut acknowledged = None;
         for _ in 0..=dice.roll(MESSAGES) {
             acknowledged = poster.next();
@@ -129,7 +144,7 @@ async fn a_copy_of_the_files_holds_what_was_acknowledged() {
         let texts = texts(&store).await;
         assert!(texts.iter().cloned().eq((1..=texts.len()).map(|number| number.to_string())), "round {round}");
         assert!(texts.len() >= acknowledged.unwrap().parse().unwrap(), "round {round}: an acknowledged message is lost");
-        storage::Storage::close(&store).await;
+        store.close().await;
         expect_intact(&copy).await;
     }
 }

@@ -1,6 +1,7 @@
 //! Tests of the one writer: its queue, the limits of a transaction, and a full disk.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use storage::sqlite::{Options, Sqlite};
@@ -156,6 +157,46 @@ async fn a_full_disk_is_told_and_loses_nothing() {
     assert_eq!(texts(&room.store).await.len(), posted + 1);
     room.store.close().await;
     expect_intact(&room.path).await;
+}
+
+/// Few matches are found by the index, many by a walk along the names.
+#[tokio::test]
+async fn people_are_found_in_order_however_many_they_are() {
+    const MANY: usize = 1_200;
+    let room = Room::new().await;
+    let mut tx = room.store.begin().await.unwrap();
+    for number in (0..MANY).rev() {
+        tx.insert_partner(new_partner(&format!("Common {number:04} \"{}\"", if number % 500 == 7 { "rare" } else { "" })))
+            .await
+            .unwrap();
+    }
+    tx.commit().await.unwrap();
+    let names = async |query: &str, limit: usize| {
+        let found = room.store.search_people(query, limit).await.unwrap();
+        found.into_iter().map(|person| person.partner.name).collect::<Vec<_>>()
+    };
+    assert_eq!(names("COMMON", 2).await, ["Common 0000 \"\"", "Common 0001 \"\""]);
+    assert_eq!(names("mm", 1).await, ["Common 0000 \"\""]);
+    assert_eq!(names("\"rare\"", 2).await, ["Common 0007 \"rare\"", "Common 0507 \"rare\""]);
+    assert_eq!(names("0507", 9).await, ["Common 0507 \"rare\""]);
+    assert_eq!(names("common", usize::MAX).await.len(), MANY);
+    assert_eq!(names("nobody", 9).await, [""; 0]);
+}
+
+#[tokio::test]
+async fn clean_up_is_done_in_small_transactions() {
+    const EVENTS: usize = 250;
+    let room = Room::new().await;
+    let mut tx = room.store.begin().await.unwrap();
+    (0..EVENTS).for_each(|_| tx.record(Topic::Partner(room.ann.partner.id), Fact::StoreChanged, at(0)));
+    tx.commit().await.unwrap();
+    let commits = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&commits);
+    room.store.observe(Arc::new(move |operation, _, _| {
+        counted.fetch_add(usize::from(operation == "commit"), Ordering::Relaxed);
+    }));
+    assert_eq!(room.store.forget_events(at(1), 1_000).await.unwrap(), EVENTS as u64);
+    assert_eq!(commits.load(Ordering::Relaxed), EVENTS.div_ceil(100));
 }
 
 #[tokio::test]
