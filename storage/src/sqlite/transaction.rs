@@ -65,7 +65,7 @@ impl Transaction {
         if self.has_failed {
             return Err(failed());
         }
-        // Until the commit is answered, nobody takes the writer.
+        // The writer stays here until the commit is answered.
         self.watchdog.abort();
         let writer = self.writer.lock().await.take().filter(|_| begun < self.deadline);
         let Some(mut writer) = writer else { return Err(self.overdue()) };
@@ -85,7 +85,7 @@ impl Transaction {
 impl Drop for Transaction {
     fn drop(&mut self) {
         self.watchdog.abort();
-        // If the watchdog holds it, it is about to drop it.
+        // A watchdog that holds it is about to drop it.
         if let Ok(mut writer) = self.writer.try_lock() {
             drop(writer.take());
         }

@@ -67,7 +67,7 @@ const ALLOWED: &[&str] = &[
     // Open sessions are few; pages of others begin at the newest.
     "conversations_open_support",
     "conversations_closed_support",
-    // What is held back, and people without a folded text.
+    // Messages that are held back, and people without a folded text: never many.
     "messages_held",
     "partners_unfolded",
     // A walk along the names ends once enough people are found.

@@ -5,7 +5,7 @@ pub(crate) mod audit;
 pub(crate) mod devices;
 pub(crate) mod directory;
 pub(crate) mod groups;
-pub(crate) mod people_search;
+pub(crate) mod people_index;
 pub(crate) mod pictures;
 pub(crate) mod sessions;
 pub(crate) mod tokens;

@@ -50,6 +50,9 @@ const FOUND: &str = concat!(
     " FROM messages m WHERE m.id IN (SELECT value FROM json_each($3)) ORDER BY m.id DESC"
 );
 
+/// Size of the texts that are compared before other tasks go on.
+const YIELD_BYTES: usize = 256 * 1024;
+
 #[async_trait]
 impl Search for Sqlite {
     async fn newest_messages(
@@ -79,10 +82,14 @@ impl Search for Sqlite {
         let next = get::<Option<i64>, _>(&stretch, "next_id")?.map(MessageId);
         let texts = reading.rows(sqlx::query(TEXTS).bind(of).bind(after).bind(from.seq)).await?;
         let query = lower(walk.query);
-        let (mut found, mut size, mut bytes) = (Vec::new(), 0, 0);
+        let (mut found, mut size, mut bytes, mut compared) = (Vec::new(), 0, 0, 0);
         for row in &texts {
             let (body, files): (&str, i64) = (get(row, "body")?, get(row, "file_bytes")?);
             bytes += body.len();
+            if bytes - compared > YIELD_BYTES {
+                compared = bytes;
+                tokio::task::yield_now().await;
+            }
             if found.len() < walk.limit && size < walk.bytes && lower(body).contains(&query) {
                 size += body.len() + usize::try_from(files).unwrap_or_default();
                 found.push(get::<i64, _>(row, "id")?);

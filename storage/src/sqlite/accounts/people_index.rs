@@ -1,4 +1,4 @@
-//! Search of people by the trigrams of their folded texts, and the backfill of these.
+//! Trigram index for the search of people, and the backfill of its folded column.
 
 use sqlx::sqlite::SqliteRow;
 
