@@ -93,27 +93,34 @@ const CONTACTS: &str = "SELECT own.partner_id, array_agg(DISTINCT other.partner_
 const PARTICIPANT_IDS: &str = "SELECT partner_id FROM participants WHERE conversation_id = $1 ORDER BY partner_id";
 /// List of the partner's conversations that match `$condition`.
 macro_rules! inbox {
-    ($condition:literal) => {
+    ($participants:literal) => {
         concat!(
             "SELECT c.last_seq - p.read_seq - p.own_after AS unread, p.window_state, p.shelf, ",
             conversation_columns!(),
             ", ",
             last_message_columns!(),
-            " FROM participants p
+            " FROM ",
+            $participants,
+            " p
               JOIN conversations c ON c.id = p.conversation_id
               LEFT JOIN messages m ON m.id = c.last_message_id AND c.last_seq > p.visible_from_seq
               WHERE p.partner_id = $1
                 AND ($2::text IS NULL OR c.thread_type = $2)
                 AND (NOT $3 OR c.last_seq - p.read_seq - p.own_after > 0)
-                AND ($4::text[] = '{}' OR c.kind = ANY ($4))",
-            $condition,
-            " ORDER BY coalesce(c.last_message_at, c.created_at) DESC, c.id DESC LIMIT $5"
+                AND ($4::text[] = '{}' OR c.kind = ANY ($4))
+              ORDER BY coalesce(c.last_message_at, c.created_at) DESC, c.id DESC LIMIT $5"
         )
     };
 }
-const INBOX: &str = inbox!("");
-/// Separate from [`INBOX`]: a shared plan would read all conversations of the partner.
-const INBOX_OF: &str = inbox!(" AND p.conversation_id = ANY ($6)");
+const INBOX: &str = inbox!("participants");
+/// Separate from [`INBOX`]: a shared plan would read all conversations of the partner. `OFFSET 0` is an optimization fence: the
+/// planner would do so as well where its statistics say that a partner has few.
+const INBOX_OF: &str = inbox!(
+    "(SELECT DISTINCT unnest($6::bigint[]) AS id) asked CROSS JOIN LATERAL (
+                  SELECT conversation_id, partner_id, read_seq, own_after, visible_from_seq, window_state, shelf
+                  FROM participants WHERE conversation_id = asked.id AND partner_id = $1 OFFSET 0
+              )"
+);
 const LIST_SIZE: &str = "SELECT
         (SELECT count(*) FROM (SELECT FROM participants WHERE partner_id = $1 LIMIT $3) own) AS conversations,
         (SELECT count(*) FROM (

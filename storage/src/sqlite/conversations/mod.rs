@@ -76,7 +76,7 @@ const PEOPLE_IN: &str = concat!(
           CROSS JOIN participants listed ON listed.conversation_id = asked.id AND listed.partner_id IN (
               SELECT $2 UNION ALL SELECT partner_id FROM (
                   SELECT partner_id FROM participants WHERE conversation_id = asked.id AND partner_id <> $2
-                  ORDER BY joined_at, partner_id LIMIT $3
+                  ORDER BY joined_at, partner_id LIMIT +$3
               )
           ) GROUP BY listed.partner_id
       ) own
@@ -104,18 +104,18 @@ macro_rules! inbox {
                 AND (NOT $3 OR c.last_seq - p.read_seq - p.own_after > 0)
                 AND ($4 = '[]' OR c.kind IN (SELECT value FROM json_each($4)))",
             $condition,
-            " ORDER BY coalesce(c.last_message_at, c.created_at) DESC, c.id DESC LIMIT $5"
+            " ORDER BY coalesce(c.last_message_at, c.created_at) DESC, c.id DESC LIMIT +$5"
         )
     };
 }
 const INBOX: &str = inbox!("");
 const INBOX_OF: &str = inbox!(" AND p.conversation_id IN (SELECT value FROM json_each($6))");
 const LIST_SIZE: &str = "SELECT
-        (SELECT count(*) FROM (SELECT 1 FROM participants WHERE partner_id = $1 LIMIT $3)) AS conversations,
+        (SELECT count(*) FROM (SELECT 1 FROM participants WHERE partner_id = $1 LIMIT +$3)) AS conversations,
         (SELECT count(*) FROM (
             SELECT 1 FROM participants own CROSS JOIN participants listed ON listed.conversation_id = own.conversation_id
-                AND listed.partner_id IN (SELECT partner_id FROM participants WHERE conversation_id = own.conversation_id LIMIT $2)
-            WHERE own.partner_id = $1 LIMIT $4
+                AND listed.partner_id IN (SELECT partner_id FROM participants WHERE conversation_id = own.conversation_id LIMIT +$2)
+            WHERE own.partner_id = $1 LIMIT +$4
         )) AS people";
 const UNREAD_TOTALS: &str = "SELECT
         coalesce(sum(c.last_seq - p.read_seq - p.own_after) FILTER (WHERE c.thread_type = 'chat'), 0) AS chat,
