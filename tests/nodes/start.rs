@@ -123,7 +123,8 @@ async fn a_bus_that_cannot_be_meant_stops_the_start_with_one_line() {
     let nonsense = directory.path().join("credentials");
     std::fs::write(&nonsense, "a secret that is no credentials\n").unwrap();
     for (setting, file) in [("DRAGOMAN__NATS__CREDENTIALS", Path::new("/nowhere")), ("DRAGOMAN__NATS__CREDENTIALS", &nonsense)] {
-        let environment = [("DRAGOMAN__BUS", "nats://127.0.0.1:1"), (setting, file.to_str().unwrap()), SECRET];
+        let bus = [("DRAGOMAN__STORAGE", "memory:"), ("DRAGOMAN__BUS", "nats://127.0.0.1:1")];
+        let environment = [bus[0], bus[1], (setting, file.to_str().unwrap()), SECRET];
         let output = support::run(&["serve", "--listen", "127.0.0.1:0"], &environment, "").await;
         let errors = String::from_utf8(output.stderr).unwrap();
         assert!(!output.status.success() && errors.contains("bus: "), "{errors}");
