@@ -98,8 +98,7 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
         statement_timeout: Duration::from_millis(config.postgres.statement_milliseconds),
     })
     .await?;
-    let counted = metrics.clone();
-    storage.observe(Arc::new(move |operation, time, failed| counted.statement(operation, time, failed)));
+    storage.observe(observer(metrics));
     if purpose != Purpose::Read {
         storage.require_writable().await?;
     }
@@ -120,6 +119,12 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
     Ok(Arc::new(storage))
 }
 
+/// Counts the statements of a store.
+fn observer(metrics: &Metrics) -> postgres::Observer {
+    let metrics = metrics.clone();
+    Arc::new(move |operation, time, failed| metrics.statement(operation, time, failed))
+}
+
 /// Opens a database file. A command makes and migrates it as well, but not while a server has it.
 async fn open_file(file: &Path, purpose: Purpose, metrics: &Metrics) -> Result<Arc<dyn Storage>, StartError> {
     if let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty()) {
@@ -135,10 +140,9 @@ async fn open_file(file: &Path, purpose: Purpose, metrics: &Metrics) -> Result<A
         max_bytes: None,
     })
     .await?;
-    let counted = metrics.clone();
-    storage.observe(Arc::new(move |operation, time, failed| counted.statement(operation, time, failed)));
+    storage.observe(observer(metrics));
     let is_server = matches!(purpose, Purpose::Serve { .. });
-    if is_server || storage.needs_migration().await? {
+    if is_server || storage.needs_migration() {
         storage.lock_exclusive()?;
         if purpose != (Purpose::Serve { migrate: false }) {
             storage.migrate().await?;

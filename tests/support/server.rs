@@ -69,9 +69,9 @@ impl Backend {
 
     /// A new store of the same kind.
     pub async fn another(&self) -> Self {
-        match self.storage.split_once(':') {
-            Some(("memory", _)) => Self::memory(),
-            Some(("sqlite", _)) => Self::sqlite(),
+        match self.kind() {
+            "memory" => Self::memory(),
+            "sqlite" => Self::sqlite(),
             _ => Self::postgres().await,
         }
     }

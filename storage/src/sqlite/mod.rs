@@ -22,6 +22,7 @@ mod nodes;
 mod pool;
 mod presence;
 mod result_code;
+mod rows;
 mod start;
 mod transaction;
 mod turns;
@@ -33,7 +34,6 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use parking_lot::Mutex as Lock;
-use serde::Serialize;
 use sqlx::migrate::Migrator;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
@@ -43,11 +43,12 @@ use tokio::time::timeout;
 use self::connection::{Connection, reader_options, writer_options};
 use self::files::Files;
 use self::pool::{Pool, ReadPermit, Reader};
+use self::rows::{get, hex, limit, list, micros, only, optional_time, partners_of, time, time_of, word};
 use self::transaction::Transaction;
 use self::{cause::StoreName, turns::TurnQueue};
 pub use crate::statement::Observer;
 use crate::{
-    Error, Event, Fact, Lane, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, Writability,
+    Error, Event, Fact, Lane, Position, Result, Storage, Timestamp, Topic, Tx, Writability,
     conversations::memberships::InitialParticipants, statement::Statement,
 };
 
@@ -114,6 +115,8 @@ pub struct Sqlite {
 struct Core {
     name: StoreName,
     limits: Options,
+    /// Version of the schema when the file was opened; `None` if there was none.
+    schema: Option<i64>,
     files: Files,
     turns: Arc<TurnQueue>,
     writers: Arc<Pool>,
@@ -146,7 +149,7 @@ impl Sqlite {
         let read = reader_options(files.database());
         let explain = |error| error::explain(&name, error);
         let mut writer = Connection::open(&write).await.map_err(explain)?;
-        start::inspect(&name, &mut writer, options.statement_timeout).await?;
+        let schema = start::inspect(&name, &mut writer, options.statement_timeout).await?;
         let mut keeper = Connection::open(&read).await.map_err(explain)?;
         // The first read makes the write-ahead log.
         let until = Instant::now() + options.statement_timeout;
@@ -159,6 +162,7 @@ impl Sqlite {
             core: Arc::new(Core {
                 name,
                 limits: options.clone(),
+                schema,
                 files,
                 turns: Arc::default(),
                 writers,
@@ -496,71 +500,4 @@ impl Tx for SqliteTx {
         self.tx.commit().await?;
         Ok(events)
     }
-}
-
-/// Decodes a column; the schema guarantees its type.
-fn get<'r, T, I>(row: &'r SqliteRow, column: I) -> Result<T>
-where
-    T: sqlx::Decode<'r, sqlx::Sqlite> + sqlx::Type<sqlx::Sqlite>,
-    I: sqlx::ColumnIndex<SqliteRow>,
-{
-    sqlx::Row::try_get(row, column).map_err(|error| Error::Corrupt(error.to_string()))
-}
-
-/// Decodes a time, which is stored in microseconds.
-fn time(row: &SqliteRow, column: &'static str) -> Result<Timestamp> {
-    time_of(get(row, column)?)
-}
-
-fn optional_time(row: &SqliteRow, column: &'static str) -> Result<Option<Timestamp>> {
-    get::<Option<i64>, _>(row, column)?.map(time_of).transpose()
-}
-
-fn time_of(micros: i64) -> Result<Timestamp> {
-    Timestamp::from_timestamp_micros(micros).ok_or_else(|| Error::Corrupt(format!("{micros} is no time")))
-}
-
-/// Converts a time to its stored form.
-fn micros(time: Timestamp) -> i64 {
-    time.timestamp_micros()
-}
-
-/// Decodes a column with the text form of an enum.
-fn word<T>(row: &SqliteRow, column: &'static str, parse: impl FnOnce(&str) -> Option<T>) -> Result<T> {
-    let word: &str = get(row, column)?;
-    parse(word).ok_or_else(|| Error::Corrupt(format!("{column} is {word:?}")))
-}
-
-/// Groups rows of two partners, sorted by the first: each first one with its others.
-fn partners_of(rows: &[SqliteRow]) -> Result<Vec<(PartnerId, Vec<PartnerId>)>> {
-    let mut grouped: Vec<(PartnerId, Vec<PartnerId>)> = Vec::new();
-    for row in rows {
-        let (of, other) = (PartnerId(get(row, 0)?), PartnerId(get(row, 1)?));
-        match grouped.last_mut() {
-            Some((last, others)) if *last == of => others.push(other),
-            _ => grouped.push((of, vec![other])),
-        }
-    }
-    Ok(grouped)
-}
-
-/// Takes the row of a statement that always returns one.
-fn only<T>(row: Option<T>) -> Result<T> {
-    row.ok_or_else(|| Error::Internal("a statement returned no row".into()))
-}
-
-/// Converts a limit to SQLite's integer.
-fn limit(rows: usize) -> i64 {
-    i64::try_from(rows).unwrap_or(i64::MAX)
-}
-
-/// Converts a list to the JSON that a statement reads with `json_each`.
-fn list<T: Serialize>(items: impl IntoIterator<Item = T>) -> String {
-    let items: Vec<T> = items.into_iter().collect();
-    serde_json::to_string(&items).expect("lists of numbers and texts are JSON")
-}
-
-/// Hexadecimal form of bytes, which `unhex` reads in a list.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

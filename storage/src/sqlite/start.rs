@@ -30,8 +30,9 @@ const NEWEST: &str = "SELECT max(version) FROM _sqlx_migrations";
 const BROKEN_REFERENCES: &str = "PRAGMA foreign_key_check";
 const COPY: &str = "VACUUM INTO $1";
 
-/// Refuses a version of SQLite that may damage the file, and a file of another program or of a newer version of this one.
-pub(super) async fn inspect(name: &StoreName, connection: &mut Connection, limit: Duration) -> Result<()> {
+/// Refuses a version of SQLite that may damage the file, and a file of another program or of a newer version of this one. Returns
+/// the version of the schema; `None` if there is none yet.
+pub(super) async fn inspect(name: &StoreName, connection: &mut Connection, limit: Duration) -> Result<Option<i64>> {
     let until = Instant::now() + limit;
     let rows = connection.rows(sqlx::query(PROPERTIES), until).await.map_err(|error| explain(name, error))?;
     let row = only(rows.first())?;
@@ -46,7 +47,7 @@ pub(super) async fn inspect(name: &StoreName, connection: &mut Connection, limit
         return Err(name.unusable("it is a database of another program", "name a file of this program, or a new one"));
     }
     if !get::<bool, _>(row, "is_migrated")? {
-        return Ok(());
+        return Ok(None);
     }
     let rows = connection.rows(sqlx::query(NEWEST), until).await.map_err(|error| explain(name, error))?;
     match get::<Option<i64>, _>(only(rows.first())?, 0)? {
@@ -54,7 +55,7 @@ pub(super) async fn inspect(name: &StoreName, connection: &mut Connection, limit
             format!("its schema is of a newer version: {found}, and this program knows {}", newest()),
             "start that version of the program again, or restore a backup of before the upgrade",
         )),
-        _ => Ok(()),
+        found => Ok(found),
     }
 }
 
@@ -64,20 +65,9 @@ fn newest() -> i64 {
 }
 
 impl Sqlite {
-    /// True if the schema is not that of this program yet.
-    ///
-    /// # Errors
-    /// Those of [`Storage`](crate::Storage).
-    ///
-    /// # Cancel safety
-    /// A dropped call leaves nothing behind.
-    pub async fn needs_migration(&self) -> Result<bool> {
-        let row = self.only_row(sqlx::query(PROPERTIES)).await?;
-        if !get::<bool, _>(&row, "is_migrated")? {
-            return Ok(true);
-        }
-        let row = self.only_row(sqlx::query(NEWEST)).await?;
-        Ok(get::<Option<i64>, _>(&row, 0)? != Some(newest()))
+    /// True if the schema was not that of this program when the file was opened.
+    pub fn needs_migration(&self) -> bool {
+        self.core.schema != Some(newest())
     }
 
     /// Migrates the schema, completely or not at all. A file that has one already is copied first, to `NAME.before-VERSION`
