@@ -122,6 +122,14 @@ pub struct NewPartner {
     pub mobile: Option<String>,
 }
 
+impl NewPartner {
+    /// The partner as stored.
+    pub(crate) fn stored(self, id: PartnerId) -> Partner {
+        let Self { id: _, name, email, phone, mobile } = self;
+        Partner { id, name, email, phone, mobile }
+    }
+}
+
 /// User to be stored together with its partner. The uid is drawn before the partner's id.
 #[derive(Clone, Debug)]
 pub struct NewUser {
@@ -136,6 +144,33 @@ pub struct NewUser {
     pub time_zone: String,
     pub profile: serde_json::Value,
     pub created_at: Timestamp,
+}
+
+impl NewUser {
+    /// The user as stored.
+    pub(crate) fn stored(self, id: UserId, partner: PartnerId) -> User {
+        User {
+            id,
+            uuid: self.uuid,
+            login: self.login,
+            password: self.password,
+            partner: self.partner.stored(partner),
+            role: self.role,
+            active: true,
+            language: self.language,
+            time_zone: self.time_zone,
+            profile: self.profile,
+            created_at: self.created_at,
+            external_id: self.external_id,
+            can_moderate: false,
+            picture_url: None,
+            claims_as_of: None,
+            tokens_not_before: None,
+            banned_until: None,
+            muted_until: None,
+            erased_at: None,
+        }
+    }
 }
 
 /// Changes of a user; `None` leaves a field as it is.

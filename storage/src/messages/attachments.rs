@@ -64,6 +64,19 @@ pub enum AttachmentAccess {
     NoAccess,
 }
 
+impl AttachmentAccess {
+    /// Parses the word of a statement.
+    pub(crate) fn parse(word: &str) -> Option<Self> {
+        match word {
+            "unsent" => Some(Self::Unsent),
+            "reader" => Some(Self::Reader),
+            "support" => Some(Self::Support),
+            "none" => Some(Self::NoAccess),
+            _ => None,
+        }
+    }
+}
+
 /// Deleted attachment, and the conversations whose messages had it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeletedAttachment {

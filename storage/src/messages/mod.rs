@@ -107,6 +107,13 @@ impl Message {
     pub fn bytes(&self) -> usize {
         self.body.len() + FILE_BYTES * self.attachments.len()
     }
+
+    /// Cuts text and files to what lists show of a last message.
+    pub(crate) fn listed(mut self) -> Self {
+        self.body.truncate(excerpt(&self.body).len());
+        self.attachments.truncate(listed_files(&self.attachments).len());
+        self
+    }
 }
 
 /// A message to be stored.
@@ -126,6 +133,32 @@ pub struct NewMessage {
     pub support_side: Option<MessageSide>,
     pub held: bool,
     pub created_at: Timestamp,
+}
+
+impl NewMessage {
+    /// The message as stored.
+    pub(crate) fn stored(self, id: MessageId, seq: i64) -> Message {
+        Message {
+            id,
+            seq,
+            conversation: self.conversation,
+            author: self.author,
+            message_type: self.message_type,
+            body: self.body,
+            metadata: self.metadata,
+            attachments: self.attachments,
+            client_key: self.client_key.map(|key| key.key),
+            external_id: self.external_id,
+            reply_to: self.reply_to,
+            support_side: self.support_side,
+            held: self.held,
+            created_at: self.created_at,
+            edited_at: None,
+            edited_by: None,
+            deleted_at: None,
+            deleted_by: None,
+        }
+    }
 }
 
 /// SHA-256 of a message's content as first sent.

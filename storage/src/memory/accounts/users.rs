@@ -57,8 +57,7 @@ impl Table {
             return Err(taken("partner", id));
         }
         let id = PartnerId(self.ids.draw(new.id.map(|id| id.0)));
-        let NewPartner { id: _, name, email, phone, mobile } = new;
-        let partner = Partner { id, name, email, phone, mobile };
+        let partner = new.stored(id);
         let folded = fold_person(&partner.name, partner.email.as_deref(), partner.phone.as_deref());
         self.folded.insert(id, folded.into());
         self.people.insert(id, Arc::new(Person { partner: partner.clone(), user }));
@@ -79,28 +78,8 @@ impl Table {
             return Err(Error::Conflict("users_uuid"));
         }
         let id = UserId(self.ids.draw(new.id.map(|id| id.0)));
-        let partner = self.insert_partner(new.partner, Some(id))?;
-        let user = User {
-            id,
-            uuid: new.uuid,
-            login: new.login,
-            password: new.password,
-            partner,
-            role: new.role,
-            active: true,
-            language: new.language,
-            time_zone: new.time_zone,
-            profile: new.profile,
-            created_at: new.created_at,
-            external_id: new.external_id,
-            can_moderate: false,
-            picture_url: None,
-            claims_as_of: None,
-            tokens_not_before: None,
-            banned_until: None,
-            muted_until: None,
-            erased_at: None,
-        };
+        let partner = self.insert_partner(new.partner.clone(), Some(id))?.id;
+        let user = new.stored(id, partner);
         self.uuids.insert(user.uuid, id);
         self.logins.extend(user.login.clone().map(|login| (login, id)));
         self.external_ids.extend(user.external_id.clone().map(|external_id| (external_id, id)));

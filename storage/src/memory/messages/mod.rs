@@ -84,32 +84,13 @@ impl State {
             return Err(Error::Conflict("messages_external_id"));
         }
         self.messages.external_ids.extend(new.external_id.clone());
-        let client_key = new.client_key.map(|NewClientKey { key, hash }| ClientKey {
+        let client_key = new.client_key.clone().map(|NewClientKey { key, hash }| ClientKey {
             conversation: new.conversation,
             author: new.author.partner,
             key,
             hash,
         });
-        let message = Message {
-            id: MessageId(self.messages.ids.draw(None)),
-            seq: row.conversation.last_seq + 1,
-            conversation: new.conversation,
-            author: new.author,
-            message_type: new.message_type,
-            body: new.body,
-            metadata: new.metadata,
-            attachments: new.attachments,
-            client_key: client_key.as_ref().map(|client_key| client_key.key.clone()),
-            external_id: new.external_id,
-            reply_to: new.reply_to,
-            support_side: new.support_side,
-            held: new.held,
-            created_at: new.created_at,
-            edited_at: None,
-            edited_by: None,
-            deleted_at: None,
-            deleted_by: None,
-        };
+        let message = new.stored(MessageId(self.messages.ids.draw(None)), row.conversation.last_seq + 1);
         self.users.person(message.author.partner)?;
         self.attachments.attach(&message)?;
         let location = (message.conversation, message.seq);

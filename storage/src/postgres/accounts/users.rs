@@ -270,15 +270,15 @@ impl Users for Postgres {
 #[async_trait]
 impl WriteUsers for PostgresTx {
     async fn insert_partner(&mut self, new: NewPartner) -> Result<Partner> {
-        let NewPartner { id, name, email, phone, mobile } = new;
-        let given = id.map(|id| id.0);
-        let folded = fold_person(&name, email.as_deref(), phone.as_deref());
-        let insert = sqlx::query(INSERT_PARTNER).bind(given).bind(&name).bind(&email).bind(&phone).bind(&mobile).bind(folded);
+        let given = new.id.map(|id| id.0);
+        let NewPartner { name, email, phone, mobile, .. } = &new;
+        let folded = fold_person(name, email.as_deref(), phone.as_deref());
+        let insert = sqlx::query(INSERT_PARTNER).bind(given).bind(name).bind(email).bind(phone).bind(mobile).bind(folded);
         let id = PartnerId(get(&self.only_row(insert).await?, "id")?);
         if let Some(given) = given {
             self.rows(sqlx::query(PASS_OVER).bind(given)).await?;
         }
-        Ok(Partner { id, name, email, phone, mobile })
+        Ok(new.stored(id))
     }
 
     async fn insert_user(&mut self, new: NewUser) -> Result<User> {
@@ -305,28 +305,7 @@ impl WriteUsers for PostgresTx {
         if let Some(given) = given.0.max(given.1) {
             self.rows(sqlx::query(PASS_OVER).bind(given)).await?;
         }
-        let NewPartner { name, email, phone, mobile, .. } = new.partner;
-        Ok(User {
-            id: UserId(get(&row, "id")?),
-            uuid: new.uuid,
-            login: new.login,
-            password: new.password,
-            partner: Partner { id: PartnerId(get(&row, "partner_id")?), name, email, phone, mobile },
-            role: new.role,
-            active: true,
-            language: new.language,
-            time_zone: new.time_zone,
-            profile: new.profile,
-            created_at: new.created_at,
-            external_id: new.external_id,
-            can_moderate: false,
-            picture_url: None,
-            claims_as_of: None,
-            tokens_not_before: None,
-            banned_until: None,
-            muted_until: None,
-            erased_at: None,
-        })
+        Ok(new.stored(UserId(get(&row, "id")?), PartnerId(get(&row, "partner_id")?)))
     }
 
     async fn lock_user(&mut self, id: UserId) -> Result<Option<User>> {

@@ -93,14 +93,7 @@ impl Attachments for Postgres {
     async fn attachment_access(&self, id: AttachmentId, partner: PartnerId) -> Result<Option<AttachmentAccess>> {
         let row = self.row(sqlx::query(ATTACHMENT_REACH).bind(id.0).bind(partner.0)).await?;
         let Some(row) = row else { return Ok(None) };
-        let reach = |reach: &str| match reach {
-            "unsent" => Some(AttachmentAccess::Unsent),
-            "reader" => Some(AttachmentAccess::Reader),
-            "support" => Some(AttachmentAccess::Support),
-            "none" => Some(AttachmentAccess::NoAccess),
-            _ => None,
-        };
-        word(&row, "reach", reach).map(Some)
+        word(&row, "reach", AttachmentAccess::parse).map(Some)
     }
 
     async fn forget_unsent(&self, before: Timestamp, most: usize) -> Result<Vec<String>> {

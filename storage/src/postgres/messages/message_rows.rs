@@ -6,7 +6,6 @@ use sqlx::types::Json;
 use crate::{
     Author, ConversationId, Message, MessageForReader, MessageId, MessageLocation, MessageSide, MessageType, PartnerId, Result,
     UserId,
-    messages::{excerpt, listed_files},
     postgres::{get, word},
 };
 
@@ -145,10 +144,7 @@ pub(crate) fn seen(row: &PgRow) -> Result<MessageForReader> {
 }
 
 pub(crate) fn last_message(row: &PgRow) -> Result<Message> {
-    let mut message = message(row)?;
-    message.body.truncate(excerpt(&message.body).len());
-    message.attachments.truncate(listed_files(&message.attachments).len());
-    Ok(message)
+    message(row).map(Message::listed)
 }
 
 pub(crate) fn located(row: &PgRow) -> Result<MessageLocation> {

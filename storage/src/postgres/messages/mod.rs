@@ -335,7 +335,7 @@ impl WriteMessages for PostgresTx {
             .iter()
             .zip(seqs)
             .zip(new)
-            .map(|((row, seq), new)| Ok(stored(MessageId(get(row, "id")?), seq, new)))
+            .map(|((row, seq), new)| Ok(new.stored(MessageId(get(row, "id")?), seq)))
             .collect::<sqlx::Result<Vec<Message>>>()?;
         self.insert_message_attachments(&stored).await?;
         Ok(stored)
@@ -478,28 +478,5 @@ impl PostgresTx {
         }
         let insert = sqlx::query(INSERT_MESSAGE_ATTACHMENTS).bind(of).bind(places).bind(attachments);
         self.rows(insert).await.map(drop)
-    }
-}
-
-fn stored(id: MessageId, seq: i64, new: NewMessage) -> Message {
-    Message {
-        id,
-        seq,
-        conversation: new.conversation,
-        author: new.author,
-        message_type: new.message_type,
-        body: new.body,
-        metadata: new.metadata,
-        attachments: new.attachments,
-        client_key: new.client_key.map(|key| key.key),
-        external_id: new.external_id,
-        reply_to: new.reply_to,
-        support_side: new.support_side,
-        held: new.held,
-        created_at: new.created_at,
-        edited_at: None,
-        edited_by: None,
-        deleted_at: None,
-        deleted_by: None,
     }
 }

@@ -212,23 +212,23 @@ impl Users for Sqlite {
 #[async_trait]
 impl WriteUsers for SqliteTx {
     async fn insert_partner(&mut self, new: NewPartner) -> Result<Partner> {
-        let NewPartner { id, name, email, phone, mobile } = new;
-        let id = self.draw_unless(id.map(|id| id.0), SEQUENCE).await?;
-        let folded = fold_person(&name, email.as_deref(), phone.as_deref());
-        let insert = sqlx::query(INSERT_PARTNER).bind(id).bind(&name).bind(&email).bind(&phone).bind(&mobile).bind(folded);
+        let id = self.draw_unless(new.id.map(|id| id.0), SEQUENCE).await?;
+        let NewPartner { name, email, phone, mobile, .. } = &new;
+        let folded = fold_person(name, email.as_deref(), phone.as_deref());
+        let insert = sqlx::query(INSERT_PARTNER).bind(id).bind(name).bind(email).bind(phone).bind(mobile).bind(folded);
         self.rows(insert).await?;
-        Ok(Partner { id: PartnerId(id), name, email, phone, mobile })
+        Ok(new.stored(PartnerId(id)))
     }
 
     async fn insert_user(&mut self, new: NewUser) -> Result<User> {
         let id = self.draw_unless(new.id.map(|id| id.0), SEQUENCE).await?;
-        let partner = self.insert_partner(new.partner).await?;
+        let partner = self.insert_partner(new.partner.clone()).await?.id;
         let insert = sqlx::query(INSERT_USER)
             .bind(id)
             .bind(new.uuid)
             .bind(&new.login)
             .bind(new.password.as_ref().map(|hash| hash.0.as_str()))
-            .bind(partner.id.0)
+            .bind(partner.0)
             .bind(new.role.as_str())
             .bind(&new.language)
             .bind(&new.time_zone)
@@ -236,27 +236,7 @@ impl WriteUsers for SqliteTx {
             .bind(micros(new.created_at))
             .bind(&new.external_id);
         self.rows(insert).await?;
-        Ok(User {
-            id: UserId(id),
-            uuid: new.uuid,
-            login: new.login,
-            password: new.password,
-            partner,
-            role: new.role,
-            active: true,
-            language: new.language,
-            time_zone: new.time_zone,
-            profile: new.profile,
-            created_at: new.created_at,
-            external_id: new.external_id,
-            can_moderate: false,
-            picture_url: None,
-            claims_as_of: None,
-            tokens_not_before: None,
-            banned_until: None,
-            muted_until: None,
-            erased_at: None,
-        })
+        Ok(new.stored(UserId(id), partner))
     }
 
     async fn lock_user(&mut self, id: UserId) -> Result<Option<User>> {

@@ -7,7 +7,6 @@ use sqlx::types::Json;
 use crate::{
     Attachment, AttachmentId, Author, ConversationId, Media, Message, MessageForReader, MessageId, MessageLocation, MessageSide,
     MessageType, PartnerId, Result, UserId,
-    messages::{excerpt, listed_files},
     sqlite::{get, optional_time, time, time_of, word},
 };
 
@@ -170,10 +169,7 @@ pub(crate) fn seen(row: &SqliteRow) -> Result<MessageForReader> {
 }
 
 pub(crate) fn last_message(row: &SqliteRow) -> Result<Message> {
-    let mut message = message(row)?;
-    message.body.truncate(excerpt(&message.body).len());
-    message.attachments.truncate(listed_files(&message.attachments).len());
-    Ok(message)
+    message(row).map(Message::listed)
 }
 
 pub(crate) fn located(row: &SqliteRow) -> Result<MessageLocation> {

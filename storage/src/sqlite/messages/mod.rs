@@ -304,7 +304,7 @@ impl WriteMessages for SqliteTx {
             .bind(newest(&seqs, &new))
             .bind(written(&new));
         let first: i64 = get(&self.only_row(insert).await?, "first")?;
-        let stored = new.into_iter().zip(seqs).zip(first..).map(|((new, seq), id)| stored(MessageId(id), seq, new));
+        let stored = new.into_iter().zip(seqs).zip(first..).map(|((new, seq), id)| new.stored(MessageId(id), seq));
         let stored: Vec<Message> = stored.collect();
         self.insert_message_attachments(&stored).await?;
         Ok(stored)
@@ -477,27 +477,4 @@ fn columns(message: &NewMessage, seq: i64) -> MessageColumns<'_> {
         message.held,
         micros(message.created_at),
     )
-}
-
-fn stored(id: MessageId, seq: i64, new: NewMessage) -> Message {
-    Message {
-        id,
-        seq,
-        conversation: new.conversation,
-        author: new.author,
-        message_type: new.message_type,
-        body: new.body,
-        metadata: new.metadata,
-        attachments: new.attachments,
-        client_key: new.client_key.map(|key| key.key),
-        external_id: new.external_id,
-        reply_to: new.reply_to,
-        support_side: new.support_side,
-        held: new.held,
-        created_at: new.created_at,
-        edited_at: None,
-        edited_by: None,
-        deleted_at: None,
-        deleted_by: None,
-    }
 }
