@@ -152,8 +152,8 @@ impl Auth {
         };
         let (nth, caller, session) = self.admit(&grants, read).await?;
         let session = session.ok_or(Error::Expired)?;
-        let login = Login::stored(caller, &session);
-        let login = Arc::new(login.merged_with(self.0.sessions.get(session.key, now).as_deref()));
+        let former = self.0.sessions.get(session.key, now);
+        let login = Arc::new(Login::stored(caller, &session, former.as_deref()));
         self.0.sessions.record_use(&login, now);
         self.0.sessions.insert(Arc::clone(&login));
         Ok((&ids[nth], login))
@@ -224,7 +224,7 @@ impl Auth {
     ///
     /// # Errors
     /// [`Error::Expired`] if the session has ended.
-    pub async fn cursor(&self, login: &Arc<Login>, now: Position) -> Result<Position> {
+    pub async fn cursor(&self, login: &Login, now: Position) -> Result<Position> {
         let elsewhere = if self.0.is_single_node {
             None
         } else {
@@ -281,7 +281,7 @@ impl Auth {
     ///
     /// # Cancel safety
     /// Dropped, the new cursor stays in memory and is flushed later.
-    pub async fn advance_cursor(&self, login: &Arc<Login>, position: Position, at_once: bool) {
+    pub async fn advance_cursor(&self, login: &Login, position: Position, at_once: bool) {
         self.0.sessions.advance_cursor(login, position);
         if at_once && !self.0.is_single_node {
             self.0.sessions.flush_or_log(self.0.storage.as_ref()).await;

@@ -63,9 +63,17 @@ impl std::fmt::Debug for SessionId {
 #[derive(Debug)]
 pub struct Login {
     caller: Caller,
+    state: Arc<SessionState>,
+}
+
+/// State of a session as this node knows it: what is flushed to the store, and what its end depends on.
+#[derive(Debug)]
+pub(super) struct SessionState {
     key: SessionKey,
     /// Begin of the session; for a token, the time at which this node read it: it ends with the token only.
     created_at: Timestamp,
+    /// Expiry of the token that the session was begun with; `None` without a token.
+    expires_at: Option<Timestamp>,
     /// Microseconds since 1970.
     last_used: AtomicI64,
     /// Time at which the client got its current cookie, as far as this node knows; microseconds since 1970.
@@ -79,12 +87,18 @@ pub struct Login {
     dirty: AtomicBool,
 }
 
-impl Login {
-    fn new(caller: Caller, key: SessionKey, created_at: Timestamp, last_used: Timestamp, told: Option<Position>) -> Self {
+impl SessionState {
+    fn new(
+        key: SessionKey,
+        created_at: Timestamp,
+        expires_at: Option<Timestamp>,
+        last_used: Timestamp,
+        told: Option<Position>,
+    ) -> Self {
         Self {
-            caller,
             key,
             created_at,
+            expires_at,
             last_used: AtomicI64::new(last_used.timestamp_micros()),
             cookie_at: AtomicI64::new(created_at.timestamp_micros()),
             by_token: false,
@@ -94,67 +108,77 @@ impl Login {
         }
     }
 
-    /// Login of a new session.
-    pub(super) fn begun(caller: Caller, key: SessionKey, now: Timestamp) -> Self {
-        Self::new(caller, key, now, now, None)
+    /// Merges the last use and the cursor of `former`, a cached state of the same session that may be ahead of the store.
+    fn merge(&self, former: &Self) {
+        self.raise_last_used(former.last_used());
+        self.cookie_at.fetch_max(former.cookie_at.load(Ordering::Acquire), Ordering::AcqRel);
+        self.told.fetch_max(former.told.load(Ordering::Acquire), Ordering::AcqRel);
     }
 
-    /// Login of a stored session.
-    pub(super) fn stored(caller: Caller, session: &Session) -> Self {
-        let caller = Caller { expires_at: session.token.map(|token| token.expires_at), ..caller };
-        Self::new(caller, session.key, session.created_at, session.last_used_at, session.delivered)
-    }
-
-    /// Login of a token. `cursor` is the cursor of its session in the store; the outer `None` if there is no session.
-    pub(super) fn by_token(caller: Caller, key: SessionKey, now: Timestamp, told: Option<Option<Position>>) -> Self {
-        let is_stored = AtomicBool::new(told.is_some());
-        Self { by_token: true, is_stored, ..Self::new(caller, key, now, now, told.flatten()) }
-    }
-
-    /// True if the caller comes with a token, not with a cookie.
-    pub fn is_by_token(&self) -> bool {
-        self.by_token
-    }
-
-    /// Notes that the store has it.
-    pub(super) fn mark_stored(&self) {
-        self.is_stored.store(true, Ordering::Release);
-    }
-
-    pub(super) fn created_at(&self) -> Timestamp {
-        self.created_at
-    }
-
-    pub(super) fn key(&self) -> SessionKey {
-        self.key
-    }
-
-    /// Merges the last use and the cursor of `former`, a cached login of the same session that may be ahead of the store.
-    pub(super) fn merged_with(self, former: Option<&Self>) -> Self {
-        if let Some(former) = former {
-            self.raise_last_used(former.last_used());
-            self.cookie_at.fetch_max(former.cookie_at.load(Ordering::Acquire), Ordering::AcqRel);
-            self.told.fetch_max(former.told.load(Ordering::Acquire), Ordering::AcqRel);
-        }
-        self
-    }
-
-    /// Cursor of `poll/updates`; `None` before the first poll.
-    pub fn cursor(&self) -> Option<Position> {
+    fn cursor(&self) -> Option<Position> {
         Some(Position(self.told.load(Ordering::Acquire))).filter(|position| position.0 >= 0)
     }
 
-    pub(super) fn last_used(&self) -> Timestamp {
+    fn last_used(&self) -> Timestamp {
         DateTime::from_timestamp_micros(self.last_used.load(Ordering::Acquire)).expect("stored from a timestamp")
     }
 
     /// Raises the last use; another node may know of a later one.
-    pub(super) fn raise_last_used(&self, at: Timestamp) {
+    fn raise_last_used(&self, at: Timestamp) {
         self.last_used.fetch_max(at.timestamp_micros(), Ordering::AcqRel);
     }
 
     fn touch(&self) -> SessionTouch {
         SessionTouch { key: self.key, last_used_at: self.last_used(), told: self.cursor() }
+    }
+}
+
+impl Login {
+    /// Login of a new session.
+    pub(super) fn begun(caller: Caller, key: SessionKey, now: Timestamp) -> Self {
+        let state = SessionState::new(key, now, caller.expires_at, now, None);
+        Self { caller, state: Arc::new(state) }
+    }
+
+    /// Login of a stored session. `former` is a cached login of the same session that may be ahead of the store.
+    pub(super) fn stored(caller: Caller, session: &Session, former: Option<&Self>) -> Self {
+        let caller = Caller { expires_at: session.token.map(|token| token.expires_at), ..caller };
+        let (expires_at, last_used) = (caller.expires_at, session.last_used_at);
+        let state = SessionState::new(session.key, session.created_at, expires_at, last_used, session.delivered);
+        if let Some(former) = former {
+            state.merge(&former.state);
+        }
+        Self { caller, state: Arc::new(state) }
+    }
+
+    /// Login of a token. `cursor` is the cursor of its session in the store; the outer `None` if there is no session.
+    pub(super) fn by_token(caller: Caller, key: SessionKey, now: Timestamp, cursor: Option<Option<Position>>) -> Self {
+        let is_stored = AtomicBool::new(cursor.is_some());
+        let new = SessionState::new(key, now, caller.expires_at, now, cursor.flatten());
+        Self { caller, state: Arc::new(SessionState { by_token: true, is_stored, ..new }) }
+    }
+
+    /// True if the caller comes with a token, not with a cookie.
+    pub fn is_by_token(&self) -> bool {
+        self.state.by_token
+    }
+
+    /// Notes that the store has it.
+    pub(super) fn mark_stored(&self) {
+        self.state.is_stored.store(true, Ordering::Release);
+    }
+
+    pub(super) fn created_at(&self) -> Timestamp {
+        self.state.created_at
+    }
+
+    pub(super) fn key(&self) -> SessionKey {
+        self.state.key
+    }
+
+    /// Cursor of `poll/updates`; `None` before the first poll.
+    pub(super) fn cursor(&self) -> Option<Position> {
+        self.state.cursor()
     }
 }
 
@@ -170,7 +194,7 @@ impl std::ops::Deref for Login {
 pub(super) struct SessionCache {
     /// Cache of logins. An ended one stays until it is looked up or evicted.
     cache: WeighedCache<SessionKey, Arc<Login>>,
-    dirty: Mutex<Vec<Arc<Login>>>,
+    dirty: Mutex<Vec<Arc<SessionState>>>,
     /// Lock of the flush. A task that waits for it finds everything flushed, or flushes for all that wait.
     flushing: tokio::sync::Mutex<()>,
     lifetime: TimeDelta,
@@ -203,13 +227,13 @@ impl SessionCache {
     }
 
     pub(super) fn insert(&self, login: Arc<Login>) {
-        let beside = size_of::<Login>() + login.caller.texts();
-        self.cache.insert(login.key, Weighed::new(login, beside));
+        let beside = size_of::<Login>() + size_of::<SessionState>() + login.caller.texts();
+        self.cache.insert(login.key(), Weighed::new(login, beside));
     }
 
     pub(super) fn get(&self, key: SessionKey, now: Timestamp) -> Option<Arc<Login>> {
         let login = self.cache.get(&key)?.value;
-        if login.ended.is_cancelled() || now > self.lasts_until(&login) {
+        if login.ended.is_cancelled() || now > self.lasts_until(&login.state) {
             self.cache.remove(&key);
             return None;
         }
@@ -217,8 +241,8 @@ impl SessionCache {
     }
 
     /// End of a session without further use.
-    pub(super) fn lasts_until(&self, login: &Login) -> Timestamp {
-        self.end(login.created_at, login.last_used(), login.expires_at)
+    fn lasts_until(&self, session: &SessionState) -> Timestamp {
+        self.end(session.created_at, session.last_used(), session.expires_at)
     }
 
     /// End of a session by its times; `expires_at` is that of the token that it was begun with.
@@ -230,41 +254,45 @@ impl SessionCache {
 
     /// True if the client is due a new cookie, which is noted: of several parallel requests only one renews it.
     pub(super) fn renews_cookie(&self, login: &Login, now: Timestamp) -> bool {
-        let (given, now) = (login.cookie_at.load(Ordering::Acquire), now.timestamp_micros());
+        let cookie_at = &login.state.cookie_at;
+        let (given, now) = (cookie_at.load(Ordering::Acquire), now.timestamp_micros());
         let part = (self.lifetime / COOKIE_PARTS).num_microseconds().unwrap_or(i64::MAX);
-        now.saturating_sub(given) > part
-            && login.cookie_at.compare_exchange(given, now, Ordering::AcqRel, Ordering::Acquire).is_ok()
+        now.saturating_sub(given) > part && cookie_at.compare_exchange(given, now, Ordering::AcqRel, Ordering::Acquire).is_ok()
     }
 
-    pub(super) fn record_use(&self, login: &Arc<Login>, now: Timestamp) {
-        login.raise_last_used(now);
-        self.mark(login);
+    pub(super) fn record_use(&self, login: &Login, now: Timestamp) {
+        self.record_use_of(&login.state, now);
     }
 
-    pub(super) fn advance_cursor(&self, login: &Arc<Login>, position: Position) {
-        login.told.fetch_max(position.0, Ordering::AcqRel);
-        self.mark(login);
+    fn record_use_of(&self, session: &Arc<SessionState>, now: Timestamp) {
+        session.raise_last_used(now);
+        self.mark(session);
     }
 
-    fn mark(&self, login: &Arc<Login>) {
-        if login.is_stored.load(Ordering::Acquire) && !login.dirty.swap(true, Ordering::AcqRel) {
-            self.dirty.lock().push(Arc::clone(login));
+    pub(super) fn advance_cursor(&self, login: &Login, position: Position) {
+        login.state.told.fetch_max(position.0, Ordering::AcqRel);
+        self.mark(&login.state);
+    }
+
+    fn mark(&self, session: &Arc<SessionState>) {
+        if session.is_stored.load(Ordering::Acquire) && !session.dirty.swap(true, Ordering::AcqRel) {
+            self.dirty.lock().push(Arc::clone(session));
         }
     }
 
     /// Flushes last use and cursors to the store. After an error, or if cancelled, they stay for the next flush.
     pub(super) async fn flush(&self, storage: &dyn Storage) -> storage::Result<()> {
         let _turn = self.flushing.lock().await;
-        let mut taken = FlushBatch { sessions: self, logins: std::mem::take(&mut *self.dirty.lock()) };
-        if taken.logins.is_empty() {
+        let mut taken = FlushBatch { cache: self, sessions: std::mem::take(&mut *self.dirty.lock()) };
+        if taken.sessions.is_empty() {
             return Ok(());
         }
-        for login in &taken.logins {
-            login.dirty.store(false, Ordering::Release);
+        for session in &taken.sessions {
+            session.dirty.store(false, Ordering::Release);
         }
-        let touches: Vec<_> = taken.logins.iter().map(|login| login.touch()).collect();
+        let touches: Vec<_> = taken.sessions.iter().map(|session| session.touch()).collect();
         storage.touch_sessions(&touches).await?;
-        taken.logins.clear();
+        taken.sessions.clear();
         Ok(())
     }
 
@@ -276,15 +304,15 @@ impl SessionCache {
     }
 }
 
-/// Logins in the current flush; marked dirty again when this is dropped early.
+/// Sessions in the current flush; marked dirty again when this is dropped early.
 struct FlushBatch<'a> {
-    sessions: &'a SessionCache,
-    logins: Vec<Arc<Login>>,
+    cache: &'a SessionCache,
+    sessions: Vec<Arc<SessionState>>,
 }
 
 impl Drop for FlushBatch<'_> {
     fn drop(&mut self) {
-        self.logins.iter().for_each(|login| self.sessions.mark(login));
+        self.sessions.iter().for_each(|session| self.cache.mark(session));
     }
 }
 
@@ -305,10 +333,10 @@ pub(super) fn start_flush_task(sessions: Arc<SessionCache>, storage: Arc<dyn Sto
     });
 }
 
-/// The login to extend, and the service that stores it.
+/// The session to extend, and the service that stores it.
 #[derive(Clone)]
 pub(super) struct KeepAlive {
-    login: Arc<Login>,
+    session: Arc<SessionState>,
     auth: Auth,
 }
 
@@ -320,8 +348,9 @@ impl std::fmt::Debug for KeepAlive {
 
 impl Auth {
     /// A caller that keeps its session alive while it stays connected.
-    pub fn with_keep_alive(&self, login: &Arc<Login>) -> Caller {
-        Caller { keep_alive: Some(KeepAlive { login: Arc::clone(login), auth: self.clone() }), ..Caller::clone(login) }
+    pub fn with_keep_alive(&self, login: &Login) -> Caller {
+        let keep_alive = KeepAlive { session: Arc::clone(&login.state), auth: self.clone() };
+        Caller { keep_alive: Some(keep_alive), ..Caller::clone(login) }
     }
 }
 
@@ -333,8 +362,8 @@ impl Caller {
 
     /// Notes activity of a connection as a use of its session.
     pub fn record_activity(&self) {
-        if let Some(KeepAlive { login, auth }) = &self.keep_alive {
-            auth.0.sessions.record_use(login, clock::now());
+        if let Some(KeepAlive { session, auth }) = &self.keep_alive {
+            auth.0.sessions.record_use_of(session, clock::now());
         }
     }
 
@@ -347,16 +376,16 @@ impl Caller {
     /// # Cancel safety
     /// A dropped future leaves nothing behind.
     pub async fn session_end(&self) -> Result<Option<Timestamp>> {
-        let Some(KeepAlive { login, auth }) = &self.keep_alive else { return Ok(self.expires_at) };
+        let Some(KeepAlive { session, auth }) = &self.keep_alive else { return Ok(self.expires_at) };
         let sessions = &auth.0.sessions;
-        let until = sessions.lasts_until(login);
+        let until = sessions.lasts_until(session);
         if until > clock::now() {
             return Ok(Some(until));
         }
         // Another node may have recorded a later use.
-        if let Some((session, _)) = auth.0.storage.session(login.key()).await? {
-            login.raise_last_used(session.last_used_at);
+        if let Some((stored, _)) = auth.0.storage.session(session.key).await? {
+            session.raise_last_used(stored.last_used_at);
         }
-        Ok(Some(sessions.lasts_until(login)))
+        Ok(Some(sessions.lasts_until(session)))
     }
 }
