@@ -17,6 +17,11 @@ use crate::{
     web::{json::ErrorMessage, jsonrpc},
 };
 
+/// Sentence for a client while the store cannot be reached.
+const UNAVAILABLE: &str = "The server is not available now, please try again shortly";
+/// Sentence for a client whose request finds no memory.
+const NO_MEMORY: &str = "The server has no memory to spare, please try again shortly";
+
 /// Response to a request that exceeds its quota, in the format of the dialect at `path`. `call` is `Some` for a JSON-RPC call,
 /// and holds its id.
 pub fn refused(path: &str, why: NoShare, call: Option<Option<&RawValue>>) -> Response {

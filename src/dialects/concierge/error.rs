@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use crate::{
     chat::{Error, ResourceKind},
+    dialects::{NO_MEMORY, UNAVAILABLE},
     shares::NoShare,
     telemetry,
     web::{body::JsonError, capitalized},
@@ -28,9 +29,7 @@ impl From<NoShare> for ConciergeError {
     fn from(why: NoShare) -> Self {
         match why {
             NoShare::Requests => Error::TooMany("requests at once").into(),
-            NoShare::Memory => {
-                Self { status: 503, message: "The server has no memory to spare, please try again shortly".into() }
-            }
+            NoShare::Memory => Self { status: 503, message: NO_MEMORY.into() },
         }
     }
 }
@@ -67,7 +66,7 @@ impl From<Error> for ConciergeError {
             Error::TooFast { what, .. } => (429, format!("Too many {what}, please wait").into()),
             Error::Unavailable(_) => {
                 telemetry::unavailable("not available", &error);
-                (503, "The server is not available now, please try again shortly".into())
+                (503, UNAVAILABLE.into())
             }
             Error::Internal(_) => {
                 let correlation = telemetry::failed("internal error", &error);

@@ -8,6 +8,7 @@ use storage::{MessageId, Page};
 
 use super::local_id::{LocalId, is_number};
 use crate::{
+    dialects::NO_MEMORY,
     shares::NoShare,
     web::{
         body::JsonError,
@@ -161,7 +162,7 @@ pub(super) fn unparsed(why: JsonError) -> InvalidFrame {
     let message = match why {
         JsonError::NotJson => "A frame must be a JSON object",
         JsonError::TooLarge => "The frame holds too many values",
-        JsonError::NoShare(NoShare::Memory) => "The server has no memory to spare, please try again shortly",
+        JsonError::NoShare(NoShare::Memory) => NO_MEMORY,
         JsonError::NoShare(NoShare::Requests) => "Too many requests at once",
     };
     message.into()

@@ -4,6 +4,7 @@ use super::{NO_SUCH_CONVERSATION, client_frame::InvalidFrame};
 use crate::{
     auth,
     chat::{Error, ResourceKind},
+    dialects::UNAVAILABLE,
     telemetry,
     web::{capitalized, websocket::Close},
 };
@@ -57,7 +58,7 @@ fn message(error: &Error) -> Result<String, Close> {
         Error::TooFast { what, .. } => format!("Too many {what}, please wait"),
         Error::Unavailable(cause) => {
             telemetry::unavailable("not available", cause);
-            "The server is not available now, please try again shortly".into()
+            UNAVAILABLE.into()
         }
         Error::Internal(cause) => {
             format!("Something went wrong on our side ({})", telemetry::failed("internal error", cause))

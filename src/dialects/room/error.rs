@@ -7,6 +7,7 @@ use serde_json::Value;
 use crate::{
     auth,
     chat::{self, Error, ResourceKind},
+    dialects::{NO_MEMORY, UNAVAILABLE},
     shares::NoShare,
     telemetry,
     web::{bearer, multipart::FormError, websocket::Close},
@@ -14,7 +15,6 @@ use crate::{
 
 /// Message for an unknown user, spelled as clients know it.
 pub(super) const NO_SUCH_USER: &str = "Invalid receipient";
-const NO_MEMORY: &str = "The server has no memory to spare, please try again shortly";
 
 /// Message and error code for an error of the chat.
 pub(super) fn message_and_code(error: &Error) -> (String, &'static str) {
@@ -37,13 +37,9 @@ pub(super) fn message_and_code(error: &Error) -> (String, &'static str) {
         Error::TooLong { field, limit_bytes } => (format!("{field} is longer than {limit_bytes} bytes"), "too_large"),
         Error::TooMany(what) => (format!("Too many {what}"), "too_many"),
         Error::TooFast { what, .. } => (format!("Too many {what}, please wait"), "too_many"),
-        Error::Unavailable(cause) => (
-            format!(
-                "The server is not available now, please try again shortly ({})",
-                telemetry::unavailable("not available", cause)
-            ),
-            "unavailable",
-        ),
+        Error::Unavailable(cause) => {
+            (format!("{UNAVAILABLE} ({})", telemetry::unavailable("not available", cause)), "unavailable")
+        }
         Error::Internal(cause) => {
             (format!("Something went wrong on our side ({})", telemetry::failed("internal error", cause)), "internal")
         }

@@ -35,8 +35,8 @@ pub fn api(app: &AppContext) -> impl OpenApi + use<> {
 
 #[derive(Tags)]
 enum Tag {
-    /// HTTP routes that accompany the WebSocket `/ws/chat/room/?token=`. They need a bearer token. Users are identified by their
-    /// uuids.
+    /// HTTP routes that accompany the WebSocket `/ws/chat/room/?token=`. They need a bearer token, or the cookie of a
+    /// session. Users are identified by their uuids.
     #[oai(rename = "room")]
     Room,
 }

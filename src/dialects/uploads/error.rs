@@ -7,6 +7,7 @@ use poem_openapi::{ApiResponse, Object, payload::Json};
 use crate::{
     auth,
     chat::{Error, ResourceKind},
+    dialects::{NO_MEMORY, UNAVAILABLE},
     shares::NoShare,
     telemetry,
     web::{bearer, download::RangeNotSatisfiable},
@@ -77,7 +78,7 @@ impl UploadFailure {
     pub(super) fn refused(why: NoShare) -> Self {
         match why {
             NoShare::Requests => Error::TooMany("requests at once").into(),
-            NoShare::Memory => Self::Unavailable(refusal("The server has no memory to spare, please try again shortly")),
+            NoShare::Memory => Self::Unavailable(refusal(NO_MEMORY)),
         }
     }
 
@@ -102,7 +103,7 @@ fn error_text(error: &Error) -> Cow<'static, str> {
         Error::Conflict(_) => "A file was uploaded with this URL already".into(),
         Error::TooMany(what) => format!("Too many {what}").into(),
         Error::TooFast { what, .. } => format!("Too many {what}, please wait").into(),
-        Error::Unavailable(_) => "The server is not available now, please try again shortly".into(),
+        Error::Unavailable(_) => UNAVAILABLE.into(),
         Error::Internal(_) => "Something went wrong on our side".into(),
     }
 }
