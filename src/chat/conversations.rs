@@ -20,9 +20,8 @@ use storage::{
     Conversation, ConversationId, ConversationKind, EXCERPT_BYTES, Fact, Folder, InboxEntry, InboxFilter, ListSize, Locked,
     Message, NewConversation, Participant, PartnerId, Person, ThreadType, Timestamp, Topic, Tx, WindowState,
 };
-use uuid::Uuid;
 
-use super::{Chat, Error, ResourceKind, Result, rates::Act, texts};
+use super::{Chat, Error, ResourceKind, Result, find_or_create::new_conversation, rates::Act, texts};
 use crate::{auth::Caller, clock};
 
 /// A conversation to create.
@@ -156,22 +155,16 @@ impl Chat {
         participants.extend(new.participants.into_iter().filter(|partner| known.insert(*partner)));
         self.check_participants(participants.len())?;
         self.charge_for_people(caller, Act::Conversation, participants.len())?;
-        let direct = new.thread_type != ThreadType::Group && participants.len() <= 2;
+        let is_direct = new.thread_type != ThreadType::Group && participants.len() <= 2;
+        let kind = if is_direct { ConversationKind::Direct } else { ConversationKind::Group };
         let now = clock::now();
         self.transaction(|mut tx| async {
             let conversation = tx
                 .insert_conversation(NewConversation {
-                    id: None,
-                    uuid: Uuid::new_v4(),
-                    kind: if direct { ConversationKind::Direct } else { ConversationKind::Group },
                     thread_type: new.thread_type,
-                    name: new.name.clone(),
                     created_at: now,
-                    group: None,
-                    documents: Vec::new(),
-                    external_id: None,
-                    participants: participants.clone(),
                     owner: Some(caller.partner),
+                    ..new_conversation(kind, new.name.clone(), participants.clone())
                 })
                 .await?;
             tx.record(Topic::Conversation(conversation.id), Fact::ConversationCreated(conversation.clone()), now);

@@ -64,12 +64,10 @@ impl Chat {
         let other = &user.partner;
         self.check_document(about)?;
         let (low, high) = (caller.partner.min(other.id), caller.partner.max(other.id));
+        let name = if caller.partner == other.id { caller.name.clone() } else { format!("{}, {}", caller.name, other.name) };
         let new = NewConversation {
-            kind: ConversationKind::Direct,
-            thread_type: ThreadType::Chat,
-            name: if caller.partner == other.id { caller.name.clone() } else { format!("{}, {}", caller.name, other.name) },
-            participants: vec![caller.partner, other.id],
-            ..new_conversation(about)
+            documents: about.into_iter().cloned().collect(),
+            ..new_conversation(ConversationKind::Direct, name, vec![caller.partner, other.id])
         };
         self.find_or_create(caller, new, &UniqueConversation { parties: UniqueParties::Pair(low, high), about }).await
     }
@@ -102,12 +100,10 @@ impl Chat {
         }
         let members = partners;
         let new = NewConversation {
-            kind: ConversationKind::Group,
             thread_type: ThreadType::Group,
-            name: group.name.clone(),
             group: Some(group.id),
-            participants: members.clone(),
-            ..new_conversation(about)
+            documents: about.into_iter().cloned().collect(),
+            ..new_conversation(ConversationKind::Group, group.name.clone(), members.clone())
         };
         let id = self.find_or_create(caller, new, &UniqueConversation { parties: UniqueParties::Group(group.id), about }).await?;
         self.add_missing_members(caller, id, members).await?;
@@ -191,18 +187,19 @@ impl Chat {
     }
 }
 
-fn new_conversation(about: Option<&Document>) -> NewConversation {
+/// A conversation of the thread type `chat` that begins now, with a new uuid.
+pub(super) fn new_conversation(kind: ConversationKind, name: String, participants: Vec<PartnerId>) -> NewConversation {
     NewConversation {
         id: None,
         uuid: Uuid::new_v4(),
-        kind: ConversationKind::Direct,
+        kind,
         thread_type: ThreadType::Chat,
-        name: String::new(),
+        name,
         created_at: clock::now(),
         group: None,
-        documents: about.into_iter().cloned().collect(),
+        documents: Vec::new(),
         external_id: None,
-        participants: Vec::new(),
+        participants,
         owner: None,
     }
 }

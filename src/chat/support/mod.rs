@@ -25,11 +25,11 @@ use std::{
 use chrono::TimeDelta;
 use storage::{
     Conversation, ConversationKind, Fact, Locked, Message, MessageId, MessageSide, NewConversation, Page, PartnerId, Role,
-    SUPPORT_AGENTS, SupportSession, SupportStatus, ThreadType, Timestamp, Topic, Tx, UserId,
+    SUPPORT_AGENTS, SupportSession, SupportStatus, Timestamp, Topic, Tx, UserId,
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, ResourceKind, Result, SentFile, conversations, rates::Act};
+use super::{Chat, Error, ResourceKind, Result, SentFile, conversations, find_or_create::new_conversation, rates::Act};
 use crate::{auth::Caller, clock};
 
 /// Roles of agents.
@@ -148,17 +148,8 @@ impl Chat {
             }
             let conversation = tx
                 .insert_conversation(NewConversation {
-                    id: None,
-                    uuid: Uuid::new_v4(),
-                    kind: ConversationKind::Support,
-                    thread_type: ThreadType::Chat,
-                    name: caller.name.clone(),
                     created_at: now,
-                    group: None,
-                    documents: Vec::new(),
-                    external_id: None,
-                    participants: vec![caller.partner],
-                    owner: None,
+                    ..new_conversation(ConversationKind::Support, caller.name.clone(), vec![caller.partner])
                 })
                 .await?;
             let session = tx.insert_support_session(conversation.id, caller.partner, now).await?;
