@@ -64,12 +64,14 @@ impl PasswordQueue {
     /// Joins the queue.
     ///
     /// # Errors
-    /// [`Error::TooManyWaiting`] if the queue is full, or half of it belongs to the network of this address.
+    /// [`Error::TooManyWaiting`] if the queue is full, or half of what others leave belongs to the network of this address.
     pub(super) fn place(&self, from: IpAddr) -> Result<QueuePlace> {
         let (parts, network) = (&self.0, network(from));
         let mut places = parts.places.lock();
         let own = places.networks.get(&network).map_or(0, |own| own.taken);
-        if places.taken >= parts.most_places || own >= parts.most_places.div_ceil(2) {
+        // Half of what others leave: however many networks fill the queue, the next one finds a place.
+        let most = (parts.most_places - (places.taken - own)).div_ceil(2);
+        if places.taken >= parts.most_places || own >= most {
             return Err(Error::TooManyWaiting { retry_after: RETRY_AFTER });
         }
         places.taken += 1;
@@ -133,16 +135,19 @@ mod tests {
     }
 
     #[test]
-    fn one_network_has_half_of_the_places_and_all_together_no_more_than_there_are() {
-        let turns = PasswordQueue::with_cores(2, 4);
-        let mut held = vec![place(&turns, "192.0.2.1"), place(&turns, "192.0.2.200")];
-        assert!(turns.place(from("::ffff:192.0.2.3")).is_err(), "the same network, mapped");
+    fn one_network_has_half_of_what_others_leave_and_all_together_no_more_than_there_are() {
+        let turns = PasswordQueue::with_cores(2, 8);
+        let mut held: Vec<_> = (1..5).map(|host| place(&turns, &format!("192.0.2.{host}"))).collect();
+        assert!(turns.place(from("::ffff:192.0.2.5")).is_err(), "the same network, mapped");
         held.push(place(&turns, "2001:db8:1:2::1"));
         held.push(place(&turns, "2001:db8:1:ffff::1"));
         assert!(turns.place(from("2001:db8:1::9")).is_err(), "the same /48");
-        assert!(turns.place(from("198.51.100.1")).is_err(), "no place is left");
-        held.remove(0);
         held.push(place(&turns, "198.51.100.1"));
+        assert!(turns.place(from("198.51.100.2")).is_err(), "half of two places");
+        held.push(place(&turns, "203.0.113.1"));
+        assert!(turns.place(from("198.18.0.1")).is_err(), "no place is left");
+        held.remove(0);
+        held.push(place(&turns, "198.18.0.1"));
         held.clear();
         assert!(turns.0.places.lock().networks.is_empty(), "nothing is remembered of who waits no more");
     }

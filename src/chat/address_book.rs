@@ -48,9 +48,9 @@ impl Chat {
     /// Does not check access: the caller must be the owner or an administrator.
     ///
     /// # Errors
-    /// `TooFast` beyond the rate limit.
+    /// `TooFast` beyond the rate limit, of which each started 100 users cost a change.
     pub async fn add_to_address_book(&self, caller: &Caller, owner: UserId, users: &[UserId]) -> Result<usize> {
-        self.charge(caller, Act::Write)?;
+        self.charge_for_people(caller, Act::Write, users.len())?;
         let known = self.0.storage.users_by_id(users).await?;
         let known: Vec<_> = known.into_iter().filter(|user| user.active && user.id != owner).map(|user| user.id).collect();
         if !known.is_empty() {
@@ -67,9 +67,9 @@ impl Chat {
     /// Removes users from the caller's address book. Idempotent.
     ///
     /// # Errors
-    /// `TooFast` beyond the rate limit.
+    /// `TooFast` beyond the rate limit, of which each started 100 users cost a change.
     pub async fn remove_from_address_book(&self, caller: &Caller, users: &[UserId]) -> Result<()> {
-        self.charge(caller, Act::Write)?;
+        self.charge_for_people(caller, Act::Write, users.len())?;
         self.transaction(|mut tx| async {
             tx.delete_from_address_book(caller.user, users).await?;
             self.0.publisher.commit(tx).await?;

@@ -21,10 +21,11 @@ pub struct LimitSettings {
     pub body_bytes: usize,
     /// Read time-out of a request: for the whole body of a JSON request, and for each next piece of a file.
     pub body_seconds: u64,
-    /// Memory budget for request bodies and for messages that arrive on sockets; one user or address may have an eighth of it.
+    /// Memory budget for request bodies and for messages that arrive on sockets; one user may have an eighth of it, and all
+    /// addresses without a user together a half.
     pub bodies_bytes: u64,
-    /// Memory budget for responses until they are written; one user or address may have an eighth of it, or one larger response
-    /// and nothing else.
+    /// Memory budget for responses until they are written; one user may have an eighth of it, or one larger response and nothing
+    /// else, and all addresses without a user together a half.
     pub answers_bytes: u64,
     /// Size limit of a message's text, in bytes of UTF-8.
     pub message_bytes: usize,
@@ -42,7 +43,7 @@ pub struct LimitSettings {
     pub failed_logins_per_login: u32,
     /// Failed log-ins within a minute from one address.
     pub failed_logins_per_address: u32,
-    /// Log-ins that wait for a password check; half of them for one network (/24, IPv6 /48). Networks take turns.
+    /// Log-ins that wait for a password check; one network (/24, IPv6 /48) may have half of what others leave. Networks take turns.
     pub password_checks_waiting: usize,
     /// Recent events kept in memory for subscribers.
     pub recent_events: usize,

@@ -138,18 +138,18 @@ mod tests {
 
     #[tokio::test]
     async fn an_account_becomes_that_of_its_user() {
-        let sizes = Sizes { bodies_bytes: 800, answers_bytes: 800, requests_per_user: 1, requests_per_address: 1 };
+        let sizes = Sizes { bodies_bytes: 80_000, answers_bytes: 800, requests_per_user: 1, requests_per_address: 1 };
         let shares = Shares::new(sizes, &Metrics::default());
         let (address, user) = (Party::at(Ipv4Addr::LOCALHOST.into()), UserId(1));
         let account = Account::new(shares.clone(), address);
         let mut before = account.body();
-        before.set(100).expect("it is the share of the address");
+        before.set(10_000).expect("it is the share of the address");
         account.take_turn().await.expect("it is free");
         account.transfer_to(user).await.expect("it is free");
         let of_address = shares.turns.take(address).now_or_never().expect("it is free again");
         assert!(shares.turns.take(Party::User(user)).now_or_never().is_none(), "the account has it");
-        account.body().set(100).expect("it is the share of the user");
-        assert!(shares.bodies.charge(address, 1).is_err(), "earlier memory stays charged to the address");
+        account.body().set(10_000).expect("it is the share of the user");
+        assert!(shares.bodies.charge(address, 5_000).is_err(), "earlier memory stays charged to the address");
         account.reserve(100).await.expect("it is the share of the user");
         assert!(shares.answers.charge(Party::User(user), 1).is_err() && shares.answers.charge(address, 100).is_ok());
 

@@ -11,6 +11,11 @@ use crate::metrics::Metrics;
 
 /// Fraction of a budget that one party may use: an eighth.
 const SHARES: usize = 8;
+/// Fraction of a budget that all addresses without a user may use together: a half. Strangers have many addresses, so each share
+/// is smaller than the one before, and there is always another one.
+const STRANGERS: usize = 2;
+/// Size of a charge that only the whole budget bounds, and the number of connections: a log-in fits beside any strangers.
+const SMALL_BYTES: usize = 4096;
 /// Longest wait for a share.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -21,7 +26,6 @@ pub struct Budget(Arc<Pool>);
 struct Pool {
     limit: &'static str,
     most: usize,
-    per_party: usize,
     used: Mutex<BudgetUsage>,
     freed: Notify,
     metrics: Metrics,
@@ -30,6 +34,8 @@ struct Pool {
 #[derive(Default)]
 struct BudgetUsage {
     all: usize,
+    /// Bytes of addresses without a user.
+    strangers: usize,
     /// Only parties that use any.
     parties: HashMap<Party, usize>,
 }
@@ -38,8 +44,8 @@ impl Budget {
     /// A budget of `most` bytes; 0 for no limit. `limit` is its name in the metrics.
     pub(super) fn new(limit: &'static str, most: usize, metrics: &Metrics) -> Self {
         let most = if most == 0 { usize::MAX } else { most };
-        let (per_party, metrics) = (most / SHARES, metrics.clone());
-        Self(Arc::new(Pool { limit, most, per_party, used: Mutex::default(), freed: Notify::new(), metrics }))
+        let metrics = metrics.clone();
+        Self(Arc::new(Pool { limit, most, used: Mutex::default(), freed: Notify::new(), metrics }))
     }
 
     /// Opens an empty charge.
@@ -92,6 +98,11 @@ impl Budget {
 }
 
 impl Pool {
+    /// Share of an address without a user, beside the bytes of others of its kind.
+    fn share_of_stranger(&self, others: usize) -> usize {
+        (self.most / STRANGERS).saturating_sub(others) / (SHARES / STRANGERS)
+    }
+
     fn refuse(&self) -> NoShare {
         self.metrics.refused(self.limit);
         NoShare::Memory
@@ -154,12 +165,20 @@ impl Charge {
         }
         let mut used = self.pool.used.lock();
         let all = used.all.saturating_add(more);
-        let own = used.parties.get(&self.party).copied().unwrap_or(0).saturating_add(more);
+        let before = used.parties.get(&self.party).copied().unwrap_or(0);
+        let own = before.saturating_add(more);
+        let exceeds_share = match self.party {
+            Party::User(_) => own > self.pool.most / SHARES,
+            Party::Address(_) => bytes > SMALL_BYTES && own > self.pool.share_of_stranger(used.strangers - before),
+        };
         let is_alone = own == bytes;
-        if all > self.pool.most || (own > self.pool.per_party && !(self.is_reserved && is_alone)) {
+        if all > self.pool.most || (exceeds_share && !(self.is_reserved && is_alone)) {
             return false;
         }
         used.all = all;
+        if let Party::Address(_) = self.party {
+            used.strangers = used.strangers.saturating_add(more);
+        }
         used.parties.insert(self.party, own);
         self.bytes = bytes;
         true
@@ -172,6 +191,9 @@ impl Charge {
         }
         let mut used = self.pool.used.lock();
         used.all -= less;
+        if let Party::Address(_) = self.party {
+            used.strangers -= less;
+        }
         if let Some(own) = used.parties.get_mut(&self.party) {
             *own -= less;
             if *own == 0 {
@@ -204,6 +226,8 @@ impl Drop for Charge {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use futures_util::FutureExt;
     use storage::UserId;
 
@@ -240,6 +264,42 @@ mod tests {
         assert!(budget.charge(Party::User(UserId(8)), 1).is_err());
         drop(charges);
         assert!(budget.charge(Party::User(UserId(8)), 1).is_ok());
+    }
+
+    #[test]
+    fn strangers_leave_half_to_users_and_a_share_to_the_next_stranger() {
+        let budget = Budget::new("bodies_bytes", 8 << 20, &Metrics::default());
+        let stranger = |number: u32| Party::at(Ipv4Addr::from_bits(number << 8).into());
+        let mut held = Vec::new();
+        for number in 0..16 {
+            let (mut most, mut charge) = (0, budget.open(stranger(number)));
+            while charge.set(most + 1024).is_ok() {
+                most += 1024;
+            }
+            assert!(most > SMALL_BYTES, "{number}: {most}");
+            assert!(number > 0 || most == 1 << 20, "the first one has an eighth");
+            held.push(charge);
+        }
+        assert!(budget.used() <= 4 << 20);
+        let users = (0..4).map(|user| budget.charge(Party::User(UserId(user)), 1 << 20));
+        held.extend(users.map(|user| user.expect("strangers take nothing of its share")));
+        drop(held);
+        let used = budget.0.used.lock();
+        assert_eq!((used.all, used.strangers), (0, 0));
+    }
+
+    #[test]
+    fn small_charges_of_strangers_fit_beside_any_number_of_others() {
+        let budget = Budget::new("bodies_bytes", 8 << 20, &Metrics::default());
+        let address = |number: u32| Party::at(Ipv4Addr::from_bits(number << 8).into());
+        let mut held = Vec::new();
+        for number in 0..1_000 {
+            let mut charge = budget.open(address(number));
+            while charge.set(charge.bytes() + 512).is_ok() {}
+            held.push(charge);
+        }
+        assert!(budget.charge(address(1_001), SMALL_BYTES).is_ok());
+        assert!(budget.charge(address(1_001), SMALL_BYTES + 1).is_err());
     }
 
     #[tokio::test(start_paused = true)]
