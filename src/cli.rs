@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, Read, Write},
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::ExitCode,
     sync::Arc,
 };
@@ -14,11 +14,13 @@ use tokio::net::TcpListener;
 use crate::{
     admin::{self, NewAccount, UserEdit},
     auth,
+    backup::{self, BackupSource, EmptyStore},
     characters::escaped,
     config::{Config, Flags, Store},
     error::chain,
     lifecycle,
     metrics::Metrics,
+    relocation,
     server::{self, Purpose},
     telemetry,
 };
@@ -36,6 +38,9 @@ struct Cli {
     /// `sqlite:<file>`, `postgres://user:password@host/database`, or `memory:`, which loses everything at the end
     #[arg(long, global = true)]
     storage: Option<String>,
+    /// `file:<directory>` or `s3://<bucket>/<prefix>`: the files of the store
+    #[arg(long, global = true)]
+    files: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -46,6 +51,18 @@ enum Command {
     Serve(Serve),
     /// Brings the database schema up to date.
     Migrate,
+    /// Moves everything to another store, with all files, while no server runs on either.
+    Move(Move),
+    /// Saves the store and its files in a new archive, also while servers run.
+    Backup {
+        /// A tar file that is not there yet
+        file: PathBuf,
+    },
+    /// Restores a backup into an empty store.
+    Restore {
+        /// A file that `backup` has made
+        file: PathBuf,
+    },
     /// Administers users.
     #[command(subcommand)]
     User(UserCommand),
@@ -78,9 +95,31 @@ struct Serve {
     /// Does not migrate the database schema.
     #[arg(long)]
     no_migrate: bool,
+    /// Serves a store that was moved to another one, and removes its mark
+    #[arg(long)]
+    after_all: bool,
+    /// Starts although all files are missing that the store names
+    #[arg(long)]
+    files_are_gone: bool,
     /// `text` or `json`
     #[arg(long)]
     log_format: Option<String>,
+}
+
+#[derive(Args)]
+struct Move {
+    /// The store to move: `sqlite:<file>` or `postgres://user:password@host/database`
+    #[arg(long, value_name = "STORAGE")]
+    from: String,
+    /// A new store: `sqlite:<file>` or the URL of an empty database
+    #[arg(long, value_name = "STORAGE")]
+    to: String,
+    /// Where the files are; the setting `files`, or else where a server on the store looks for them
+    #[arg(long, value_name = "FILES")]
+    from_files: Option<String>,
+    /// Where the files go; the setting `files`, or else where a server on the store looks for them
+    #[arg(long, value_name = "FILES")]
+    to_files: Option<String>,
 }
 
 /// Passwords are read from standard input, so that no list of processes shows them. They have 8 characters or more.
@@ -191,7 +230,7 @@ pub fn main() -> ExitCode {
 }
 
 async fn run(cli: Cli) -> Result<(), server::StartError> {
-    let mut flags = Flags { data: cli.data, storage: cli.storage, ..Flags::default() };
+    let mut flags = Flags { data: cli.data, storage: cli.storage, files: cli.files, ..Flags::default() };
     if let Command::Serve(serve) = &cli.command {
         flags.listen.clone_from(&serve.listen);
         flags.database.clone_from(&serve.database);
@@ -206,7 +245,12 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
     }
     let config = Config::load(cli.config.as_deref(), &flags)?;
     match cli.command {
-        Command::Serve(options) => serve(config, !options.no_migrate).await,
+        Command::Serve(Serve { no_migrate, after_all, files_are_gone, .. }) => {
+            serve(config, Purpose::Serve { migrate: !no_migrate, after_all }, files_are_gone).await
+        }
+        Command::Backup { file } => backup(&config, &file).await,
+        Command::Restore { file } => restore(&config, &file).await,
+        Command::Move(ends) => move_store(&config, &ends).await,
         Command::Migrate => migrate(&config).await,
         Command::User(command) => user(database(&config, command.purpose()).await?.as_ref(), command).await,
         Command::Group(command) => group(database(&config, command.purpose()).await?.as_ref(), command).await,
@@ -215,10 +259,13 @@ async fn run(cli: Cli) -> Result<(), server::StartError> {
     }
 }
 
-async fn serve(config: Config, migrate: bool) -> Result<(), server::StartError> {
+async fn serve(config: Config, purpose: Purpose, files_are_gone: bool) -> Result<(), server::StartError> {
     telemetry::start(&config.log);
     let metrics = Metrics::default();
-    let storage = server::open_storage(&config, Purpose::Serve { migrate }, &metrics).await?;
+    let storage = server::open_storage(&config, purpose, &metrics).await?;
+    if !files_are_gone {
+        server::require_files(&config, storage.as_ref()).await?;
+    }
     let listener = TcpListener::bind(&config.listen).await.map_err(|error| format!("listen: {}: {error}", config.listen))?;
     server::prepare_demo(&config, storage.as_ref()).await?;
     server::hint_first_user(&config, storage.as_ref()).await?;
@@ -226,6 +273,69 @@ async fn serve(config: Config, migrate: bool) -> Result<(), server::StartError> 
     // Printed last: a script that reads this may send requests, read the store, or stop the server.
     print(&format!("Dragoman listens on http://{}", listener.local_addr()?))?;
     server::run(config, storage, metrics, listener, stop).await
+}
+
+async fn move_store(config: &Config, ends: &Move) -> Result<(), server::StartError> {
+    let services = lifecycle::Lifecycle::default();
+    let from = move_end("--from", &ends.from, ends.from_files.as_deref(), config).await?;
+    let to = move_end("--to", &ends.to, ends.to_files.as_deref(), config).await?;
+    let moved = relocation::run(&from, &to, &services).await?;
+    print(&format!("{:<24}{:>12}  sha256 of both", "table", "rows"))?;
+    for table in &moved.tables {
+        print(&format!("{:<24}{:>12}  {}", table.table, table.source.rows, hex::encode(&table.source.sha256[..8])))?;
+    }
+    let Some(files) = moved.files else { return print(&format!("moved to {}; the files stay in {}", to.address, to.files)) };
+    print(&format!(
+        "moved to {}; files in {}: {} copied ({} bytes), {} there before",
+        to.address, to.files, files.copied, files.copied_bytes, files.present
+    ))?;
+    match files.missing {
+        0 => Ok(()),
+        missing => Err(format!("move: all is moved but {missing} files, which are not in {}", from.files).into()),
+    }
+}
+
+/// Opens one end of a move.
+async fn move_end(
+    option: &str,
+    address: &str,
+    files: Option<&str>,
+    config: &Config,
+) -> Result<relocation::MoveEnd, server::StartError> {
+    let store = Store::at(address);
+    store.check().map_err(|must| format!("{option} {must}"))?;
+    let default = || if config.files.is_empty() { store.default_files() } else { Some(config.files.clone()) };
+    let files = files.map(str::to_owned).or_else(default).unwrap_or_default();
+    let opened = server::open_copyable(store, option == "--to", config).await;
+    let store_opened = opened.map_err(|error| format!("{option}: {}", chain(error.as_ref())))?;
+    Ok(relocation::MoveEnd { store: store_opened, address: store.public_address(), files })
+}
+
+async fn backup(config: &Config, file: &Path) -> Result<(), server::StartError> {
+    let storage = server::open_for_backup(config).await?;
+    let (files, address) = server::open_files(config)?;
+    let source = BackupSource { storage, kind: config.store().kind(), files, address };
+    let saved = backup::save(&source, file).await?;
+    print(&format!("saved {} in {}", contents(&saved), file.display()))?;
+    if saved.missing.count > 0 {
+        let (missing, named) = (saved.missing.count, saved.missing.names.join(", "));
+        return Err(format!("backup: all is saved but {missing} files, which are not in {}: {named}", source.address).into());
+    }
+    Ok(())
+}
+
+async fn restore(config: &Config, file: &Path) -> Result<(), server::StartError> {
+    let restoration = server::begin_restoration(config).await?;
+    let (files, address) = server::open_files(config)?;
+    let (kind, target) = (config.store().kind(), config.store().public_address());
+    let saved = backup::restore(EmptyStore { restoration, kind, files, address: address.clone() }, file).await?;
+    print(&format!("restored {} into {target} and {address}", contents(&saved)))
+}
+
+fn contents(saved: &backup::Saved) -> String {
+    let storage::RowCounts { users, conversations, messages } = saved.rows;
+    let (files, bytes) = (saved.files, saved.bytes);
+    format!("{users} users, {conversations} conversations, {messages} messages and {files} files ({bytes} bytes)")
 }
 
 /// Migrates the schema, and completes data that earlier versions have left incomplete.

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod auth;
+pub mod backup;
 pub mod blobs;
 pub mod bus;
 pub mod characters;
@@ -19,6 +20,7 @@ pub mod metrics;
 pub mod networks;
 pub mod outgoing;
 pub mod pruning_map;
+pub mod relocation;
 pub mod server;
 pub mod shares;
 pub mod telemetry;

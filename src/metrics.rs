@@ -78,6 +78,7 @@ struct Families {
     refused: IntCounterVec,
     bodies: IntGauge,
     answers: IntGauge,
+    backups: IntGauge,
 }
 
 /// Gauges that are read at each scrape.
@@ -92,6 +93,8 @@ pub struct ScrapedGauges {
     pub log_epoch: i64,
     pub bodies_bytes: usize,
     pub answers_bytes: usize,
+    /// `None` while the store does not tell.
+    pub backups_running: Option<usize>,
 }
 
 impl Default for Metrics {
@@ -161,9 +164,10 @@ impl Default for Metrics {
             ),
             bodies: gauge("dragoman_bodies_bytes", "Memory for bodies and frames under way, of limits.bodies_bytes."),
             answers: gauge("dragoman_answers_bytes", "Memory for answers under way, of limits.answers_bytes."),
+            backups: gauge("dragoman_backups_running", "Backups that run: the bytes of deleted files stay until their end."),
             registry,
         };
-        let all: [Box<dyn Collector>; 27] = [
+        let all: [Box<dyn Collector>; 28] = [
             Box::new(families.requests.clone()),
             Box::new(families.panics.clone()),
             Box::new(families.messages.clone()),
@@ -191,6 +195,7 @@ impl Default for Metrics {
             Box::new(families.refused.clone()),
             Box::new(families.bodies.clone()),
             Box::new(families.answers.clone()),
+            Box::new(families.backups.clone()),
         ];
         // Initialised to 0: a counter that appears with its first event shows no increase.
         for outcome in ["done", "refused", "failed"] {
@@ -299,6 +304,9 @@ impl Metrics {
         self.0.ring_bytes.set(as_gauge(depths.ring_bytes));
         self.0.bodies.set(as_gauge(depths.bodies_bytes));
         self.0.answers.set(as_gauge(depths.answers_bytes));
+        if let Some(backups) = depths.backups_running {
+            self.0.backups.set(as_gauge(backups));
+        }
         self.0.log_position.set(depths.log_position);
         self.0.log_epoch.set(depths.log_epoch);
         self.0.log_unread.set(i64::try_from(depths.log_unread_for.as_secs()).unwrap_or(i64::MAX));

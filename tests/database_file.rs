@@ -1,10 +1,16 @@
 //! Tests of a server whose store is a file: what it keeps without any setting, who else may use the file, and what it says.
 
-use std::{path::Path, process::Output};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    process::Output,
+};
 
 use serde_json::{Value, json};
+use tokio::{process::Command, task::JoinSet};
 
-use crate::support::{ADMIN, Backend, Client, JANE, JOHN, Server, run, until};
+use crate::support::{ADMIN, Backend, Client, JANE, JOHN, Server, run, run_to_its_end, until};
 
 /// Runs a server that ends at its start; returns its output.
 async fn refused(arguments: &[&str], environment: &[(&str, &str)]) -> String {
@@ -22,6 +28,17 @@ async fn say(client: &Client, body: &str) {
 async fn bodies(client: &Client) -> Vec<Value> {
     let page = client.messaging("messages", json!({"thread_id": 1})).await;
     page["messages"].as_array().expect("it is a page").iter().map(|message| message["body"].clone()).collect()
+}
+
+/// Path of a server's database file, with a suffix.
+fn file(server: &Server, suffix: &str) -> PathBuf {
+    let file = server.backend().url().strip_prefix("sqlite:").expect("it is a file");
+    format!("{file}{suffix}").into()
+}
+
+/// Size of a server's write-ahead log.
+fn log_bytes(server: &Server) -> u64 {
+    fs::metadata(file(server, "-wal")).expect("it is there").len()
 }
 
 /// A server without settings of its store: everything is in `dragoman-data`, and the client goes on after a restart.
@@ -121,8 +138,7 @@ async fn a_file_that_is_gone_is_missed() {
     let mut server = Server::demo(Backend::sqlite()).await;
     let admin = server.log_in(ADMIN).await;
     say(&admin, "kept").await;
-    let file = server.backend().url().strip_prefix("sqlite:").expect("it is a file").to_owned();
-    let aside = format!("{file}.aside");
+    let (file, aside) = (file(&server, ""), file(&server, ".aside"));
     std::fs::rename(&file, &aside).expect("it is ours");
     server.not_ready("the store cannot be reached").await;
     let refused = admin.post("/api/messaging/message/send", &json!({"params": {"thread_id": 1, "body": "lost"}})).await.json();
@@ -131,5 +147,96 @@ async fn a_file_that_is_gone_is_missed() {
     server.ready().await;
     say(&admin, "again").await;
     assert_eq!(bodies(&admin).await, ["again", "kept"]);
+    server.stop().await;
+}
+
+/// An idle server looks several times a second whether anybody has committed, and reads the event log only then.
+#[tokio::test]
+async fn an_idle_server_reads_nothing() {
+    const LOOKS: f64 = 20.0;
+    let mut server = Server::demo(Backend::sqlite()).await;
+    let count =
+        async |operation: &str| server.metric(&format!("dragoman_store_seconds_count{{operation=\"{operation}\"}}")).await;
+    let (looks, reads) = (count("data_version").await, count("select log_head").await);
+    until("looks", async || (count("data_version").await >= looks + LOOKS).then_some(())).await;
+    let read = count("select log_head").await - reads;
+    assert!(read < LOOKS / 2.0, "{read} reads for {LOOKS} looks: the node's own lease and its like");
+    server.stop().await;
+}
+
+/// Retention rounds empty the write-ahead log while clients send and poll, though there is nothing to delete.
+#[tokio::test]
+async fn every_retention_round_empties_the_write_ahead_log() {
+    const BOUND: u64 = 24 * 1024 * 1024;
+    const SENDERS: usize = 4;
+    let mut server = Server::builder(Backend::sqlite()).set("RETENTION__EVERY_SECONDS", 1).start().await;
+    let rounds = "dragoman_store_seconds_count{operation=\"checkpoint\"}";
+    let admin = server.log_in(ADMIN).await;
+    let mut clients = JoinSet::new();
+    for number in 0..SENDERS {
+        let client = server.log_in(if number % 2 == 0 { ADMIN } else { JOHN }).await;
+        clients.spawn(async move {
+            for step in 0.. {
+                say(&client, &format!("{number} {step} {}", "x".repeat(20_000))).await;
+                let polled = json!({"thread_id": 1, "last_message_id": 0, "timeout": 0});
+                assert_eq!(client.messaging("poll/messages", polled).await["has_new"], true);
+            }
+        });
+    }
+    let before = server.metric(rounds).await;
+    until("three rounds", async || {
+        assert!(log_bytes(&server) < BOUND, "{}", log_bytes(&server));
+        (server.metric(rounds).await >= before + 3.0).then_some(())
+    })
+    .await;
+    clients.shutdown().await;
+    say(&admin, "the last").await;
+    until("an empty write-ahead log", async || (log_bytes(&server) == 0).then_some(())).await;
+    assert_eq!(bodies(&admin).await[0], "the last");
+    server.stop().await;
+}
+
+/// A write that fails in the middle, as on a broken disk: it is refused, its connection is given up, and the next one goes on.
+#[tokio::test]
+async fn a_writer_that_breaks_is_replaced() {
+    // Soft limit of any file's size, which the test moves. The write-ahead log reaches it before a checkpoint empties it.
+    const BROKEN: u64 = 1 << 20;
+    const WHOLE: u64 = 1 << 40;
+    let mut server = Server::builder(Backend::sqlite()).largest_file(WHOLE).start().await;
+    let admin = server.log_in(ADMIN).await;
+    let limit = async |bytes: u64| {
+        let pid = server.pid().to_string();
+        run_to_its_end(Command::new("prlimit").args(["--pid", &pid, &format!("--fsize={bytes}:")])).await;
+    };
+    let connections = || {
+        let threads = fs::read_dir(format!("/proc/{}/task", server.pid())).expect("it runs");
+        let names = threads.map(|thread| fs::read_to_string(thread.expect("it is listed").path().join("comm")));
+        names.flatten().filter(|name| name.starts_with("sqlite-")).collect::<BTreeSet<_>>()
+    };
+    say(&admin, "the first").await;
+    let open = connections();
+    limit(BROKEN).await;
+    let (mut kept, text) = (vec!["the first".to_owned()], "x".repeat(60_000));
+    loop {
+        let body = format!("{} {text}", kept.len());
+        let answer = admin.post("/api/messaging/message/send", &json!({"params": {"thread_id": 1, "body": body}})).await.json();
+        if answer["result"]["success"] != true {
+            assert_eq!(answer["error"]["data"]["name"], "psycopg2.OperationalError", "{answer}");
+            break;
+        }
+        kept.push(body);
+    }
+    assert!(server.log().contains("disk I/O error"), "{}", server.log());
+    server.not_ready("the store takes no writes").await;
+    limit(WHOLE).await;
+    say(&admin, "the last").await;
+    kept.push("the last".to_owned());
+    kept.reverse();
+    server.ready().await;
+    assert_eq!(bodies(&admin).await, kept);
+    until("the end of the broken connection", async || (!open.is_subset(&connections())).then_some(())).await;
+    let address = server.kill().await;
+    server.start_again(address).await;
+    assert_eq!(bodies(&admin).await, kept, "nothing is lost");
     server.stop().await;
 }

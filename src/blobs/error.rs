@@ -27,6 +27,10 @@ pub enum BlobError {
 pub(super) type Result<T, E = BlobError> = std::result::Result<T, E>;
 
 impl BlobError {
+    pub(super) fn late() -> Self {
+        Self::Unavailable(Box::<dyn std::error::Error + Send + Sync>::from("no answer in time").into())
+    }
+
     pub(super) fn internal(cause: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Internal(cause.into().into())
     }

@@ -30,6 +30,16 @@ impl Blobs {
         Ok(text.parse().ok())
     }
 
+    /// The workspace that owns the store; `None` if it has no marker, or one that names no workspace.
+    pub async fn owner(&self) -> Result<Option<Uuid>> {
+        Ok(self.marker().await?.and_then(|text| text.parse().ok()))
+    }
+
+    /// Gives the store to `workspace`, whosever it was.
+    pub async fn hand_over(&self, workspace: Uuid) -> Result<()> {
+        self.mark(workspace, PutMode::Overwrite).await
+    }
+
     /// Text of the marker; a text that names no workspace if the object is too long.
     async fn marker(&self) -> Result<Option<String>> {
         let found = match self.store.get(&Path::from(MARKER)).await {

@@ -3,6 +3,7 @@
 mod error;
 mod listing;
 mod marker;
+mod transfer;
 
 use std::{collections::HashSet, ops::Range, path::PathBuf, sync::Arc, time::Duration};
 
@@ -29,6 +30,7 @@ use uuid::Uuid;
 pub use error::BlobError;
 pub use listing::{Folders, InventoryChunk};
 pub use marker::MARKER;
+pub use transfer::OpenObject;
 
 use crate::{error::chain, lifecycle::Lifecycle, shares::Charge};
 use error::Result;
@@ -205,8 +207,7 @@ impl Blobs {
         let options = GetOptions { range: part.map(GetRange::Bounded), ..GetOptions::default() };
         match self.store.get_opts(&Path::from(object), options).await {
             Ok(found) => Ok(found.into_stream().map_err(std::io::Error::other).boxed()),
-            // A missing bucket is an error of the installation, and says nothing about its objects.
-            Err(error @ object_store::Error::NotFound { .. }) if !chain(&error).to_string().contains(NO_BUCKET) => {
+            Err(error) if is_missing(&error) => {
                 self.warn_of_missing(object);
                 Err(BlobError::NotFound)
             }
@@ -312,6 +313,11 @@ async fn abort(mut upload: Box<dyn object_store::MultipartUpload>) {
 
 fn failed(error: object_store::Error) -> BlobError {
     if is_unreachable(&error) { BlobError::Unavailable(Arc::new(error)) } else { BlobError::internal(error) }
+}
+
+/// True if there is no such object. A missing bucket is an error of the installation, and says nothing about its objects.
+fn is_missing(error: &object_store::Error) -> bool {
+    matches!(error, object_store::Error::NotFound { .. }) && !chain(error).to_string().contains(NO_BUCKET)
 }
 
 /// True if the bucket did not answer at all.

@@ -164,6 +164,7 @@ struct ChatInner {
     unread: Arc<read_state::UnreadCache>,
     publisher: Publisher,
     lease: maintenance::lease::Lease,
+    removal: maintenance::removal::ObjectRemoval,
     link: BusSender<Signal>,
     sends: GroupCommit<SendJob>,
     read_marks: GroupCommit<MarkRead>,
@@ -201,6 +202,7 @@ impl Chat {
         // Not a secret, but drawn in the same way: once, by the first node.
         let workspace = secret(storage.as_ref(), "workspace").await?;
         let lease = maintenance::lease::Lease::new(storage.as_ref(), bus.as_ref().map_or("local", |bus| bus.kind())).await?;
+        let (removal, removed) = maintenance::removal::ObjectRemoval::new();
         let (link, outbox) = bus.map(|bus| BusSender::new(bus, workspace, metrics.clone())).unzip();
         let link = link.unwrap_or_else(BusSender::single_node);
         let capacity = Capacity { events: rules.recent_events, bytes: rules.ring_bytes };
@@ -230,6 +232,7 @@ impl Chat {
             unread,
             publisher,
             lease,
+            removal,
             link,
             sends,
             read_marks: marks,
@@ -254,6 +257,7 @@ impl Chat {
         chat.watch_typing(services);
         chat.watch_held_messages(services);
         chat.watch_store(services);
+        chat.remove_objects(removed, services);
         chat.watch_retention(services);
         chat.sweep_files(services);
         chat.watch_support(services);

@@ -251,6 +251,7 @@ pub struct Flags {
     pub listen: Option<String>,
     pub data: Option<String>,
     pub storage: Option<String>,
+    pub files: Option<String>,
     pub database: Option<String>,
     pub demo: bool,
     pub log_format: Option<String>,
@@ -288,8 +289,6 @@ fn environment(lists: Lists) -> Environment {
 
 const DEFAULTS: &str = include_str!("defaults.toml");
 const FILE: &str = "dragoman.toml";
-/// Begin of a `storage` that names a database file.
-const SQLITE: &str = "sqlite:";
 /// Database file in the directory `data`.
 const DATABASE_FILE: &str = "dragoman.db";
 
@@ -325,6 +324,7 @@ impl Config {
             .set_override_option("listen", flags.listen.clone())?
             .set_override_option("data", flags.data.clone())?
             .set_override_option("storage", flags.storage.clone())?
+            .set_override_option("files", flags.files.clone())?
             .set_override_option("database", flags.database.clone())?
             .set_override_option("demo", flags.demo.then_some(true))?
             .set_override_option("log.format", flags.log_format.clone())?
@@ -340,20 +340,14 @@ impl Config {
             self.data = if first.is_empty() { "dragoman-data" } else { first }.into();
         }
         if self.storage.0.is_empty() {
-            self.storage = Secret(format!("{SQLITE}{}", Path::new(&self.data).join(DATABASE_FILE).display()));
+            self.storage = Secret(format!("{}{}", Store::SQLITE, Path::new(&self.data).join(DATABASE_FILE).display()));
         }
         self
     }
 
     /// The store that `storage` names.
     pub fn store(&self) -> Store<'_> {
-        match self.storage.0.as_str() {
-            "memory:" => Store::Memory,
-            address => match address.strip_prefix(SQLITE) {
-                Some(file) => Store::Sqlite(Path::new(file)),
-                None => Store::Postgres(address),
-            },
-        }
+        Store::at(&self.storage.0)
     }
 
     /// True if store and files outlive the program.
@@ -413,11 +407,7 @@ impl Config {
             Store::Sqlite(_) if !matches!(self.bus, BusSettings::Local) => {
                 return Err("bus must be local with a storage of sqlite:, which has one server".into());
             }
-            Store::Sqlite(file) if file.as_os_str().is_empty() => return Err("storage must name a file after sqlite:".into()),
-            Store::Postgres(address) if !address.starts_with("postgres://") && !address.starts_with("postgresql://") => {
-                return Err("storage must be sqlite:<file>, postgres://... or memory:".into());
-            }
-            Store::Memory | Store::Sqlite(_) | Store::Postgres(_) => {}
+            store => store.check().map_err(|must| format!("storage {must}"))?,
         }
         if self.nats.subject.is_empty() || self.nats.subject.contains([' ', '*', '>']) {
             return Err("nats.subject must be a subject without wildcards".into());

@@ -3,13 +3,15 @@
 //! The event log then continues after a gap, above all ids and positions that any client may know.
 
 use chrono::TimeDelta;
-use storage::{EventMark, Fact, Lane, LogState, NO_CLIENT, Position, Result, Storage, Topic, Workspace};
+use storage::{EventMark, Fact, Lane, LogState, NO_CLIENT, Position, Result, Storage, Timestamp, Topic, Workspace};
 
 use crate::{clock, transaction::transaction};
 
 /// Width of the gap, in positions. Other nodes, dead ones included, may know so much more than the one that restarts the event
 /// log.
 const GAP: i64 = 1_000_000;
+/// Width of the gap for each second since a backup: more events and ids a second than a store gives out for long.
+const GAP_PER_SECOND: i64 = 100;
 
 /// Pause of the orphan sweep after a restart: rows that refer to the objects may still be restored.
 const SWEEP_PAUSE: TimeDelta = TimeDelta::days(7);
@@ -48,6 +50,21 @@ pub async fn restart_log_if_lost(storage: &dyn Storage) -> Result<()> {
     KnownLog::load(storage.lane(Lane::Log).as_ref()).await.map(drop)
 }
 
+/// Restarts the event log of a store that was restored from a backup of that time, above everything that clients may have
+/// received since then.
+///
+/// # Errors
+/// Those of the store.
+///
+/// # Cancel safety
+/// The restart is committed or not. A repeat restarts it again.
+pub async fn restart_restored_log(storage: &dyn Storage, taken_at: Timestamp) -> Result<()> {
+    let mut known = KnownLog { epoch: storage.workspace().await?.epoch, ..KnownLog::default() };
+    let state = storage.log_state(known.compared_position()).await?;
+    let age = (clock::now() - taken_at).num_seconds().max(0);
+    known.settle(storage, &state, Some(Loss::Behind), state.head, GAP.max(age.saturating_mul(GAP_PER_SECOND))).await
+}
+
 impl KnownLog {
     /// Reads the state of the event log at the start, and restarts it if the database is on another timeline than at the last
     /// check.
@@ -60,7 +77,7 @@ impl KnownLog {
         let state = storage.log_state(known.compared_position()).await?;
         if timeline != state.timeline {
             let loss = timeline.and(state.timeline).map(|_| Loss::Timeline);
-            known.settle(storage, &state, loss, state.head).await?;
+            known.settle(storage, &state, loss, state.head, GAP).await?;
             if known.epoch > epoch {
                 tracing::error!(epoch = known.epoch, "{RESTART_MESSAGE}");
             }
@@ -95,12 +112,19 @@ impl KnownLog {
     /// # Errors
     /// Those of the store; then nothing has changed.
     pub(crate) async fn restart(&mut self, storage: &dyn Storage, state: &LogState, loss: Loss, head: Position) -> Result<()> {
-        self.settle(storage, state, Some(loss), head).await?;
+        self.settle(storage, state, Some(loss), head, GAP).await?;
         storage.accept_timeline(self.timeline);
         Ok(())
     }
 
-    async fn settle(&mut self, storage: &dyn Storage, state: &LogState, loss: Option<Loss>, head: Position) -> Result<()> {
+    async fn settle(
+        &mut self,
+        storage: &dyn Storage,
+        state: &LogState,
+        loss: Option<Loss>,
+        head: Position,
+        gap: i64,
+    ) -> Result<()> {
         let (epoch, known, timeline) = (self.epoch, head.max(self.compared_position()), state.timeline);
         let settled: Result<_> = transaction(storage, |mut tx| async move {
             let mut workspace = tx.lock_workspace().await?;
@@ -112,7 +136,7 @@ impl KnownLog {
                 return Ok(workspace);
             }
             if loss.is_some() {
-                let (from, to) = tx.skip_positions(known, GAP).await?;
+                let (from, to) = tx.skip_positions(known, gap).await?;
                 workspace.epoch = workspace.epoch.max(epoch) + 1;
                 let now = clock::now();
                 workspace.sweep_not_before = workspace.sweep_not_before.max(Some(now + SWEEP_PAUSE));

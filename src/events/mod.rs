@@ -17,7 +17,7 @@ pub use feed::{Feed, FeedBatch};
 pub use hub::Hub;
 pub(crate) use hub::SubscriptionStart;
 pub(crate) use log_restart::KnownLog;
-pub use log_restart::restart_log_if_lost;
+pub use log_restart::{restart_log_if_lost, restart_restored_log};
 pub(crate) use members::MembersCache;
 pub(crate) use ring::Capacity;
 pub(crate) use signals::{PresenceAudience, SignalAudience};

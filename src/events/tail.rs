@@ -1,6 +1,7 @@
 //! Tail of the event log: follows it in order of position, calls the observers, and appends to the hub. Events that this node
 //! commits come straight from the commit; events of other nodes, and missing ones, are read from the log. Polling each second
-//! covers lost notifications.
+//! covers lost notifications. A store that tells cheaply whether anybody has committed is asked more often, and the event log is
+//! read only then.
 
 use std::{
     sync::{
@@ -32,6 +33,8 @@ use crate::{
 
 /// Polling interval: the longest delay of an event of another node whose notification is lost.
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// Polling interval where a poll without a commit since the last one costs next to nothing.
+const VERSION_INTERVAL: Duration = Duration::from_millis(200);
 /// Page size of a read of the event log, in events.
 const LOG_PAGE: usize = 1_000;
 /// Page size of a read of the event log, in bytes of facts.
@@ -156,7 +159,8 @@ pub(crate) fn start(
     let CommitReceiver { commits: committed, publisher } = announced;
     let (look, health) = (Arc::clone(&publisher.wake), Arc::clone(&publisher.health));
     health.epoch.store(known.epoch(), Ordering::Relaxed);
-    let tail = Tail { storage, known, hub, observers, audiences, link, committed, look, health, has_warned: false };
+    let tail =
+        Tail { storage, known, hub, observers, audiences, link, committed, look, health, version: None, has_warned: false };
     lifecycle.spawn(tail.run(lifecycle.clone()));
     publisher
 }
@@ -171,6 +175,8 @@ struct Tail {
     committed: mpsc::Receiver<Commit>,
     look: Arc<Notify>,
     health: Arc<LogHealth>,
+    /// Data version of the store before the last poll; `None` if the store has none, or since a failure.
+    version: Option<i64>,
     /// True once the warning about unknown facts was logged.
     has_warned: bool,
 }
@@ -187,12 +193,16 @@ impl Tail {
                 () = self.look.notified() => self.catch_up().await,
                 // Also under load: commits of this node do not show lost events.
                 () = tokio::time::sleep_until(looks_at) => {
-                    let found = self.poll().await;
-                    looks_at = Instant::now() + POLL_INTERVAL;
+                    let found = self.poll_if_changed().await;
+                    looks_at = Instant::now() + if self.version.is_some() { VERSION_INTERVAL } else { POLL_INTERVAL };
                     found
                 }
                 () = lifecycle.stopping() => return,
             };
+            if step.is_err() {
+                // The next poll reads what this step has not.
+                self.version = None;
+            }
             self.record_health(&step);
         }
     }
@@ -233,6 +243,17 @@ impl Tail {
             }
             _ => Ok(()),
         }
+    }
+
+    /// Polls, unless the store tells that nobody has committed since the last poll.
+    async fn poll_if_changed(&mut self) -> storage::Result<()> {
+        let version = self.storage.data_version().await?;
+        if version.is_none() || version != self.version {
+            self.poll().await?;
+            // Read before the poll: a commit meanwhile causes another one.
+            self.version = version;
+        }
+        Ok(())
     }
 
     /// Polls the event log for events without a notification, and for lost events. Notifies the other nodes of growth, which

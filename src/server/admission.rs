@@ -72,14 +72,20 @@ fn open(shares: &Shares, party: Party, request: &mut Request) -> Account {
     account
 }
 
-/// Charges a response's body until it is written. A file, which is read while it is written, is not charged.
+/// Marks a response whose body is one text for all, which costs no memory of its own.
+#[derive(Clone, Copy)]
+pub(super) struct SharedText;
+
+/// Charges a response's body until it is written. A file, which is read while it is written, is not charged, nor is a
+/// [`SharedText`].
 ///
 /// # Errors
 ///
 /// [`NoShare::Memory`] if the budget is used up.
 pub(super) async fn charge(account: &Account, path: &str, mut response: Response) -> Result<Response, NoShare> {
     let body: BytesBody = response.take_body().into();
-    if is_operator_route(path) || body.size_hint().exact().is_none_or(|bytes| bytes <= SMALL_BYTES) {
+    let is_shared = response.extensions().get::<SharedText>().is_some();
+    if is_shared || is_operator_route(path) || body.size_hint().exact().is_none_or(|bytes| bytes <= SMALL_BYTES) {
         response.set_body(body);
         return Ok(response);
     }

@@ -1,6 +1,7 @@
 //! OpenAPI document, and its Swagger UI page with a content security policy that allows only its own scripts.
 
 use base64::{Engine, engine::general_purpose::STANDARD};
+use bytes::Bytes;
 use poem::{
     Endpoint, Response,
     endpoint::make_sync,
@@ -10,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, value::RawValue};
 use sha2::{Digest, Sha256};
 
+use super::admission::SharedText;
 use crate::web::jsonrpc::HTML;
 
 /// Sections in the order of a first visit.
@@ -45,12 +47,20 @@ pub(super) fn page(html: &str) -> impl Endpoint + use<> {
     // Line ends as browsers normalise them before they hash a script.
     let html = html.replacen(FOREIGN_TITLE, TITLE, 1).replace("\r\n", "\n");
     let policy = HeaderValue::try_from(policy(&html)).expect("base64 is ASCII");
+    let html = Bytes::from(html);
     make_sync(move |_| {
         Response::builder()
             .header(header::CONTENT_TYPE, HTML)
             .header(header::CONTENT_SECURITY_POLICY, policy.clone())
+            .extension(SharedText)
             .body(html.clone())
     })
+}
+
+/// Serves a text from one copy for all requests.
+pub(super) fn shared(content_type: &'static str, text: String) -> impl Endpoint<Output = Response> + use<> {
+    let text = Bytes::from(text);
+    make_sync(move |_| Response::builder().content_type(content_type).extension(SharedText).body(text.clone()))
 }
 
 fn policy(html: &str) -> String {

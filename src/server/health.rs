@@ -2,13 +2,15 @@
 
 use std::{sync::Arc, time::Duration};
 
-use poem::{Endpoint, Response, endpoint::make_sync, http::StatusCode};
 use poem_openapi::{
     ApiResponse, Object, OpenApi, Tags,
     payload::{Json, PlainText},
 };
 use storage::{Storage, Writability};
-use tokio::{sync::Mutex, time::Instant};
+use tokio::{
+    sync::Mutex,
+    time::{Instant, timeout},
+};
 
 use crate::{
     error::chain,
@@ -21,6 +23,8 @@ use crate::{
 const PATIENCE: Duration = Duration::from_secs(3);
 /// Age up to which the result of that check is used again.
 const FRESH: Duration = Duration::from_millis(250);
+/// Time limit of the query for running backups, which a scrape makes.
+const BACKUPS: Duration = Duration::from_secs(1);
 /// Time without a successful read of the event log after which the node is not ready.
 const UNREAD: Duration = Duration::from_secs(5);
 
@@ -148,6 +152,7 @@ impl Operation {
             log_epoch: chat.log_epoch(),
             bodies_bytes: self.app.shares.bodies.used(),
             answers_bytes: self.app.shares.answers.used(),
+            backups_running: timeout(BACKUPS, chat.running_backups()).await.ok().and_then(Result::ok),
         };
         PlainText(String::from_utf8(self.metrics.text(&depths)).expect("the Prometheus text format is UTF-8"))
     }
@@ -160,7 +165,7 @@ impl Operation {
     }
 
     async fn store_fault(&self) -> Option<&'static str> {
-        match tokio::time::timeout(PATIENCE, self.storage.writability()).await {
+        match timeout(PATIENCE, self.storage.writability()).await {
             Ok(Ok(Writability::Writable)) => None,
             Ok(Ok(Writability::Refused)) => Some("the store takes no writes"),
             Ok(Ok(Writability::Unconfirmed)) => Some("commits are not confirmed"),
@@ -186,11 +191,6 @@ impl Operation {
     fn log_unread_for(&self) -> Duration {
         self.app.chat.event_log_unreadable_for().unwrap_or_default()
     }
-}
-
-/// Serves the OpenAPI document.
-pub(super) fn document(json: String) -> impl Endpoint {
-    make_sync(move |_| Response::builder().status(StatusCode::OK).content_type("application/json").body(json.clone()))
 }
 
 #[cfg(test)]

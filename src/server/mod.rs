@@ -7,21 +7,16 @@ mod docs;
 mod health;
 mod malformed;
 mod middleware;
+mod recovery;
 mod security;
+mod stores;
 
-use std::{
-    fs::DirBuilder,
-    future::Future,
-    os::unix::fs::DirBuilderExt,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, path::PathBuf, sync::Arc, time::Duration};
 
 use chrono::TimeDelta;
 use poem::{Endpoint, EndpointExt, Route};
 use poem_openapi::{OpenApi, OpenApiService};
-use storage::{Lane, Storage, memory::Memory, postgres, sqlite};
+use storage::{Lane, Storage, memory::Memory};
 use tokio::net::TcpListener;
 
 use crate::{
@@ -42,6 +37,8 @@ use crate::{
     web::{AppContext, files, websocket::SocketServer},
 };
 use health::Operation;
+pub use recovery::{open_files, require_files};
+pub use stores::{Purpose, begin_restoration, open_copyable, open_for_backup, open_storage};
 
 /// Error that prevents the start.
 pub type StartError = Box<dyn std::error::Error + Send + Sync>;
@@ -54,116 +51,6 @@ const MARKER_LIMIT: Duration = Duration::from_secs(3);
 
 /// Clock skew from which a warning is logged.
 const SKEW: TimeDelta = TimeDelta::seconds(2);
-
-/// Readers of a database file: more than the reads that a small machine runs at once.
-const FILE_READERS: u32 = 8;
-/// Time limit of waiting for the writer of a database file, or for a reader.
-const FILE_PATIENCE: Duration = Duration::from_secs(5);
-/// Time limit of a statement on a database file.
-const FILE_STATEMENT: Duration = Duration::from_secs(10);
-/// Time limit of a transaction on a database file, for which all other writers wait.
-const FILE_TRANSACTION: Duration = Duration::from_secs(5);
-
-/// Access that a command needs to the store.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// Reads only, for which a standby suffices.
-    Read,
-    Write,
-    /// Writes, after a migration of the schema.
-    Migrate,
-    /// Writes of the server, which is the only one of a database file.
-    Serve {
-        migrate: bool,
-    },
-}
-
-impl Purpose {
-    fn migrates(self) -> bool {
-        matches!(self, Self::Migrate | Self::Serve { migrate: true })
-    }
-}
-
-/// Opens the store of the settings, checks it for the purpose, and migrates it if asked.
-pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) -> Result<Arc<dyn Storage>, StartError> {
-    let address = match config.store() {
-        Store::Memory => return Ok(Arc::new(Memory::new())),
-        Store::Sqlite(file) => return open_file(file, purpose, metrics).await,
-        Store::Postgres(address) => address,
-    };
-    let storage = postgres::Postgres::open(&postgres::Options {
-        url: address.to_owned(),
-        max_connections: config.postgres.max_connections,
-        acquire_timeout: Duration::from_millis(config.postgres.acquire_milliseconds),
-        statement_timeout: Duration::from_millis(config.postgres.statement_milliseconds),
-    })
-    .await?;
-    storage.observe(observer(metrics));
-    if purpose != Purpose::Read {
-        storage.require_writable().await?;
-    }
-    if purpose.migrates() {
-        refuse_beside_other_versions(&storage.blocking_nodes(env!("CARGO_PKG_VERSION")).await?)?;
-        storage.migrate().await?;
-        if !storage.index_people().await? {
-            tracing::warn!("people search has no index: extension pg_trgm is missing and cannot be created");
-        }
-    }
-    if purpose != Purpose::Read {
-        storage.require_sequence_rights().await?;
-        events::restart_log_if_lost(&storage).await?;
-    }
-    for setting in storage.lossy_settings().await? {
-        tracing::warn!(setting, "database may lose confirmed commits: this setting is off");
-    }
-    Ok(Arc::new(storage))
-}
-
-/// Counts the statements of a store.
-fn observer(metrics: &Metrics) -> postgres::Observer {
-    let metrics = metrics.clone();
-    Arc::new(move |operation, time, failed| metrics.statement(operation, time, failed))
-}
-
-/// Opens a database file. A command makes and migrates it as well, but not while a server has it.
-async fn open_file(file: &Path, purpose: Purpose, metrics: &Metrics) -> Result<Arc<dyn Storage>, StartError> {
-    if let Some(directory) = file.parent().filter(|directory| !directory.as_os_str().is_empty()) {
-        let made = DirBuilder::new().recursive(true).mode(0o700).create(directory);
-        made.map_err(|error| format!("storage: {}: {error}", directory.display()))?;
-    }
-    let storage = sqlite::Sqlite::open(&sqlite::Options {
-        path: file.to_owned(),
-        readers: FILE_READERS,
-        acquire_timeout: FILE_PATIENCE,
-        statement_timeout: FILE_STATEMENT,
-        transaction_timeout: FILE_TRANSACTION,
-        max_bytes: None,
-    })
-    .await?;
-    storage.observe(observer(metrics));
-    let is_server = matches!(purpose, Purpose::Serve { .. });
-    if is_server || storage.needs_migration() {
-        storage.lock_exclusive()?;
-        if purpose != (Purpose::Serve { migrate: false }) {
-            storage.migrate().await?;
-        }
-        if !is_server {
-            storage.unlock();
-        }
-    }
-    Ok(Arc::new(storage))
-}
-
-/// Refuses a migration while nodes of other versions serve the database, which cannot work after it.
-fn refuse_beside_other_versions(others: &[postgres::OtherNode]) -> Result<(), StartError> {
-    let Some(last) = others.iter().map(|node| node.until).max() else { return Ok(()) };
-    let named = others.iter().map(|node| format!("{} (version {})", node.id, node.version.as_deref().unwrap_or("0.1.0")));
-    let named = named.collect::<Vec<_>>().join(", ");
-    Err(format!(
-        "migrate: nodes of other versions serve this database, stop them first: {named}; if they are dead, wait until {last}"
-    )
-    .into())
-}
 
 /// Serves on `listener` until `stop` resolves, then lets requests in flight finish. Closes `storage` at the end; `metrics` counts
 /// its statements.
@@ -305,7 +192,7 @@ fn endpoint(
     let page = docs::page(&api.swagger_ui_html().replacen(&api.spec(), &document, 1));
     let middleware = middleware::Middleware::new(app, metrics, &document);
     let route = Route::new()
-        .at("/openapi.json", health::document(document))
+        .at("/openapi.json", docs::shared("application/json", document))
         .at("/ws/chat/room", room::sockets(app))
         .at("/docs", page)
         .nest("/", api);
@@ -468,18 +355,12 @@ struct FileStore {
 
 impl FileStore {
     fn of(config: &Config) -> Self {
-        match (config.files.as_str(), config.store()) {
-            ("", Store::Memory) => {
-                let directory = std::env::temp_dir().join(format!("dragoman-{}", uuid::Uuid::new_v4().simple()));
-                Self { address: format!("file:{}", directory.display()), temporary: Some(directory) }
-            }
-            ("", Store::Sqlite(file)) => {
-                let directory = file.with_file_name("dragoman-files");
-                Self { address: format!("file:{}", directory.display()), temporary: None }
-            }
-            ("", Store::Postgres(_)) => Self { address: "file:dragoman-files".into(), temporary: None },
-            (address, _) => Self { address: address.to_owned(), temporary: None },
+        let address = if config.files.is_empty() { config.store().default_files() } else { Some(config.files.clone()) };
+        if let Some(address) = address {
+            return Self { address, temporary: None };
         }
+        let directory = std::env::temp_dir().join(format!("dragoman-{}", uuid::Uuid::new_v4().simple()));
+        Self { address: format!("file:{}", directory.display()), temporary: Some(directory) }
     }
 }
 

@@ -251,6 +251,11 @@ pub trait EventLog {
     /// Position of the newest event. Forgetting old events does not move it back. It moves back only if the store has lost
     /// confirmed events, which [`EventLog::log_state`] shows.
     async fn position(&self) -> Result<Position>;
+    /// Reads a number that changes with each commit, whichever process makes it, and is cheap enough to be read several times a
+    /// second: while it stays the same, the event log has not changed. `None` if the backend has no such number.
+    async fn data_version(&self) -> Result<Option<i64>> {
+        Ok(None)
+    }
     /// Reads the head, marks and timeline of the event log, with the mark of the event at `requested`.
     async fn log_state(&self, asked: Position) -> Result<LogState>;
     /// Finds the newest position whose event happened at `time` or before; the one before the oldest event if there is none.

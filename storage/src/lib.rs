@@ -1,10 +1,14 @@
 #![doc = include_str!("../README.md")]
 
 mod accounts;
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+mod columns;
 mod conversations;
+mod dump;
 mod error;
 mod events;
 mod fold;
+mod import;
 pub mod memory;
 mod messages;
 mod nodes;
@@ -15,6 +19,7 @@ mod presence;
 pub mod sqlite;
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 mod statement;
+pub mod tables;
 mod workspace;
 
 use std::sync::Arc;
@@ -30,20 +35,26 @@ pub use accounts::pictures::{Picture, Pictures, WritePictures};
 pub use accounts::sessions::{NewSession, Session, SessionKey, SessionToken, SessionTouch, Sessions, WriteSessions};
 pub use accounts::tokens::{NewRefreshToken, RefreshToken, TokenKey, Tokens, WriteTokens};
 pub use accounts::users::{NewPartner, NewUser, Partner, PasswordHash, Person, Role, User, UserChange, Users, WriteUsers};
+pub use conversations::read_positions::{ReadAdvance, WriteReadPositions};
 pub use conversations::support::{
     MessageSide, OpenSupportSession, Support, SupportSession, SupportSide, SupportStatus, WriteSupport,
 };
 pub use conversations::{
     Conversation, ConversationKind, Conversations, Document, Folder, InboxEntry, InboxFilter, ListSize, NewConversation,
-    Participant, ParticipantRole, ParticipantStatus, ReadAdvance, ThreadType, UnreadTotals, WindowState, WriteConversations,
+    Participant, ParticipantRole, ParticipantStatus, ThreadType, UnreadTotals, WindowState, WriteConversations,
 };
+pub use dump::{Dump, Dumps, Restoration, RowCounts};
 pub use error::{Error, Result};
 pub use events::{
     Event, EventLog, EventMark, Fact, LogPage, LogState, Member, NO_CLIENT, Position, SUPPORT_AGENTS, Scope, Topic,
 };
 pub use fold::fold;
+pub use import::{
+    Import, ImportedAttachment, ImportedConversation, ImportedGroup, ImportedMessage, ImportedParticipant, ImportedReaction,
+    ImportedSupport, ImportedUser, Revision, WriteImport,
+};
 pub use messages::attachments::{
-    Attachment, AttachmentAccess, Attachments, DeletedAttachment, Media, NewAttachment, WriteAttachments,
+    Attachment, AttachmentAccess, Attachments, DeletedAttachment, Media, NamedObject, NewAttachment, WriteAttachments,
 };
 pub use messages::changes::{ChangeKey, Changes, MessageChange};
 pub use messages::held_messages::HeldMessages;
@@ -154,6 +165,7 @@ pub trait Storage:
     + Reads
     + Changes
     + Attachments
+    + Dumps
     + HeldMessages
     + Audit
     + Nodes
@@ -195,6 +207,12 @@ pub trait Storage:
     /// [`Lane::Log`]: after a failover that lost events, the server takes no new ones before the event log was restarted.
     fn accept_timeline(&self, timeline: Option<i64>);
 
+    /// Checkpoint of a store with a write-ahead log of its own: moves the log into the file and empties it, unless a reader takes
+    /// long. Elsewhere it does nothing.
+    async fn checkpoint(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Closes the connections, within a few seconds. Later calls fail with [`Error::Unavailable`].
     ///
     /// # Cancel safety
@@ -224,6 +242,7 @@ pub trait Tx:
     + WriteSessions
     + WriteTokens
     + WriteConversations
+    + WriteReadPositions
     + WriteDirectory
     + WriteMessages
     + WriteReactions
@@ -233,6 +252,7 @@ pub trait Tx:
     + WriteDevices
     + WriteAudit
     + WriteWorkspace
+    + WriteImport
     + Send
 {
     /// Queues a fact for the event log. The fact gets its position when the transaction commits.

@@ -1,5 +1,7 @@
 //! The workspace: properties of the store as a whole. One store is one workspace.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
@@ -19,10 +21,22 @@ pub struct Workspace {
     /// Author of system messages.
     pub system_partner: Option<PartnerId>,
     pub import: Option<ImportMarks>,
-    /// Address of the store that has replaced this one.
+    /// Address of the store that has replaced this one, without password.
     pub moved_to: Option<String>,
+    /// Mark of a copy that is being made into this store, or was interrupted: the workspace that is copied.
+    pub unfinished_copy_of: Option<Uuid>,
     /// Start time of orphan collection: orphaned objects are not deleted before it.
     pub sweep_not_before: Option<Timestamp>,
+    /// Leases of running backups, by their ends. The bytes of deleted files stay until the last one.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub backups: BTreeMap<Uuid, Timestamp>,
+}
+
+impl Workspace {
+    /// Number of backups whose leases have not ended at that time.
+    pub fn running_backups(&self, at: Timestamp) -> usize {
+        self.backups.values().filter(|until| **until > at).count()
+    }
 }
 
 /// Permanent results of an import.

@@ -21,7 +21,7 @@ const LAYERS: &[&[&str]] = &[
     &["dialects"],
     &["web"],
     &["config", "demo"],
-    &["admin"],
+    &["admin", "backup", "relocation"],
     &["chat"],
     &["auth"],
     &["events"],
@@ -99,8 +99,8 @@ const RULES: &[Rule] = &[
 ];
 
 /// Owners of tasks, as receivers of `.spawn(..)`: lifecycles, and in the storage the runtime, whose tasks hold connections of the
-/// pool, which waits for them.
-const OWNERS: &[&str] = &["lifecycle", "services", "requests", "tasks", "runtime"];
+/// pool, which waits for them. A program is no task, and is waited for where it is started.
+const OWNERS: &[&str] = &["lifecycle", "services", "requests", "tasks", "runtime", "pg_restore"];
 /// Enums whose every variant a dialect names where it matches on one.
 const EXHAUSTIVE: &[&str] = &["Error", "Fact"];
 

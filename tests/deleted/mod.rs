@@ -4,6 +4,7 @@
 
 mod look;
 mod model;
+mod stored;
 mod world;
 
 use std::sync::Arc;
@@ -77,6 +78,15 @@ async fn what_was_taken_back_is_found_nowhere_in_memory() {
     // A small ring: old positions are read from the event log, and recent ones from the ring.
     let server = Server::builder(Backend::memory()).with_tokens().set("LIMITS__RECENT_EVENTS", 8);
     let server = server.set("FILES", format!("file:{}", files.path().display())).start().await;
+    nothing_is_found(vec![server], files).await;
+}
+
+#[tokio::test]
+async fn what_was_taken_back_is_found_nowhere_in_a_file() {
+    let files = tempfile::tempdir().unwrap();
+    // Each retention round ends with a checkpoint.
+    let server = Server::builder(Backend::sqlite()).with_tokens().set("LIMITS__RECENT_EVENTS", 8);
+    let server = server.set("RETENTION__EVERY_SECONDS", 1).set("FILES", format!("file:{}", files.path().display())).start().await;
     nothing_is_found(vec![server], files).await;
 }
 

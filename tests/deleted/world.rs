@@ -1,6 +1,6 @@
 //! The servers under test, with their files, users and conversations, and the actions of a sequence as calls to them.
 
-use std::path::Path;
+use std::{collections::HashSet, path::Path};
 
 use reqwest::{
     Method,
@@ -8,13 +8,13 @@ use reqwest::{
     multipart::{Form, Part},
 };
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
 
 use super::{
     look::Looking,
     model::{
         AGENT, Action, DIRECT, File, GROUP, MEETING, Model, ONE, OTHER, PEOPLE, PLACES, SUPPORT, TENANT, THIRD, Upload, With,
     },
+    stored::{row_with, words_in_files},
 };
 use crate::{
     across::people::{self, Place, asked, concierge},
@@ -55,6 +55,8 @@ pub struct World {
     /// Count of the markers so far: every text, name and content begins with its own.
     numbers: usize,
     cases: usize,
+    /// Markers of everything that was taken back.
+    gone: HashSet<String>,
 }
 
 impl World {
@@ -74,11 +76,18 @@ impl World {
         let nowhere = Spot { id: 0, uuid: String::new() };
         let spot = |place: &Place| Spot { id: place.id, uuid: place.uuid.clone() };
         let places = vec![nowhere.clone(), nowhere, spot(&meeting), spot(&support)];
-        Self { nodes, clients, places, files, everybody, support, numbers: 0, cases: 0 }
+        Self { nodes, clients, places, files, everybody, support, numbers: 0, cases: 0, gone: HashSet::new() }
     }
 
-    /// Stops the servers. None of their log lines holds a marker.
+    /// Stops the servers. None of their log lines holds a marker, and no byte of a database file one that was taken back.
     pub async fn end(mut self) {
+        let backend = self.nodes[0].backend();
+        if backend.kind() == "sqlite" {
+            until("a checkpoint without what was taken back", async || {
+                words_in_files(backend, MARK, marker(0).len()).is_disjoint(&self.gone).then_some(())
+            })
+            .await;
+        }
         for node in &mut self.nodes {
             let log = node.log();
             let told = (1..=self.numbers).map(marker).find(|marker| log.contains(marker.as_str()));
@@ -380,8 +389,9 @@ impl World {
     }
 
     /// Checks that no table and no object holds a deleted text.
-    async fn nothing_is_stored(&self, model: &Model) -> Result<(), String> {
+    async fn nothing_is_stored(&mut self, model: &Model) -> Result<(), String> {
         let gone = model.taken_back();
+        self.gone.extend(gone.iter().map(|gone| (*gone).to_owned()));
         let stored = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
         until("the end of the bytes", async || {
             let files = files_below(self.files.path());
@@ -389,23 +399,8 @@ impl World {
             (!is_there).then_some(())
         })
         .await;
-        let backend = self.nodes[0].backend();
-        if !backend.is_postgres() {
-            return Ok(());
-        }
-        let mut database = PgConnection::connect(backend.url()).await.expect("the database is there");
-        let tables = "SELECT table_name::text FROM information_schema.tables WHERE table_schema = 'public'";
-        let tables: Vec<String> = sqlx::query_scalar(tables).fetch_all(&mut database).await.expect("tables can be listed");
-        let patterns: Vec<_> = gone.iter().map(|gone| format!("%{gone}%")).collect();
-        for table in tables {
-            let query = AssertSqlSafe(format!("SELECT t::text FROM {table} t WHERE t::text LIKE ANY ($1) LIMIT 1"));
-            let found: Option<String> =
-                sqlx::query_scalar(query).bind(&patterns).fetch_optional(&mut database).await.expect("it is read");
-            if let Some(found) = found {
-                return Err(format!("the table {table} holds it: {found}"));
-            }
-        }
-        Ok(())
+        let found = row_with(self.nodes[0].backend(), &gone).await;
+        found.map_or(Ok(()), |found| Err(format!("the store holds it in {found}")))
     }
 }
 
@@ -422,9 +417,12 @@ fn pick(from: &[usize], which: u8) -> Option<usize> {
     (!from.is_empty()).then(|| from[usize::from(which) % from.len()])
 }
 
+/// Beginning of every marker.
+const MARK: &str = "mark0";
+
 /// Unique marker of fixed width: none is a prefix of another.
 fn marker(number: usize) -> String {
-    format!("mark{number:06}x")
+    format!("{MARK}{number:05}x")
 }
 
 fn number(value: &Value) -> i64 {

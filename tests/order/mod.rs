@@ -1,5 +1,5 @@
-//! Tests of ordering and durability: many writers, many pollers, and in one test a killed server. No message is lost,
-//! duplicated or out of order.
+//! Tests of ordering and durability: many writers, many pollers, and in some tests a server that is killed, once or again and
+//! again. No message is lost, duplicated or out of order.
 
 pub mod checker;
 
@@ -30,7 +30,7 @@ const POLLERS: usize = 8;
 const MESSAGES: usize = 80;
 /// Period, in messages of a writer, of a send that the server refuses.
 const REFUSED_EVERY: usize = 10;
-/// Count of acknowledged messages after which the late pollers begin and the server is killed.
+/// Count of acknowledged messages after which the late pollers begin.
 const HALF: usize = WRITERS * MESSAGES / 2;
 /// The last message of each conversation: pollers stop there.
 const END: &str = "end";
@@ -46,10 +46,10 @@ struct Stage {
 }
 
 impl Stage {
-    async fn set(server: &Server) -> Self {
+    async fn set(server: &Server, places: usize) -> Self {
         let admin = server.log_in(ADMIN).await;
         let mut conversations = Vec::new();
-        for number in 0..CONVERSATIONS {
+        for number in 0..places {
             let params = json!({"name": format!("thread {number}"), "partner_ids": [4, 6, 8], "thread_type": "group"});
             conversations.push(admin.messaging("thread/create", params).await["thread_id"].as_i64().expect("it has an id"));
         }
@@ -141,9 +141,11 @@ async fn poll(client: Client, conversation: i64, mut up: watch::Receiver<bool>) 
     heard
 }
 
-/// Runs all writers and pollers, and kills the server half way if asked to. Returns the sent and the received messages.
-async fn play(server: &mut Server, killed: bool) -> (Vec<Sent>, Vec<ByConversation>) {
-    let stage = Stage::set(server).await;
+/// Runs all writers and pollers in this number of conversations, and kills the server so often meanwhile, evenly spread: of each
+/// two kills the second comes as soon as the server listens again. Returns the sent messages and the received ones, last those
+/// that a reader finds afterwards.
+async fn play(server: &mut Server, places: usize, kills: usize) -> (Vec<Sent>, Vec<ByConversation>) {
+    let stage = Stage::set(server, places).await;
     let (set_up, up) = watch::channel(true);
     let acknowledged = Arc::new(watch::Sender::new(0));
     let heard = Arc::new(Mutex::new(vec![ByConversation::new(); POLLERS]));
@@ -168,8 +170,9 @@ async fn play(server: &mut Server, killed: bool) -> (Vec<Sent>, Vec<ByConversati
     for (number, client) in stage.writers.into_iter().enumerate() {
         writers.spawn(write(number, client, Arc::clone(&stage.conversations), Arc::clone(&acknowledged), up.clone()));
     }
-    if killed {
-        acknowledged.subscribe().wait_for(|count| *count >= HALF).await.expect("the test goes on");
+    for kill in 0..kills {
+        let before = WRITERS * MESSAGES * (kill / 2 + 1) / (kills.div_ceil(2) + 1);
+        acknowledged.subscribe().wait_for(|count| *count >= before).await.expect("the test goes on");
         set_up.send_replace(false);
         let address = server.kill().await;
         server.start_again(address).await;
@@ -182,16 +185,21 @@ async fn play(server: &mut Server, killed: bool) -> (Vec<Sent>, Vec<ByConversati
         sent.push(Sent::acknowledged(WRITERS, conversation, END, id.expect("it is stored")));
     }
     pollers.join_all().await;
-    assert_eq!(late.load(Ordering::Relaxed), POLLERS / 2 * CONVERSATIONS, "half of the pollers came late");
-    let heard = std::mem::take(&mut *heard.lock());
+    assert_eq!(late.load(Ordering::Relaxed), POLLERS / 2 * places, "half of the pollers came late");
+    let mut heard = std::mem::take(&mut *heard.lock());
+    let mut stored = ByConversation::new();
+    for conversation in stage.conversations.iter().copied() {
+        stored.insert(conversation, poll(admin.clone(), conversation, up.clone()).await);
+    }
+    heard.push(stored);
     (sent, heard)
 }
 
-fn compare(sent: &[Sent], heard: &[ByConversation]) {
+fn compare(places: usize, sent: &[Sent], heard: &[ByConversation]) {
     let written = sent.iter().filter(|sent| sent.id.is_some()).count();
-    assert_eq!(written, WRITERS * MESSAGES + CONVERSATIONS, "all of them are acknowledged at last");
+    assert_eq!(written, WRITERS * MESSAGES + places, "all of them are acknowledged at last");
     for (number, heard) in heard.iter().enumerate() {
-        assert_eq!(heard.len(), CONVERSATIONS, "poller {number} has polled everywhere");
+        assert_eq!(heard.len(), places, "poller {number} has polled everywhere");
         assert_eq!(faults(sent, heard), Vec::<Fault>::new(), "poller {number}");
     }
     // Unacknowledged messages may have been stored, but the same ones for every poller.
@@ -202,26 +210,27 @@ with_every_backend! {
     /// Every poller receives every acknowledged message once and in order, and no refused one.
     async fn everybody_hears_everything_once_and_in_order(backend) {
         let mut server = start(backend).await;
-        let (sent, heard) = play(&mut server, false).await;
-        compare(&sent, &heard);
+        let (sent, heard) = play(&mut server, CONVERSATIONS, 0).await;
+        compare(CONVERSATIONS, &sent, &heard);
         server.stop().await;
     }
 }
 
 /// The same with a killed server: acknowledged messages survive, and a poller that resumes from its last id misses none.
-async fn a_kill_loses_nothing(backend: Backend) {
+async fn kills_lose_nothing(backend: Backend, places: usize, kills: usize) {
     let mut server = start(backend).await;
-    let (sent, heard) = play(&mut server, true).await;
-    compare(&sent, &heard);
+    let (sent, heard) = play(&mut server, places, kills).await;
+    compare(places, &sent, &heard);
     server.stop().await;
 }
 
 #[tokio::test]
 async fn a_kill_loses_nothing_that_was_acknowledged() {
-    a_kill_loses_nothing(Backend::postgres().await).await;
+    kills_lose_nothing(Backend::postgres().await, CONVERSATIONS, 1).await;
 }
 
+/// Fewer conversations: after each kill all pollers come back in each of them.
 #[tokio::test]
-async fn a_kill_loses_nothing_in_a_file() {
-    a_kill_loses_nothing(Backend::sqlite()).await;
+async fn fifty_kills_lose_nothing_in_a_file() {
+    kills_lose_nothing(Backend::sqlite(), 8, 50).await;
 }

@@ -213,7 +213,11 @@ async fn send(server: &Server, limit: &str) {
         Answer::of(stranger.request(Method::POST, path).header(CONTENT_TYPE, "application/json").body(body)).await.status
     };
     match limit {
-        "answers_bytes" => assert_eq!(server.get("/openapi.json").await.status(), 503),
+        // The answer repeats the id.
+        "answers_bytes" => {
+            let call = json!({"jsonrpc": "2.0", "method": "call", "params": {}, "id": "x".repeat(20_000)});
+            assert_eq!(post("/jsonrpc", call.to_string().into()).await, 503);
+        }
         // The text and the tree that is made of it.
         "bodies_bytes" => assert_eq!(post("/auth/token", json!(["x".repeat(600_000)]).to_string().into()).await, 503),
         "body_bytes" => {

@@ -15,6 +15,7 @@ mod hangup;
 mod large_pages;
 mod limits;
 mod long_texts;
+mod newcomers;
 mod own_connections;
 mod pinned;
 mod presence;

@@ -114,6 +114,7 @@ pub struct ServerBuilder {
     backend: Backend,
     program: PathBuf,
     demo: bool,
+    options: Vec<String>,
     settings: Vec<(String, String)>,
     /// Limit of the size of any file, in bytes.
     largest_file: Option<u64>,
@@ -126,7 +127,16 @@ pub struct ServerBuilder {
 impl ServerBuilder {
     pub fn new(backend: Backend) -> Self {
         let program = env!("CARGO_BIN_EXE_dragoman").into();
-        Self { backend, program, demo: true, settings: Vec::new(), largest_file: None, disk: None, most_files: None }
+        Self {
+            backend,
+            program,
+            demo: true,
+            options: Vec::new(),
+            settings: Vec::new(),
+            largest_file: None,
+            disk: None,
+            most_files: None,
+        }
     }
 
     /// Sets another program, such as an earlier release.
@@ -138,6 +148,12 @@ impl ServerBuilder {
     /// Adds a setting by its environment name without the prefix: `LIMITS__BODY_BYTES`.
     pub fn set(mut self, key: &str, value: impl ToString) -> Self {
         self.settings.push((format!("DRAGOMAN__{key}"), value.to_string()));
+        self
+    }
+
+    /// Adds an option of the command line.
+    pub fn option(mut self, option: &str) -> Self {
+        self.options.push(option.to_owned());
         self
     }
 
@@ -268,6 +284,7 @@ impl Server {
             .args(["serve", "--listen", listen])
             .env("DRAGOMAN__STORAGE", &self.builder.backend.storage)
             .args(self.builder.demo.then_some("--demo"))
+            .args(&self.builder.options)
             .env("DRAGOMAN__LOG__LEVEL", "info,dragoman=debug")
             .envs(self.builder.without_limits())
             .envs(self.builder.settings.iter().cloned())

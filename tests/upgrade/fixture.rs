@@ -6,12 +6,12 @@ use std::{collections::BTreeMap, fs, path::Path};
 use chrono::{DateTime, TimeDelta, Utc};
 use reqwest::Method;
 use serde_json::{Value, json};
-use sqlx::{AssertSqlSafe, Connection, PgConnection};
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, PgConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::answers::Answers;
-use crate::support::{Answer, Backend, Client, Server, ServerBuilder, Socket, files_below, run_to_its_end};
+use crate::support::{Answer, Backend, Client, Server, ServerBuilder, Socket, files_below, run, run_to_its_end};
 
 /// The store of an earlier release in a database of its own.
 pub struct Fixture {
@@ -74,17 +74,44 @@ impl Fixture {
         server.set("TOKENS__SECRET", text("secret")).set("BASE_URL", text("base_url"))
     }
 
+    /// Address of its files.
+    pub fn files(&self) -> String {
+        format!("file:{}", self.files.path().display())
+    }
+
+    /// The store and its files after a move.
+    pub async fn moved_to(self, backend: Backend) -> Self {
+        self.backend.administer(&["migrate"], "").await;
+        let files = tempfile::tempdir().expect("a directory can be made");
+        let to_files = format!("file:{}", files.path().display());
+        let [from, to] = [self.backend.url(), backend.url()];
+        let arguments = ["move", "--from", from, "--to", to, "--from-files", &self.files(), "--to-files", &to_files];
+        let output = run(&arguments, &[], "").await;
+        assert!(output.status.success(), "{output:?}");
+        Self { backend, files, ..self }
+    }
+
     pub fn count_files(&self) -> usize {
         files_below(self.files.path()).len()
     }
 
     /// Row counts of these tables.
     pub async fn count_rows(&self, tables: &[&'static str]) -> BTreeMap<&'static str, i64> {
-        let mut database = PgConnection::connect(self.backend.url()).await.expect("the throwaway PostgreSQL is up");
         let mut counts = BTreeMap::new();
         for table in tables {
-            let count = sqlx::query_scalar(AssertSqlSafe(format!("SELECT count(*) FROM public.{table}")));
-            counts.insert(*table, count.fetch_one(&mut database).await.expect("the table is there"));
+            let count = format!("SELECT count(*) FROM {table}");
+            let counted = match self.backend.url().strip_prefix("sqlite:") {
+                None => {
+                    let mut database = PgConnection::connect(self.backend.url()).await.expect("the throwaway PostgreSQL is up");
+                    sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut database).await
+                }
+                Some(file) => {
+                    let options = SqliteConnectOptions::new().filename(file).read_only(true);
+                    let mut database = options.connect().await.expect("the file is there");
+                    sqlx::query_scalar(AssertSqlSafe(count)).fetch_one(&mut database).await
+                }
+            };
+            counts.insert(*table, counted.expect("the table is there"));
         }
         counts
     }

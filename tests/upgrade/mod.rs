@@ -1,14 +1,15 @@
 //! Tests of migration from earlier releases: this program migrates their stores, and clients resume with the positions,
 //! tokens and addresses that they kept. `tests/upgrade/make` has filled the stores with the programs of those releases.
+//! The same holds for such a store once it is moved to a database file.
 
 mod answers;
-mod fixture;
+pub mod fixture;
 
 use reqwest::{Method, StatusCode, header::AUTHORIZATION};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
-use crate::support::{Client, PASSWORD, Server, Socket, http, until};
+use crate::support::{Backend, Client, PASSWORD, Server, Socket, http, until};
 use fixture::{Desk, Fixture, items};
 
 /// Releases with files in `tests/upgrade`.
@@ -40,6 +41,16 @@ const TABLES: [&str; 22] = [
     "users",
 ];
 
+/// The stores of all releases, each as it was left, and moved to a file.
+async fn stores() -> Vec<Fixture> {
+    let mut stores = Vec::new();
+    for release in RELEASES {
+        stores.push(Fixture::of(release).await);
+        stores.push(Fixture::of(release).await.moved_to(Backend::sqlite()).await);
+    }
+    stores
+}
+
 fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
     object.as_object().expect("it is an object").iter()
 }
@@ -47,8 +58,7 @@ fn members(object: &Value) -> impl Iterator<Item = (&String, &Value)> {
 /// The history in every dialect, the unread counts, and the bytes of files at their earlier addresses.
 #[tokio::test]
 async fn everything_reads_as_before() {
-    for release in RELEASES {
-        let fixture = Fixture::of(release).await;
+    for fixture in stores().await {
         let mut server = fixture.server().start().await;
         for asked in items(&fixture.kept["reads"]) {
             fixture.check(&server, asked).await;
@@ -85,8 +95,7 @@ async fn on_bus(fixture: &Fixture, server: &Server, poll: &Value, after: i64, un
 /// Polls from a kept position: the events after it in order, none twice, and then new ones.
 #[tokio::test]
 async fn who_kept_a_place_is_told_what_followed() {
-    for release in RELEASES {
-        let fixture = Fixture::of(release).await;
+    for fixture in stores().await {
         let mut server = fixture.server().start().await;
         let polls = &fixture.kept["polls"];
         let mut last = 0;
@@ -145,8 +154,7 @@ async fn renewed(server: &Server, refresh: &str) -> (StatusCode, Value) {
 /// Cookies, tokens and passwords stay valid. Revoked and expired ones stay invalid.
 #[tokio::test]
 async fn whoever_was_let_in_still_is() {
-    for release in RELEASES {
-        let fixture = Fixture::of(release).await;
+    for fixture in stores().await {
         let mut server = fixture.server().start().await;
         for (name, person) in members(&fixture.kept["people"]) {
             let kept = |what| fixture.of_person(name, what);
@@ -183,8 +191,7 @@ async fn whoever_was_let_in_still_is() {
 /// Idempotent retry: a client resends a message with the key that it kept.
 #[tokio::test]
 async fn a_retry_is_the_message_that_was_stored() {
-    for release in RELEASES {
-        let fixture = Fixture::of(release).await;
+    for fixture in stores().await {
         let mut server = fixture.server().start().await;
         let before = fixture.count_rows(&["messages"]).await;
         for retry in items(&fixture.kept["retries"]) {
@@ -208,8 +215,7 @@ async fn a_retry_is_the_message_that_was_stored() {
 /// Support sessions: a waiting one can be joined, a joined one continues on both sides, and a closed one stays closed.
 #[tokio::test]
 async fn support_goes_on() {
-    for release in RELEASES {
-        let fixture = Fixture::of(release).await;
+    for fixture in stores().await {
         let mut server = fixture.server().start().await;
         let [waiting, joined, closed] = ["waiting", "joined", "closed"].map(|name| &fixture.kept["support"][name]);
         let (mut tenant, mut agent) = (fixture.desk(&server, "deepak").await, fixture.desk(&server, "agent").await);

@@ -297,7 +297,7 @@ impl Chat {
                 tx.record(Topic::Conversation(conversation), Fact::AttachmentDeleted { attachment: id }, clock::now());
             }
             self.0.publisher.commit(tx).await?;
-            self.0.blobs.delete_later(deleted.attachment.object);
+            self.0.removal.remove(deleted.attachment.object);
             Ok(())
         })
         .await

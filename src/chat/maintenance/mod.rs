@@ -1,5 +1,7 @@
-//! Background maintenance of the store: the node's lease, retention, and the sweep of orphaned files.
+//! Background maintenance of the store: the node's lease, retention, the removal of files, and the sweep of
+//! orphaned ones.
 
 pub(super) mod lease;
+pub(super) mod removal;
 pub(super) mod retention;
 pub(super) mod sweep;

@@ -8,12 +8,13 @@ use futures_util::future::BoxFuture;
 use storage::{Storage, Timestamp};
 
 use crate::{
-    blobs::Blobs,
     chat::{Chat, Result, uploads::object_of},
     clock,
     lifecycle::Lifecycle,
     telemetry,
 };
+
+use super::removal::ObjectRemoval;
 
 /// Retention times of data without an expiry of its own.
 #[derive(Clone, Copy, Debug)]
@@ -46,7 +47,7 @@ struct RetentionJob {
     retention: fn(&RetentionRules) -> Duration,
     /// Deletes at most that many entries from before that time, and returns how many. A second node that runs it meanwhile finds
     /// nothing to do.
-    step: for<'a> fn(&'a dyn Storage, &'a Blobs, Timestamp, usize) -> BoxFuture<'a, storage::Result<u64>>,
+    step: for<'a> fn(&'a dyn Storage, &'a ObjectRemoval, Timestamp, usize) -> BoxFuture<'a, storage::Result<u64>>,
 }
 
 /// The jobs, in this order: dependent data follows what it depends on.
@@ -70,12 +71,12 @@ const RETENTION_JOBS: &[RetentionJob] = &[
     RetentionJob {
         name: "forget_unsent",
         retention: |retention| retention.unsent_attachments,
-        step: |storage, blobs, before, most| {
+        step: |storage, removal, before, most| {
             Box::pin(async move {
                 let objects = storage.forget_unsent(before, most).await?;
                 let gone = objects.len() as u64;
                 // Rows go first: bytes without a row cost only space, a row without its bytes is a broken file.
-                objects.into_iter().for_each(|object| blobs.delete_later(object));
+                objects.into_iter().for_each(|object| removal.remove(object));
                 Ok(gone)
             })
         },
@@ -83,13 +84,11 @@ const RETENTION_JOBS: &[RetentionJob] = &[
     RetentionJob {
         name: "expire_uploads",
         retention: |retention| retention.unnamed_uploads,
-        step: |storage, blobs, before, most| {
+        step: |storage, removal, before, most| {
             Box::pin(async move {
                 let uploads = storage.expire_uploads(before, most).await?;
                 let gone = uploads.len() as u64;
-                for upload in uploads {
-                    blobs.delete(&object_of(upload)).await;
-                }
+                uploads.into_iter().for_each(|upload| removal.remove(object_of(upload)));
                 Ok(gone)
             })
         },
@@ -117,6 +116,12 @@ const RETENTION_JOBS: &[RetentionJob] = &[
         // The store learns of uses of a device with a delay.
         retention: |_| Duration::from_secs(86_400),
         step: |storage, _, before, most| storage.forget_devices(before, most),
+    },
+    RetentionJob {
+        // Afterwards no file of the store holds what was deleted before.
+        name: "checkpoint",
+        retention: |_| Duration::ZERO,
+        step: |storage, _, _, _| Box::pin(async move { storage.checkpoint().await.map(|()| 0) }),
     },
 ];
 
@@ -149,7 +154,7 @@ impl Chat {
         let now = self.0.storage.now(clock::now()).await?;
         let before = now.checked_sub_signed(kept).unwrap_or(DateTime::UNIX_EPOCH);
         while !stop.is_stopping() {
-            let step = (job.step)(self.0.storage.as_ref(), &self.0.blobs, before, STEP_ROWS);
+            let step = (job.step)(self.0.storage.as_ref(), &self.0.removal, before, STEP_ROWS);
             if step.await? < STEP_ROWS as u64 {
                 break;
             }

@@ -27,7 +27,7 @@ const RARE: usize = 20;
 
 /// The outcome of a sweep.
 enum SweepOutcome {
-    /// Not due, or another node has the lease.
+    /// Not due, or another node has the lease, or a backup runs.
     NotNow,
     Done,
     Refused,
@@ -99,9 +99,11 @@ impl Chat {
             );
             return Ok(SweepOutcome::Refused);
         }
-        // A listing takes long: repeat the query right before the deletion, and check that the lease is still the same.
+        // A listing takes long: repeat the query right before the deletion, and check that the lease is still the same. A backup
+        // that has copied rows of such an object began before their deletion.
         let orphans = self.unused(orphans).await?;
-        if storage.workspace().await?.sweep_not_before != Some(next) {
+        let workspace = storage.workspace().await?;
+        if workspace.sweep_not_before != Some(next) || workspace.running_backups(self.store_time()) > 0 {
             return Ok(SweepOutcome::NotNow);
         }
         let found = orphans.len();
@@ -118,7 +120,7 @@ impl Chat {
     async fn begin_sweep(&self, now: Timestamp, next: Timestamp) -> storage::Result<Option<Uuid>> {
         transaction(self.0.storage.as_ref(), |mut tx| async {
             let mut workspace = tx.lock_workspace().await?;
-            if workspace.sweep_not_before.is_some_and(|time| now < time) {
+            if workspace.sweep_not_before.is_some_and(|time| now < time) || workspace.running_backups(now) > 0 {
                 return Ok(None);
             }
             workspace.sweep_not_before = Some(next);

@@ -106,7 +106,7 @@ impl Chat {
             tx.record(Topic::Conversation(of), Fact::MessageDeleted(message.clone()), now);
             self.0.publisher.commit(tx).await?;
             self.discard(unnamed);
-            files.into_iter().for_each(|file| self.0.blobs.delete_later(file.object));
+            files.into_iter().for_each(|file| self.0.removal.remove(file.object));
             Ok(message)
         })
         .await

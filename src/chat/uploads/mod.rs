@@ -223,7 +223,7 @@ impl Chat {
 
     /// Schedules the deletion of the objects of removed uploads.
     pub(super) fn discard(&self, uploads: Vec<Upload>) {
-        uploads.into_iter().for_each(|upload| self.0.blobs.delete_later(object_of(upload)));
+        uploads.into_iter().for_each(|upload| self.0.removal.remove(object_of(upload)));
     }
 }
 

@@ -2,9 +2,10 @@
 
 mod page;
 
-use poem::{Endpoint, Response, Route, endpoint::make_sync, get, web::Redirect};
+use poem::{Route, endpoint::make_sync, get, web::Redirect};
 use serde_json::Value;
 
+use super::docs::shared;
 use crate::dialects::{concierge, conversations, room};
 
 /// Dialects with sockets, and their documents.
@@ -16,15 +17,11 @@ pub(super) fn documents() -> [(&'static str, Value); 3] {
 /// section of the page.
 pub(super) fn at(route: Route) -> Route {
     let documents = documents();
-    let route = route.at("/asyncapi", get(answer("text/html; charset=utf-8", page::of(&documents))));
+    let route = route.at("/asyncapi", get(shared("text/html; charset=utf-8", page::of(&documents))));
     documents.into_iter().fold(route, |route, (dialect, document)| {
         let section = Redirect::permanent(format!("/asyncapi#{dialect}"));
         route
-            .at(format!("/asyncapi/{dialect}.json"), get(answer("application/json", document.to_string())))
+            .at(format!("/asyncapi/{dialect}.json"), get(shared("application/json", document.to_string())))
             .at(format!("/asyncapi/{dialect}"), get(make_sync(move |_| section.clone())))
     })
-}
-
-fn answer(content_type: &'static str, body: String) -> impl Endpoint<Output = Response> {
-    make_sync(move |_| Response::builder().content_type(content_type).body(body.clone()))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use crate::{ConversationId, Fact, PartnerId, Timestamp, Topic};
+use crate::{ConversationId, Fact, PartnerId, Timestamp, Topic, import::ImportedMembers};
 
 /// Initial participants of the conversations that one transaction creates.
 pub(crate) type InitialParticipants = HashMap<ConversationId, Vec<PartnerId>>;
@@ -20,13 +20,24 @@ pub(crate) struct MembershipInterval {
     pub visible_from_seq: i64,
 }
 
-/// Derives the membership changes from recorded facts.
+/// Derives the membership changes from recorded facts. Imported members begin with the fact of the import.
 pub(crate) fn membership_intervals(
     facts: &[(Topic, Fact, Timestamp)],
     founders: &InitialParticipants,
+    imported: &ImportedMembers,
 ) -> Vec<MembershipInterval> {
     let mut stays: Vec<MembershipInterval> = Vec::new();
+    let mut imported = imported.iter();
     for (place, (topic, fact, _)) in facts.iter().enumerate() {
+        if let Fact::StoreChanged = fact {
+            stays.extend(imported.by_ref().map(|(conversation, member)| MembershipInterval {
+                conversation: *conversation,
+                partner: member.partner,
+                from: Some(place),
+                until: None,
+                visible_from_seq: member.visible_from_seq,
+            }));
+        }
         let Topic::Conversation(conversation) = *topic else { continue };
         let begins = |partner, visible_from_seq| MembershipInterval {
             conversation,

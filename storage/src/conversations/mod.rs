@@ -1,7 +1,8 @@
-//! Conversations, their participants, per-user conversation settings, and read positions. Counting unread messages reads no
-//! messages: `seq` has no gaps.
+//! Conversations, their participants, and per-user conversation settings. Counting unread messages reads no messages: `seq` has
+//! no gaps.
 
 pub(crate) mod memberships;
+pub(crate) mod read_positions;
 pub(crate) mod support;
 
 use std::{collections::HashMap, sync::Arc};
@@ -162,16 +163,6 @@ pub struct ParticipantStatus {
     pub muted_until: Option<Timestamp>,
 }
 
-/// Effect of a move of a read position.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ReadAdvance {
-    /// Number of messages by others that have turned from unread to read.
-    pub newly_read: i64,
-    /// True if the move covers messages by others that the participant had not read itself before. Messages older than its
-    /// membership count too, though they are never unread.
-    pub has_seen: bool,
-}
-
 /// Filter of a partner's list of conversations.
 #[derive(Clone, Debug, Default)]
 pub struct InboxFilter<'a> {
@@ -247,7 +238,7 @@ pub trait Conversations {
     async fn unread_totals(&self, partner: PartnerId) -> Result<UnreadTotals>;
 }
 
-/// Writes of conversations, participants and read positions. [`Tx`](crate::Tx) states errors and cancel safety.
+/// Writes of conversations and participants. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteConversations: Send {
     /// Stores a conversation. Its participants start with a read position of 0.
@@ -293,15 +284,4 @@ pub trait WriteConversations: Send {
     ) -> Result<bool>;
     /// Removes the participant; its messages stay. Returns true if it was one.
     async fn delete_participant(&mut self, of: &Locked<Conversation>, partner: PartnerId) -> Result<bool>;
-    /// Moves read positions of participants to a `seq`, at most to the newest message; never back. `to` names no participant
-    /// twice. Returns the effects, in the order of `to`; `None` where nothing changed, as for a partner that is no participant.
-    async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<ReadAdvance>>>;
-    /// Moves one read position as [`WriteConversations::advance_reads`] does.
-    async fn advance_read(&mut self, of: ConversationId, partner: PartnerId, seq: i64) -> Result<ReadAdvance> {
-        Ok(self.advance_reads(&[(of, partner, seq)]).await?.pop().flatten().unwrap_or_default())
-    }
-    /// Moves the partner's read position to the newest message in each of its conversations. Returns, for each position that
-    /// moved, even if only over the partner's own messages, the number of unread messages before and the new position; by rising
-    /// conversation.
-    async fn advance_read_everywhere(&mut self, partner: PartnerId) -> Result<Vec<(ConversationId, i64, i64)>>;
 }

@@ -16,6 +16,7 @@ use crate::{
     ConversationId, Event, EventLog, Fact, LogPage, LogState, Member, Message, MessageId, Position, Result, Scope, Timestamp,
     Topic,
     conversations::memberships::{InitialParticipants, membership_intervals},
+    import::ImportedMembers,
 };
 
 #[derive(Clone, Default)]
@@ -29,9 +30,14 @@ pub(super) struct Log {
 }
 
 impl Log {
-    pub(super) fn append(&mut self, facts: Vec<(Topic, Fact, Timestamp)>, founders: &InitialParticipants) -> Vec<Event> {
+    pub(super) fn append(
+        &mut self,
+        facts: Vec<(Topic, Fact, Timestamp)>,
+        founders: &InitialParticipants,
+        imported: &ImportedMembers,
+    ) -> Vec<Event> {
         let first = self.head.0 + 1;
-        for stay in membership_intervals(&facts, founders) {
+        for stay in membership_intervals(&facts, founders, imported) {
             self.memberships.apply(&stay, |place| Position(first + place as i64));
         }
         let event = |(topic, fact, at)| {

@@ -6,7 +6,9 @@
 
 mod accounts;
 mod conversations;
+mod dump;
 mod events;
+mod import;
 mod messages;
 mod nodes;
 mod presence;
@@ -22,7 +24,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use crate::{
     Error, Event, Fact, Lane, Position, Result, Storage, Timestamp, Topic, Tx, Workspace, Writability,
-    conversations::memberships::InitialParticipants,
+    conversations::memberships::InitialParticipants, import::ImportedMembers,
 };
 
 /// Committed state; `None` once the store is closed.
@@ -67,6 +69,7 @@ struct MemoryTx {
     draft: State,
     recorded: Vec<(Topic, Fact, Timestamp)>,
     founders: InitialParticipants,
+    imported: ImportedMembers,
     current: Current,
     _writer: OwnedMutexGuard<()>,
 }
@@ -85,7 +88,8 @@ impl Memory {
         let writer = Arc::clone(&self.writer).lock_owned().await;
         let draft = State::clone(&*self.snapshot()?);
         let current = Arc::clone(&self.current);
-        Ok(MemoryTx { draft, recorded: Vec::new(), founders: InitialParticipants::new(), current, _writer: writer })
+        let (founders, imported) = (InitialParticipants::new(), ImportedMembers::new());
+        Ok(MemoryTx { draft, recorded: Vec::new(), founders, imported, current, _writer: writer })
     }
 }
 
@@ -97,7 +101,7 @@ impl Default for Memory {
 
 impl MemoryTx {
     fn publish(mut self) -> Vec<Event> {
-        let events = self.draft.log.append(self.recorded, &self.founders);
+        let events = self.draft.log.append(self.recorded, &self.founders, &self.imported);
         // Bound to a name, so that the old state is freed after the lock is released: readers wait less.
         let _old = self.current.write().replace(Arc::new(self.draft));
         events

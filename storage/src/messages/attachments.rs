@@ -85,6 +85,14 @@ pub struct DeletedAttachment {
     pub conversations: Vec<ConversationId>,
 }
 
+/// Name of an object in the object store, as rows have it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NamedObject {
+    pub object: String,
+    /// `None` for an upload without a file: a client may have put one into the object store directly, without notice.
+    pub size_bytes: Option<i64>,
+}
+
 /// Queries and expiry of attachments. [`Storage`](crate::Storage) states errors and cancel safety.
 #[async_trait]
 pub trait Attachments {
@@ -98,6 +106,11 @@ pub trait Attachments {
     /// Finds those of these objects that an attachment or an upload references, in any order. The name of an upload counts too:
     /// direct uploads to the object store are stored under it without notice.
     async fn objects_in_use(&self, objects: &[String]) -> Result<Vec<String>>;
+    /// Page of the objects of attachments and uploads: at most `limit` names greater than `after`, in the store's own order of
+    /// texts. The empty text comes before all names.
+    async fn objects(&self, after: &str, limit: usize) -> Result<Vec<NamedObject>>;
+    /// The newest objects that have a size: at most `limit` of attachments, and as many of uploads. Reads all uploads.
+    async fn newest_objects(&self, limit: usize) -> Result<Vec<NamedObject>>;
 }
 
 /// Writes of attachments. [`Tx`](crate::Tx) states errors and cancel safety.

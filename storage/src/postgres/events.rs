@@ -244,7 +244,7 @@ impl PostgresTx {
             return Ok(Vec::new());
         }
         let facts = std::mem::take(&mut self.facts);
-        let stays = membership_intervals(&facts, &self.founders);
+        let stays = membership_intervals(&facts, &self.founders, &self.imported);
         let conversations: Vec<Option<i64>> = facts
             .iter()
             .map(|(topic, ..)| match topic {

@@ -9,14 +9,17 @@ mod circuit_breaker;
 mod commit_outcome;
 mod connection;
 mod conversations;
+mod dump;
 mod error;
 mod events;
+mod import;
 mod lanes;
 mod messages;
 mod nodes;
 mod presence;
 mod session;
 mod start;
+mod tables;
 mod timeline;
 mod upgrade;
 mod workspace;
@@ -42,7 +45,7 @@ use self::{circuit_breaker::CircuitBreaker, commit_outcome::CommitMark};
 pub use crate::statement::Observer;
 use crate::{
     Error, Event, Fact, PartnerId, Position, Result, Storage, Timestamp, Topic, Tx, Writability,
-    conversations::memberships::InitialParticipants, statement::Statement,
+    conversations::memberships::InitialParticipants, import::ImportedMembers, statement::Statement,
 };
 
 /// Condition of a transaction-level advisory lock: no other process cleans up the same `$kind` at this moment. Concurrent
@@ -304,6 +307,7 @@ impl Storage for Postgres {
             storage: self.clone(),
             facts: Vec::new(),
             founders: InitialParticipants::new(),
+            imported: ImportedMembers::new(),
             mark: None,
             failed: false,
         }))
@@ -358,6 +362,7 @@ struct PostgresTx {
     storage: Postgres,
     facts: Vec<(Topic, Fact, Timestamp)>,
     founders: InitialParticipants,
+    imported: ImportedMembers,
     /// Commit mark, set when the facts are appended, or before a commit without facts.
     mark: Option<CommitMark>,
     /// True after a failed statement. PostgreSQL has aborted the transaction then, and answers `COMMIT` with a rollback instead

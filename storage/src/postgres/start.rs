@@ -81,8 +81,13 @@ async fn inspect(gate: &CircuitBreaker, server: &PgConnectOptions, connection: &
     })
 }
 
-/// Connects and pins settings.
-async fn reach(gate: &CircuitBreaker, server: &PgConnectOptions, limit: Duration, pins: &PinnedSettings) -> Result<PgConnection> {
+/// Connects and pins settings. Waits for a server that starts up.
+pub(super) async fn reach(
+    gate: &CircuitBreaker,
+    server: &PgConnectOptions,
+    limit: Duration,
+    pins: &PinnedSettings,
+) -> Result<PgConnection> {
     let begun = Instant::now();
     let connect = async || {
         let mut connection = PgConnection::connect_with(server).await?;

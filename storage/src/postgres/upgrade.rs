@@ -7,7 +7,7 @@ use crate::{Result, Timestamp};
 const NEEDS_NO_OTHERS: &str = "-- needs: no older nodes";
 
 const HAS: &str = "SELECT to_regclass($1) IS NOT NULL";
-const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success";
+const APPLIED: &str = "SELECT version FROM _sqlx_migrations WHERE success ORDER BY version";
 /// Live nodes of other versions. The first release's table has no version column, hence `to_jsonb`.
 const OTHERS: &str = "SELECT n.id::text AS id, to_jsonb(n) ->> 'version' AS version, n.until FROM nodes n
     WHERE n.until >= clock_timestamp() AND to_jsonb(n) ->> 'version' IS DISTINCT FROM $1 ORDER BY n.id";
@@ -60,6 +60,12 @@ impl Postgres {
         nodes.collect()
     }
 
+    /// True if the migrations of this program have been applied, and no others.
+    pub(super) async fn has_known_schema(&self) -> Result<bool> {
+        let applied = self.applied_migrations().await?;
+        Ok(MIGRATIONS.iter().map(|migration| migration.version).eq(applied))
+    }
+
     async fn applied_migrations(&self) -> Result<Vec<i64>> {
         if !self.has_table("_sqlx_migrations").await? {
             return Ok(Vec::new());
@@ -67,7 +73,7 @@ impl Postgres {
         Ok(self.rows(sqlx::query(APPLIED)).await?.iter().map(|row| get(row, "version")).collect::<sqlx::Result<_>>()?)
     }
 
-    async fn has_table(&self, name: &str) -> Result<bool> {
+    pub(super) async fn has_table(&self, name: &str) -> Result<bool> {
         Ok(get(&self.only_row(sqlx::query(HAS).bind(name)).await?, 0)?)
     }
 }

@@ -33,8 +33,8 @@ const WRITER_CACHE: u32 = 16 * 1024;
 const READER_CACHE: u32 = 4 * 1024;
 /// Pages of the write-ahead log after which a commit moves them into the file: 4 MiB.
 const CHECKPOINT_PAGES: u32 = 1_000;
-/// Size to which the write-ahead log shrinks again, in bytes.
-const LOG_BYTES: u32 = 64 * 1024 * 1024;
+/// Size from which the write-ahead log is emptied before the next transaction, and to which it shrinks again, in bytes.
+pub(super) const LOG_BYTES: u32 = 16 * 1024 * 1024;
 
 /// Settings of both kinds of connections. No memory map: an error of the disk would end the process. Sorts stay in memory, since
 /// all results are bounded. Schemas of strangers call no functions.
@@ -57,7 +57,8 @@ pub(super) fn writer_options(file: &Path, max_pages: Option<u32>) -> SqliteConne
         // An acknowledged commit survives a power failure.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        .pragma("secure_delete", "FAST")
+        // What was deleted is overwritten, also in pages that are free then.
+        .pragma("secure_delete", "ON")
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
         .pragma("journal_size_limit", LOG_BYTES.to_string());
     match max_pages {
@@ -71,6 +72,16 @@ pub(super) fn reader_options(file: &Path) -> SqliteConnectOptions {
     options(file, READER_CACHE).read_only(true).pragma("query_only", "ON").pragma("wal_autocheckpoint", "0")
 }
 
+/// Options of a connection that copies the file into another one, which it may write.
+pub(super) fn copier_options(file: &Path) -> SqliteConnectOptions {
+    reader_options(file).pragma("query_only", "OFF")
+}
+
+/// Options of a connection that reads a copy, which nobody writes; so it needs no locks.
+pub(super) fn copy_options(file: &Path) -> SqliteConnectOptions {
+    reader_options(file).immutable(true)
+}
+
 /// Connection with at most one running statement and one transaction.
 pub(super) struct Connection {
     driver: SqliteConnection,
@@ -78,6 +89,8 @@ pub(super) struct Connection {
     /// True while a statement runs, also after its future was dropped.
     is_running: bool,
     in_transaction: bool,
+    /// True during a checkpoint, with its short wait for locks.
+    is_impatient: bool,
     is_broken: bool,
 }
 
@@ -87,7 +100,7 @@ impl Connection {
         let deadline = Arc::new(Deadline::new());
         let watched = Arc::clone(&deadline);
         driver.lock_handle().await?.set_progress_handler(INSTRUCTIONS, move || !watched.has_passed());
-        Ok(Self { driver, deadline, is_running: false, in_transaction: false, is_broken: false })
+        Ok(Self { driver, deadline, is_running: false, in_transaction: false, is_impatient: false, is_broken: false })
     }
 
     /// Runs a statement, at most until the deadline.
@@ -140,18 +153,21 @@ impl Connection {
 
     /// True if another statement may use the connection.
     pub(super) fn is_idle(&self) -> bool {
-        !self.is_running && !self.in_transaction && !self.is_broken
+        !self.is_running && !self.in_transaction && !self.is_broken()
     }
 
+    /// True if no other statement may use the connection.
     pub(super) fn is_broken(&self) -> bool {
-        self.is_broken
+        self.is_broken || self.is_impatient
     }
 
     /// Moves everything from the write-ahead log into the file, and empties it unless a reader takes long.
     pub(super) async fn checkpoint(&mut self) -> sqlx::Result<()> {
+        self.is_impatient = true;
         self.control(SHORT_WAIT).await?;
         let done = self.control(CHECKPOINT).await;
         self.control(LONG_WAIT).await?;
+        self.is_impatient = false;
         done
     }
 

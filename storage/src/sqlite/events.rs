@@ -1,15 +1,19 @@
 //! SQLite event log: positions are assigned in the last statements before a commit.
 
+use std::time::Instant;
+
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 
-use super::{Sqlite, SqliteTx, get, limit, list, micros, time};
+use super::{Sqlite, SqliteTx, get, limit, list, micros, only, time};
 use crate::{
     ConversationId, Error, Event, EventLog, Fact, LogPage, LogState, Member, PartnerId, Position, Result, Scope, Timestamp,
     Topic, conversations::memberships::membership_intervals,
 };
 
+/// Reads no page of the file.
+const DATA_VERSION: &str = "PRAGMA data_version";
 const POSITION: &str = "SELECT position FROM log_head";
 /// Binary search by position. A few reads by primary key, so no index by time needs upkeep.
 const POSITION_AT: &str = "WITH RECURSIVE search (low, high) AS (
@@ -130,6 +134,17 @@ impl EventLog for Sqlite {
         Ok(Position(get(&self.only_row(sqlx::query(POSITION)).await?, "position")?))
     }
 
+    async fn data_version(&self) -> Result<Option<i64>> {
+        let core = &self.core;
+        core.files.check()?;
+        let mut keeper = core.keeper.lock().await;
+        let keeper = keeper.as_mut().ok_or_else(|| core.explain(sqlx::Error::PoolClosed))?;
+        let begun = Instant::now();
+        let rows = keeper.rows(sqlx::query(DATA_VERSION), begun + core.limits.statement_timeout).await;
+        let rows = core.counted("data_version", begun, rows.map_err(|error| core.explain(error)))?;
+        Ok(Some(get(only(rows.first())?, 0)?))
+    }
+
     async fn log_state(&self, _asked: Position) -> Result<LogState> {
         // No marks: a file that is put in the place of an open one is refused, so the event log never goes back.
         Ok(LogState { head: self.position().await?, ..LogState::default() })
@@ -140,9 +155,7 @@ impl EventLog for Sqlite {
     }
 
     async fn forget_events(&self, before: Timestamp, most: usize) -> Result<u64> {
-        let gone = self.write_in_steps(most, |step| sqlx::query(FORGET_EVENTS).bind(micros(before)).bind(step)).await?;
-        self.checkpoint().await?;
-        Ok(gone.len() as u64)
+        Ok(self.write_in_steps(most, |step| sqlx::query(FORGET_EVENTS).bind(micros(before)).bind(step)).await?.len() as u64)
     }
 
     async fn forget_memberships(&self, most: usize) -> Result<u64> {
@@ -157,7 +170,7 @@ impl SqliteTx {
             return Ok(Vec::new());
         }
         let facts = std::mem::take(&mut self.facts);
-        let stays = membership_intervals(&facts, &self.founders);
+        let stays = membership_intervals(&facts, &self.founders, &self.imported);
         let rows = facts.iter().map(|(topic, fact, at)| {
             let (conversation, partner) = match topic {
                 Topic::Conversation(id) => (Some(id), None),

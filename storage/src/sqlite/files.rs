@@ -32,23 +32,31 @@ pub(super) struct Files {
 impl Files {
     /// Finds the file, and makes an empty one if there is none. Only its owner reads it.
     pub(super) fn find_or_make(path: &Path, store: StoreName) -> Result<Self> {
-        let directory = path.parent().unwrap_or(path);
-        if let Some(kind) = network_file_system(directory) {
-            return Err(store.unusable(
-                format!("it is on a network file system ({kind})"),
-                "keep it on a disk of this machine, or use PostgreSQL",
-            ));
-        }
-        let mut options = OpenOptions::new();
-        options.write(true).create_new(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let made = match options.open(path) {
+        refuse_network(path, &store)?;
+        let made = match make(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-            made => made.map(drop),
+            made => made,
         };
-        // As SQLite does: the other files lie beside the file, not beside a link to it.
-        let database = made.and_then(|()| path.canonicalize()).map_err(|error| {
+        Self::resolve(made.and_then(|()| path.canonicalize()), store)
+    }
+
+    /// Finds the file, or the place of one that is not there yet.
+    pub(super) fn find(path: &Path, store: StoreName) -> Result<Self> {
+        refuse_network(path, &store)?;
+        let place = || {
+            let directory = path.parent().unwrap_or(path).canonicalize()?;
+            Ok(directory.join(path.file_name().ok_or(io::ErrorKind::InvalidFilename)?))
+        };
+        let found = match path.canonicalize() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => place(),
+            found => found,
+        };
+        Self::resolve(found, store)
+    }
+
+    /// Takes the path as SQLite does: the other files lie beside the file, not beside a link to it.
+    fn resolve(database: io::Result<PathBuf>, store: StoreName) -> Result<Self> {
+        let database = database.map_err(|error| {
             store.unavailable(
                 format!("it cannot be made: {error}"),
                 "check that its directory exists, and the owner and the mode of the directory",
@@ -77,6 +85,11 @@ impl Files {
     pub(super) fn check(&self) -> Result<()> {
         let found = self.identities()?;
         if self.opened.get().is_none_or(|opened| *opened == found) { Ok(()) } else { Err(self.gone("was replaced")) }
+    }
+
+    /// Size of the write-ahead log.
+    pub(super) fn log_bytes(&self) -> u64 {
+        fs::metadata(&self.log).map_or(0, |found| found.len())
     }
 
     /// Takes the lock file for this process alone, until [`Files::unlock`].
@@ -125,8 +138,27 @@ impl Files {
     }
 }
 
+fn refuse_network(path: &Path, store: &StoreName) -> Result<()> {
+    match network_file_system(path.parent().unwrap_or(path)) {
+        Some(kind) => Err(store.unusable(
+            format!("it is on a network file system ({kind})"),
+            "keep it on a disk of this machine, or use PostgreSQL",
+        )),
+        None => Ok(()),
+    }
+}
+
+/// Makes an empty file. Only its owner reads it.
+pub(super) fn make(path: &Path) -> io::Result<()> {
+    let mut options = OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.open(path).map(drop)
+}
+
 /// Path of a file beside another, with a suffix to its name.
-fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     name.into()

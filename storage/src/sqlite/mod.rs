@@ -14,9 +14,11 @@ mod cause;
 mod connection;
 mod conversations;
 mod deadline;
+mod dump;
 mod error;
 mod events;
 mod files;
+mod import;
 mod messages;
 mod nodes;
 mod pool;
@@ -24,6 +26,7 @@ mod presence;
 mod result_code;
 mod rows;
 mod start;
+mod tables;
 mod transaction;
 mod turns;
 mod workspace;
@@ -40,16 +43,16 @@ use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::time::timeout;
 
-use self::connection::{Connection, reader_options, writer_options};
+use self::connection::{Connection, LOG_BYTES, reader_options, writer_options};
 use self::files::Files;
-use self::pool::{Pool, ReadPermit, Reader};
+use self::pool::{Pool, ReadPermit, Reader, Writer};
 use self::rows::{get, hex, limit, list, micros, only, optional_time, partners_of, time, time_of, word};
-use self::transaction::Transaction;
+use self::transaction::{DRAW, PASS_OVER, SqliteTx, Transaction};
 use self::{cause::StoreName, turns::TurnQueue};
 pub use crate::statement::Observer;
 use crate::{
-    Error, Event, Fact, Lane, Position, Result, Storage, Timestamp, Topic, Tx, Writability,
-    conversations::memberships::InitialParticipants, statement::Statement,
+    Error, Lane, Result, Storage, Timestamp, Tx, Writability, conversations::memberships::InitialParticipants,
+    import::ImportedMembers, statement::Statement,
 };
 
 /// The greater of two values, of which either may be null.
@@ -61,20 +64,8 @@ macro_rules! greatest {
 use greatest;
 
 const IS_READABLE: &str = "SELECT count(*) FROM sqlite_schema";
-const DATA_VERSION: &str = "PRAGMA data_version";
 const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT 1 FROM partners)";
 const IS_DEMO: &str = "SELECT EXISTS (SELECT 1 FROM workspace WHERE key = 'demo')";
-const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'true') ON CONFLICT DO NOTHING RETURNING key";
-/// Updates without a change, so that the row is returned in any case.
-const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
-    ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
-const RAISE_SEQUENCES: &str = "UPDATE sequences SET value = value + $1";
-const HEAD: &str = "SELECT position FROM log_head";
-const RAISE_HEAD: &str = "UPDATE log_head SET position = max(position, $1) + $2 RETURNING position";
-/// Draws `$2` ids, which end with the result.
-const DRAW: &str = "UPDATE sequences SET value = value + $2 WHERE name = $1 RETURNING value";
-/// Advances the sequence beyond an id that was not drawn from it.
-const PASS_OVER: &str = "UPDATE sequences SET value = $2 WHERE name = $1 AND value < $2";
 
 static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 
@@ -82,6 +73,11 @@ static MIGRATIONS: Migrator = sqlx::migrate!("../migrations/sqlite");
 const PAGE_SIZE: u64 = 4096;
 /// Deadline for closing all connections.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(3);
+/// Attempts of a checkpoint. While it waits for a reader of an earlier state, new readers may take that one's place in SQLite's
+/// list, and it waits for them in vain; the next attempt does not.
+const CHECKPOINT_ATTEMPTS: usize = 2;
+/// Pause after a checkpoint that a long read has kept from emptying the write-ahead log: writers wait for few of these.
+const CHECKPOINT_PAUSE: Duration = Duration::from_secs(5);
 /// Time for which writes count as refused after one was.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
 /// Rows that one transaction of a clean-up deletes: others write between two of them.
@@ -129,6 +125,8 @@ struct Core {
     observer: OnceLock<Observer>,
     /// End of the time for which writes count as refused.
     refused_until: Lock<Option<Instant>>,
+    /// End of the pause after a checkpoint that has not emptied the write-ahead log.
+    next_checkpoint: Lock<Option<Instant>>,
 }
 
 impl Sqlite {
@@ -172,6 +170,7 @@ impl Sqlite {
                 keeper: Mutex::new(Some(keeper)),
                 observer: OnceLock::new(),
                 refused_until: Lock::new(None),
+                next_checkpoint: Lock::new(None),
             }),
             lane: None,
         })
@@ -203,22 +202,6 @@ impl Sqlite {
     /// The first observer stays.
     pub fn observe(&self, observer: Observer) {
         let _ = self.core.observer.set(observer);
-    }
-
-    /// Number that changes with each commit, whichever process makes it. Costs no read of the file.
-    ///
-    /// # Errors
-    /// Those of [`Storage`].
-    ///
-    /// # Cancel safety
-    /// A dropped call leaves nothing behind.
-    pub async fn data_version(&self) -> Result<i64> {
-        self.core.files.check()?;
-        let mut keeper = self.core.keeper.lock().await;
-        let keeper = keeper.as_mut().ok_or_else(|| self.core.explain(sqlx::Error::PoolClosed))?;
-        let until = Instant::now() + self.core.limits.statement_timeout;
-        let rows = keeper.rows(sqlx::query(DATA_VERSION), until).await.map_err(|error| self.core.explain(error))?;
-        get(only(rows.first())?, 0)
     }
 
     /// Reads with one statement.
@@ -275,6 +258,7 @@ impl Sqlite {
             let turn = turn.map_err(|_| Error::Unavailable("too many concurrent transactions".into()))?;
             core.files.check()?;
             let mut writer = core.writers.lease(turn).await.map_err(|error| core.explain(error))?;
+            core.shrink_log(&mut writer).await?;
             writer.begin().await.map_err(|error| core.explain(error))?;
             Ok(writer)
         };
@@ -288,17 +272,6 @@ impl Sqlite {
         let rows = tx.rows(query).await?;
         tx.commit().await?;
         Ok(rows)
-    }
-
-    /// Empties the write-ahead log, so that it does not grow while there are always readers. Leaves it to the next time if one
-    /// takes long.
-    async fn checkpoint(&self) -> Result<()> {
-        let core = &self.core;
-        let begun = Instant::now();
-        let turn = core.turns.turn(false).await;
-        let mut writer = core.writers.lease(turn).await.map_err(|error| core.explain(error))?;
-        let done = writer.checkpoint().await.map_err(|error| core.explain(error));
-        core.counted("checkpoint", begun, done)
     }
 
     /// Writes at most `most` rows in transactions of [`STEP_ROWS`], until one finds fewer, or fails. Returns all their rows.
@@ -338,6 +311,35 @@ impl Core {
     /// Remembers that a write was not refused.
     fn note_write(&self) {
         *self.refused_until.lock() = None;
+    }
+
+    /// Empties a write-ahead log that has grown: the checkpoints of commits do not wait for readers, and empty it only in a moment
+    /// without one.
+    async fn shrink_log(&self, writer: &mut Writer) -> Result<()> {
+        let is_large = || self.files.log_bytes() > u64::from(LOG_BYTES);
+        let now = Instant::now();
+        if !is_large() || self.next_checkpoint.lock().is_some_and(|next| now < next) {
+            return Ok(());
+        }
+        *self.next_checkpoint.lock() = Some(now + CHECKPOINT_PAUSE);
+        self.checkpoint(writer).await?;
+        if !is_large() {
+            *self.next_checkpoint.lock() = None;
+        }
+        Ok(())
+    }
+
+    /// Empties the write-ahead log. Leaves it to the next time if a reader takes long.
+    async fn checkpoint(&self, writer: &mut Writer) -> Result<()> {
+        for _ in 0..CHECKPOINT_ATTEMPTS {
+            let begun = Instant::now();
+            let done = writer.checkpoint().await.map_err(|error| self.explain(error));
+            self.counted("checkpoint", begun, done)?;
+            if self.files.log_bytes() == 0 {
+                break;
+            }
+        }
+        Ok(())
     }
 
     fn are_writes_refused(&self) -> bool {
@@ -381,7 +383,8 @@ impl Reading {
 impl Storage for Sqlite {
     async fn begin(&self) -> Result<Box<dyn Tx>> {
         let tx = self.transaction().await?;
-        Ok(Box::new(SqliteTx { tx, facts: Vec::new(), founders: InitialParticipants::new() }))
+        let (founders, imported) = (InitialParticipants::new(), ImportedMembers::new());
+        Ok(Box::new(SqliteTx { tx, facts: Vec::new(), founders, imported }))
     }
 
     async fn writability(&self) -> Result<Writability> {
@@ -407,6 +410,13 @@ impl Storage for Sqlite {
 
     /// Does nothing: a file has no timelines. One that is put in the place of another is refused.
     fn accept_timeline(&self, _timeline: Option<i64>) {}
+
+    async fn checkpoint(&self) -> Result<()> {
+        let core = &self.core;
+        let turn = core.turns.turn(false).await;
+        let mut writer = core.writers.lease(turn).await.map_err(|error| core.explain(error))?;
+        core.checkpoint(&mut writer).await
+    }
 
     async fn close(&self) {
         let core = &self.core;
@@ -436,68 +446,5 @@ impl Storage for Sqlite {
             tracing::warn!("database file not closed in time");
         }
         core.files.unlock();
-    }
-}
-
-struct SqliteTx {
-    tx: Transaction,
-    facts: Vec<(Topic, Fact, Timestamp)>,
-    founders: InitialParticipants,
-}
-
-impl SqliteTx {
-    async fn rows(&mut self, query: Query<'_, sqlx::Sqlite, SqliteArguments>) -> Result<Vec<SqliteRow>> {
-        self.tx.rows(query).await
-    }
-
-    async fn row(&mut self, query: Query<'_, sqlx::Sqlite, SqliteArguments>) -> Result<Option<SqliteRow>> {
-        Ok(self.rows(query).await?.into_iter().next())
-    }
-
-    /// Reads the row of a statement that always returns one.
-    async fn only_row(&mut self, query: Query<'_, sqlx::Sqlite, SqliteArguments>) -> Result<SqliteRow> {
-        only(self.row(query).await?)
-    }
-
-    /// Draws ids from a sequence. Returns the first.
-    async fn draw(&mut self, sequence: &'static str, ids: usize) -> Result<i64> {
-        let last: i64 = get(&self.only_row(sqlx::query(DRAW).bind(sequence).bind(limit(ids))).await?, 0)?;
-        Ok(last - limit(ids) + 1)
-    }
-
-    /// Returns the given id, above which the sequence then goes on, or draws one.
-    async fn draw_unless(&mut self, given: Option<i64>, sequence: &'static str) -> Result<i64> {
-        let Some(id) = given else { return self.draw(sequence, 1).await };
-        self.rows(sqlx::query(PASS_OVER).bind(sequence).bind(id)).await?;
-        Ok(id)
-    }
-}
-
-#[async_trait]
-impl Tx for SqliteTx {
-    fn record(&mut self, topic: Topic, fact: Fact, at: Timestamp) {
-        self.facts.push((topic, fact, at));
-    }
-
-    async fn mark_demo(&mut self) -> Result<bool> {
-        Ok(self.row(sqlx::query(MARK_DEMO)).await?.is_some())
-    }
-
-    async fn secret(&mut self, name: &str, fresh: &str) -> Result<String> {
-        get(&self.only_row(sqlx::query(SECRET).bind(name).bind(fresh)).await?, 0)
-    }
-
-    async fn skip_positions(&mut self, known: Position, by: i64) -> Result<(Position, Position)> {
-        self.rows(sqlx::query(RAISE_SEQUENCES).bind(by)).await?;
-        let before: i64 = get(&self.only_row(sqlx::query(HEAD)).await?, 0)?;
-        let last = get(&self.only_row(sqlx::query(RAISE_HEAD).bind(known.0).bind(by)).await?, 0)?;
-        Ok((Position(before + 1), Position(last)))
-    }
-
-    /// The outcome is always known: whoever asks for it is in the same process as SQLite.
-    async fn commit(mut self: Box<Self>) -> Result<Vec<Event>> {
-        let events = self.append_facts().await?;
-        self.tx.commit().await?;
-        Ok(events)
     }
 }

@@ -13,6 +13,7 @@ use super::{
     cause::StoreName,
     connection::{Connection, writer_options},
     error::explain,
+    files::make,
     get, only,
 };
 use crate::{Error, Result};
@@ -26,7 +27,7 @@ const TABLE: &str = "_sqlx_migrations";
 const PROPERTIES: &str = "SELECT sqlite_version() AS version, (SELECT application_id FROM pragma_application_id) AS application,
     (SELECT count(*) FROM sqlite_schema) AS objects,
     EXISTS (SELECT 1 FROM sqlite_schema WHERE name = '_sqlx_migrations') AS is_migrated";
-const NEWEST: &str = "SELECT max(version) FROM _sqlx_migrations";
+pub(super) const NEWEST: &str = "SELECT max(version) FROM _sqlx_migrations";
 const BROKEN_REFERENCES: &str = "PRAGMA foreign_key_check";
 const COPY: &str = "VACUUM INTO $1";
 
@@ -60,8 +61,16 @@ pub(super) async fn inspect(name: &StoreName, connection: &mut Connection, limit
 }
 
 /// Version of the schema that this program makes.
-fn newest() -> i64 {
+pub(super) fn newest() -> i64 {
     MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or_default()
+}
+
+/// Copies of a file that a migration changes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Copies {
+    /// One beside it, as it was before.
+    Before,
+    None,
 }
 
 impl Sqlite {
@@ -79,13 +88,22 @@ impl Sqlite {
     /// # Cancel safety
     /// A dropped call rolls back.
     pub async fn migrate(&self) -> Result<()> {
-        self.run_migrations().await.map_err(|error| match error {
+        self.migrate_with(Copies::Before).await
+    }
+
+    /// Migrates the schema of a file that is a copy itself.
+    pub(super) async fn migrate_in_place(&self) -> Result<()> {
+        self.migrate_with(Copies::None).await
+    }
+
+    async fn migrate_with(&self, copies: Copies) -> Result<()> {
+        self.run_migrations(copies).await.map_err(|error| match error {
             MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => self.core.explain(error),
             error => Error::Internal(error.into()),
         })
     }
 
-    async fn run_migrations(&self) -> Result<(), MigrateError> {
+    async fn run_migrations(&self, copies: Copies) -> Result<(), MigrateError> {
         let files = &self.core.files;
         // A migration that makes a table anew must not delete what refers to it.
         let options = writer_options(files.database(), None).foreign_keys(false);
@@ -94,7 +112,7 @@ impl Sqlite {
         tx.ensure_migrations_table(TABLE).await?;
         let applied = tx.list_applied_migrations(TABLE).await?;
         let is_behind = applied.iter().all(|migration| migration.version < newest());
-        if is_behind && !applied.is_empty() {
+        if is_behind && !applied.is_empty() && copies == Copies::Before {
             let mut other = options.connect().await?;
             copy(&mut other, &files.copy_before(newest())).await?;
             other.close().await?;
@@ -109,16 +127,25 @@ impl Sqlite {
     }
 }
 
-/// Copies the committed state to another file, which is there completely or not at all.
-async fn copy(connection: &mut SqliteConnection, target: &Path) -> sqlx::Result<()> {
+/// Copies the committed state to another file, which is there completely or not at all. Only its owner reads it.
+pub(super) async fn copy(connection: &mut SqliteConnection, target: &Path) -> sqlx::Result<()> {
     let unfinished = target.with_added_extension("unfinished");
     match fs::remove_file(&unfinished) {
         Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
         _ => {}
     }
+    // SQLite would let others read it.
+    make(&unfinished)?;
     let name = unfinished.to_str().ok_or_else(|| sqlx::Error::Protocol("the path of the file is not Unicode".into()))?;
-    sqlx::query(COPY).bind(name).execute(connection).await?;
-    File::open(&unfinished)?.sync_all()?;
-    fs::rename(&unfinished, target)?;
-    Ok(())
+    let copied = async {
+        sqlx::query(COPY).bind(name).execute(connection).await?;
+        File::open(&unfinished)?.sync_all()?;
+        Ok(fs::rename(&unfinished, target)?)
+    }
+    .await;
+    if copied.is_err() {
+        // A full disk needs its room.
+        let _ = fs::remove_file(&unfinished);
+    }
+    copied
 }

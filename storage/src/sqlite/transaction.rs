@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use async_trait::async_trait;
 use sqlx::query::Query;
 use sqlx::sqlite::{SqliteArguments, SqliteRow};
 use tokio::runtime::Handle;
@@ -10,8 +11,23 @@ use tokio::sync::Mutex;
 use tokio::task::AbortHandle;
 use tokio::time::sleep_until;
 
-use super::{Core, pool::Writer};
-use crate::{Error, Result, statement::Statement};
+use super::{Core, get, limit, only, pool::Writer};
+use crate::{
+    Error, Event, Fact, Position, Result, Timestamp, Topic, Tx, conversations::memberships::InitialParticipants,
+    import::ImportedMembers, statement::Statement,
+};
+
+const MARK_DEMO: &str = "INSERT INTO workspace (key, value) VALUES ('demo', 'true') ON CONFLICT DO NOTHING RETURNING key";
+/// Updates without a change, so that the row is returned in any case.
+const SECRET: &str = "INSERT INTO workspace (key, value) VALUES ('secret ' || $1, $2)
+    ON CONFLICT (key) DO UPDATE SET key = excluded.key RETURNING value";
+const RAISE_SEQUENCES: &str = "UPDATE sequences SET value = value + $1";
+const HEAD: &str = "SELECT position FROM log_head";
+const RAISE_HEAD: &str = "UPDATE log_head SET position = max(position, $1) + $2 RETURNING position";
+/// Draws `$2` ids, which end with the result.
+pub(super) const DRAW: &str = "UPDATE sequences SET value = value + $2 WHERE name = $1 RETURNING value";
+/// Advances the sequence beyond an id that was not drawn from it.
+pub(super) const PASS_OVER: &str = "UPDATE sequences SET value = $2 WHERE name = $1 AND value < $2";
 
 /// Open transaction. Its drop rolls it back; so does its deadline, whatever its owner does, since all other writers wait for it.
 pub(super) struct Transaction {
@@ -94,4 +110,69 @@ impl Drop for Transaction {
 
 fn failed() -> Error {
     Error::Internal("transaction aborted by a failed statement".into())
+}
+
+/// Transaction with the facts that it records.
+pub(super) struct SqliteTx {
+    pub(super) tx: Transaction,
+    pub(super) facts: Vec<(Topic, Fact, Timestamp)>,
+    pub(super) founders: InitialParticipants,
+    pub(super) imported: ImportedMembers,
+}
+
+impl SqliteTx {
+    pub(super) async fn rows(&mut self, query: Query<'_, sqlx::Sqlite, SqliteArguments>) -> Result<Vec<SqliteRow>> {
+        self.tx.rows(query).await
+    }
+
+    pub(super) async fn row(&mut self, query: Query<'_, sqlx::Sqlite, SqliteArguments>) -> Result<Option<SqliteRow>> {
+        Ok(self.rows(query).await?.into_iter().next())
+    }
+
+    /// Reads the row of a statement that always returns one.
+    pub(super) async fn only_row(&mut self, query: Query<'_, sqlx::Sqlite, SqliteArguments>) -> Result<SqliteRow> {
+        only(self.row(query).await?)
+    }
+
+    /// Draws ids from a sequence. Returns the first.
+    pub(super) async fn draw(&mut self, sequence: &'static str, ids: usize) -> Result<i64> {
+        let last: i64 = get(&self.only_row(sqlx::query(DRAW).bind(sequence).bind(limit(ids))).await?, 0)?;
+        Ok(last - limit(ids) + 1)
+    }
+
+    /// Returns the given id, above which the sequence then goes on, or draws one.
+    pub(super) async fn draw_unless(&mut self, given: Option<i64>, sequence: &'static str) -> Result<i64> {
+        let Some(id) = given else { return self.draw(sequence, 1).await };
+        self.rows(sqlx::query(PASS_OVER).bind(sequence).bind(id)).await?;
+        Ok(id)
+    }
+}
+
+#[async_trait]
+impl Tx for SqliteTx {
+    fn record(&mut self, topic: Topic, fact: Fact, at: Timestamp) {
+        self.facts.push((topic, fact, at));
+    }
+
+    async fn mark_demo(&mut self) -> Result<bool> {
+        Ok(self.row(sqlx::query(MARK_DEMO)).await?.is_some())
+    }
+
+    async fn secret(&mut self, name: &str, fresh: &str) -> Result<String> {
+        get(&self.only_row(sqlx::query(SECRET).bind(name).bind(fresh)).await?, 0)
+    }
+
+    async fn skip_positions(&mut self, known: Position, by: i64) -> Result<(Position, Position)> {
+        self.rows(sqlx::query(RAISE_SEQUENCES).bind(by)).await?;
+        let before: i64 = get(&self.only_row(sqlx::query(HEAD)).await?, 0)?;
+        let last = get(&self.only_row(sqlx::query(RAISE_HEAD).bind(known.0).bind(by)).await?, 0)?;
+        Ok((Position(before + 1), Position(last)))
+    }
+
+    /// The outcome is always known: whoever asks for it is in the same process as SQLite.
+    async fn commit(mut self: Box<Self>) -> Result<Vec<Event>> {
+        let events = self.append_facts().await?;
+        self.tx.commit().await?;
+        Ok(events)
+    }
 }

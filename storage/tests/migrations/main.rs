@@ -5,6 +5,8 @@
 
 mod first_release;
 mod folding;
+#[cfg(feature = "sqlite")]
+mod tables;
 
 use std::time::Duration;
 

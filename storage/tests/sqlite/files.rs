@@ -6,7 +6,7 @@ use std::path::Path;
 use sqlx::migrate::Migrator;
 use sqlx::{AssertSqlSafe, Executor, Row};
 use storage::sqlite::Sqlite;
-use storage::{Conversations, Error, Storage, Users, Writability};
+use storage::{Conversations, Error, EventLog, Storage, Users, Writability};
 
 use crate::people::Dice;
 use crate::{Room, connect, expect_intact, open, options, texts};
@@ -123,6 +123,7 @@ async fn a_second_server_is_refused() {
 async fn what_another_process_writes_is_seen() {
     let room = Room::new().await;
     let before = room.store.data_version().await.unwrap();
+    assert!(before.is_some());
     assert_eq!(room.store.data_version().await.unwrap(), before);
     let other = Room { store: open(&room.path).await, ..Room::new().await };
     other.say("hello").await;

@@ -1,17 +1,20 @@
 //! Tests of the one writer: its queue, the limits of a transaction, and a full disk.
 
+use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use sqlx::Executor;
 use storage::sqlite::{Options, Sqlite};
 use storage::{
     Conversations, Error, EventLog, Fact, Lane, Messages, NewMessage, Page, Position, Storage, Topic, Tx, Users, Workspace,
     Writability,
 };
+use tokio::task::JoinSet;
 
 use crate::people::{at, lock, new_message, new_partner};
-use crate::{Room, expect_intact, open, options, shared, texts};
+use crate::{Room, connect, expect_intact, open, options, shared, texts};
 
 /// Messages whose insert takes many steps of SQLite's machine.
 const MANY: usize = 5_000;
@@ -197,6 +200,35 @@ async fn clean_up_is_done_in_small_transactions() {
     }));
     assert_eq!(room.store.forget_events(at(1), 1_000).await.unwrap(), EVENTS as u64);
     assert_eq!(commits.load(Ordering::Relaxed), EVENTS.div_ceil(100));
+}
+
+/// Reads that overlap: the checkpoints of commits do not wait for them, and never empty the write-ahead log.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_stays_small_beside_constant_readers() {
+    const BOUND: u64 = 24 * 1024 * 1024;
+    let room = Room::new().await;
+    let (text, log) = ("x".repeat(60_000), format!("{}-wal", room.path.display()));
+    let mut readers = [connect(&room.path).await, connect(&room.path).await];
+    let mut reading = JoinSet::new();
+    reading.spawn(async move {
+        readers[1].execute("BEGIN").await.unwrap();
+        for turn in (0..2).cycle() {
+            readers[turn].execute("BEGIN; SELECT count(*) FROM messages").await.unwrap();
+            // Each takes twice as long, and less than a checkpoint waits.
+            tokio::time::sleep(Duration::from_millis(15)).await;
+            readers[1 - turn].execute("COMMIT").await.unwrap();
+        }
+    });
+    let (mut written, mut largest) = (0, 0);
+    while written < 3 * BOUND {
+        room.say(&text).await;
+        // Its message and its event.
+        written += 2 * text.len() as u64;
+        largest = largest.max(fs::metadata(&log).unwrap().len());
+    }
+    assert!(largest < BOUND, "{largest}");
+    room.store.checkpoint().await.unwrap();
+    assert_eq!(fs::metadata(&log).unwrap().len(), 0);
 }
 
 #[tokio::test]

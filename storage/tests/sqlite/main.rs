@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 mod crash;
+mod deletion;
 mod files;
 mod limits;
 #[allow(dead_code, reason = "the suite uses the others")]

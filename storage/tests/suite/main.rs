@@ -49,6 +49,8 @@ mod client_keys;
 mod conversations;
 mod directory;
 mod groups;
+mod import;
+mod import_history;
 mod log;
 mod memberships;
 mod messages;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use storage::{MessageId, NewUpload, PartnerId, Storage, Upload, UploadReference, UploadedFile, User};
+use storage::{
+    MessageId, NamedObject, NewAttachment, NewUpload, PartnerId, Storage, Upload, UploadReference, UploadedFile, User,
+};
 
 use crate::people::{at, conversation, new_attachment, new_partner, say, users, write};
 
@@ -17,6 +19,8 @@ on_every_backend!(
     only_its_owners_messages_keep_an_upload,
     an_owner_has_an_account,
     an_object_is_in_use_while_anything_names_it,
+    objects_are_listed_page_by_page,
+    the_newest_objects_are_found,
 );
 
 fn new_upload(owner: PartnerId, name: &str, expires_at: i64) -> NewUpload {
@@ -229,4 +233,54 @@ async fn an_object_is_in_use_while_anything_names_it(store: Arc<dyn Storage>) {
     assert_eq!(in_use().await, all[..3]);
     store.expire_uploads(at(2), 10).await.unwrap();
     assert_eq!(in_use().await, [""; 0]);
+}
+
+fn object(name: &str, size_bytes: Option<i64>) -> NamedObject {
+    NamedObject { object: name.to_owned(), size_bytes }
+}
+
+/// Four attachments, an upload with a file, and one without.
+async fn name_objects(store: &Arc<dyn Storage>) {
+    let [ann] = users(store, ["ann"]).await;
+    write(store, async |tx| {
+        for name in ["d", "a", "c", "b"] {
+            let new = NewAttachment { size_bytes: 7, ..new_attachment(&ann, name) };
+            tx.insert_attachment(NewAttachment { object: name.to_owned(), ..new }).await.unwrap();
+        }
+        for name in ["put", "waiting"] {
+            tx.insert_upload(new_upload(ann.partner.id, name, 10)).await.unwrap();
+        }
+        assert!(tx.put_upload("chat-images/put", file("e")).await.unwrap());
+    })
+    .await;
+}
+
+async fn objects_are_listed_page_by_page(store: Arc<dyn Storage>) {
+    assert_eq!(store.objects("", 10).await.unwrap(), []);
+    name_objects(&store).await;
+    let mut expected = ["a", "b", "c", "d"].map(|name| object(name, Some(7))).to_vec();
+    expected.extend([object("chat-images/waiting", None), object("e", Some(4_000_000_000))]);
+    let by_name = |one: &NamedObject, other: &NamedObject| one.object.cmp(&other.object);
+    expected.sort_by(by_name);
+    for limit in [1, 2, 3, 4, 10] {
+        let (mut listed, mut after) = (Vec::new(), String::new());
+        loop {
+            let page = store.objects(&after, limit).await.unwrap();
+            assert!(page.len() <= limit);
+            let Some(last) = page.last() else { break };
+            after.clone_from(&last.object);
+            listed.extend(page);
+        }
+        // A store has its own order of texts.
+        listed.sort_by(by_name);
+        assert_eq!(listed, expected, "{limit} at a time");
+    }
+}
+
+async fn the_newest_objects_are_found(store: Arc<dyn Storage>) {
+    assert_eq!(store.newest_objects(2).await.unwrap(), []);
+    name_objects(&store).await;
+    let mut newest = store.newest_objects(2).await.unwrap();
+    newest.sort_by(|one, other| one.object.cmp(&other.object));
+    assert_eq!(newest, [object("b", Some(7)), object("c", Some(7)), object("e", Some(4_000_000_000))]);
 }

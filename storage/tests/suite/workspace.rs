@@ -37,7 +37,9 @@ async fn a_workspace_comes_back_as_it_was_set(store: Arc<dyn Storage>) {
         system_partner: Some(PartnerId(3)),
         import: Some(import),
         moved_to: Some("postgres://elsewhere".to_owned()),
+        unfinished_copy_of: Some(Uuid::from_u128(9)),
         sweep_not_before: Some(at(5)),
+        backups: [(Uuid::from_u128(8), at(6))].into(),
     };
     for workspace in [full, Workspace { epoch: 1, ..Workspace::default() }] {
         write(&store, async |tx| {

@@ -11,14 +11,14 @@ use crate::{
 #[derive(Clone, Default)]
 pub(crate) struct Table {
     pub(crate) ids: Sequence,
-    rows: OrdMap<GroupId, Row>,
-    names: HashSet<String>,
+    pub(crate) rows: OrdMap<GroupId, Row>,
+    pub(crate) names: HashSet<String>,
 }
 
 #[derive(Clone)]
-struct Row {
-    group: Group,
-    members: OrdSet<UserId>,
+pub(crate) struct Row {
+    pub(crate) group: Group,
+    pub(crate) members: OrdSet<UserId>,
 }
 
 impl Table {

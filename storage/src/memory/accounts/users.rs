@@ -20,13 +20,13 @@ use crate::{
 pub(crate) struct Table {
     /// Id sequence of partners and users together.
     pub(crate) ids: Sequence,
-    people: OrdMap<PartnerId, Arc<Person>>,
+    pub(crate) people: OrdMap<PartnerId, Arc<Person>>,
     /// Folded texts of partners, for search.
-    folded: OrdMap<PartnerId, Arc<str>>,
-    users: OrdMap<UserId, Arc<User>>,
-    logins: HashMap<String, UserId>,
-    uuids: HashMap<Uuid, UserId>,
-    external_ids: HashMap<String, UserId>,
+    pub(crate) folded: OrdMap<PartnerId, Arc<str>>,
+    pub(crate) users: OrdMap<UserId, Arc<User>>,
+    pub(crate) logins: HashMap<String, UserId>,
+    pub(crate) uuids: HashMap<Uuid, UserId>,
+    pub(crate) external_ids: HashMap<String, UserId>,
 }
 
 impl Table {

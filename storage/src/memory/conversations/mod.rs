@@ -1,6 +1,7 @@
 //! In-memory conversations: each row holds its messages, participants and read positions.
 
 pub(crate) mod memberships;
+pub(crate) mod read_positions;
 mod row;
 pub(crate) mod support;
 
@@ -11,31 +12,35 @@ use std::{
 };
 
 use async_trait::async_trait;
-use imbl::{OrdMap, OrdSet, Vector};
+use imbl::{OrdMap, OrdSet};
 use uuid::Uuid;
 
-use row::Participation;
-pub(crate) use row::{Row, last_message};
+pub(crate) use row::{Participation, Row, last_message};
 
-use super::{Memory, MemoryTx, Sequence, State, ranking::Ranking, taken};
+use super::{Memory, MemoryTx, Sequence, State, taken};
 use crate::{
     AttachmentId, Conversation, ConversationId, ConversationKind, Conversations, Error, Folder, GroupId, InboxEntry, InboxFilter,
-    ListSize, Locked, Message, NewConversation, Participant, ParticipantRole, ParticipantStatus, PartnerId, Person, ReadAdvance,
-    Result, ThreadType, Timestamp, UnreadTotals, WindowState, WriteConversations,
+    ListSize, Locked, Message, NewConversation, Participant, ParticipantRole, ParticipantStatus, PartnerId, Person, Result,
+    ThreadType, Timestamp, UnreadTotals, WindowState, WriteConversations,
 };
 
 #[derive(Clone, Default)]
 pub(crate) struct Table {
     pub(crate) ids: Sequence,
-    rows: OrdMap<ConversationId, Arc<Row>>,
-    of_partner: OrdMap<PartnerId, OrdSet<ConversationId>>,
+    pub(crate) rows: OrdMap<ConversationId, Arc<Row>>,
+    pub(crate) of_partner: OrdMap<PartnerId, OrdSet<ConversationId>>,
     pub(crate) uuids: imbl::HashMap<Uuid, ConversationId>,
     pub(crate) keys: imbl::HashMap<String, ConversationId>,
-    external_ids: imbl::HashSet<String>,
+    pub(crate) external_ids: imbl::HashSet<String>,
     pub(crate) of_group: OrdMap<GroupId, OrdSet<ConversationId>>,
 }
 
 impl Table {
+    /// Numbers of conversations and of messages.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.rows.len(), self.rows.values().map(|row| row.messages.len()).sum())
+    }
+
     pub(crate) fn get(&self, id: ConversationId) -> Option<&Row> {
         self.rows.get(&id).map(AsRef::as_ref)
     }
@@ -272,19 +277,7 @@ impl WriteConversations for MemoryTx {
             external_id,
             began_direct: kind == ConversationKind::Direct,
         };
-        let row = Row {
-            conversation: conversation.clone(),
-            key: None,
-            messages: Vector::new(),
-            participations: OrdMap::new(),
-            by_joining: OrdSet::new(),
-            reads: Ranking::new(),
-            reads_of_newcomers: OrdMap::new(),
-            changes: OrdMap::new(),
-            changed: OrdMap::new(),
-            posts: Ranking::new(),
-        };
-        table.rows.insert(conversation.id, Arc::new(row));
+        table.rows.insert(conversation.id, Arc::new(Row::new(conversation.clone())));
         table.uuids.insert(uuid, conversation.id);
         if let Some(group) = group {
             table.of_group.entry(group).or_default().insert(conversation.id);
@@ -379,21 +372,5 @@ impl WriteConversations for MemoryTx {
             conversations.remove(&of.id);
         }
         Ok(place.is_some())
-    }
-
-    async fn advance_reads(&mut self, to: &[(ConversationId, PartnerId, i64)]) -> Result<Vec<Option<ReadAdvance>>> {
-        let advance = |(of, partner, seq): &_| self.draft.conversations.get_mut(*of)?.advance(*partner, *seq);
-        Ok(to.iter().map(advance).collect())
-    }
-
-    async fn advance_read_everywhere(&mut self, partner: PartnerId) -> Result<Vec<(ConversationId, i64, i64)>> {
-        let table = &mut self.draft.conversations;
-        let behind: Vec<_> = table
-            .rows_of(partner)
-            .filter(|row| row.read_seq(partner).is_some_and(|read_seq| read_seq < row.conversation.last_seq))
-            .map(|row| (row.conversation.id, row.conversation.last_seq))
-            .collect();
-        let advance = |(id, seq)| Some((id, table.get_mut(id)?.advance(partner, seq)?.newly_read, seq));
-        Ok(behind.into_iter().filter_map(advance).collect())
     }
 }

@@ -18,9 +18,9 @@ pub(crate) struct Row {
     pub(crate) key: Option<String>,
     /// Messages in the order of `seq`: number n is at index n - 1.
     pub(crate) messages: Vector<Arc<Message>>,
-    pub(super) participations: OrdMap<PartnerId, Participation>,
+    pub(crate) participations: OrdMap<PartnerId, Participation>,
     /// The same partners, by the time of joining.
-    pub(super) by_joining: OrdSet<(Timestamp, PartnerId)>,
+    pub(crate) by_joining: OrdSet<(Timestamp, PartnerId)>,
     /// Greatest read `seq` of each reader, former participants included: a read message stays read.
     pub(crate) reads: Ranking<i64>,
     /// The same of newcomers, by the `seq` up to which messages are hidden from them.
@@ -34,18 +34,18 @@ pub(crate) struct Row {
 
 /// Participation: one participant's state in a conversation.
 #[derive(Clone)]
-pub(super) struct Participation {
-    pub(super) window: WindowState,
-    pub(super) shelf: Folder,
-    pub(super) read_seq: i64,
+pub(crate) struct Participation {
+    pub(crate) window: WindowState,
+    pub(crate) shelf: Folder,
+    pub(crate) read_seq: i64,
     /// Like `read_seq`, but 0 until the participant has read something itself.
-    pub(super) seen_seq: i64,
+    pub(crate) seen_seq: i64,
     /// Number of messages above `read_seq` that are its own, or deleted.
-    pub(super) own_after: i64,
+    pub(crate) own_after: i64,
     /// The `seq` of its newest message since it joined, if there is one.
-    pub(super) last_own: Option<i64>,
-    pub(super) joined_at: Timestamp,
-    pub(super) standing: ParticipantStatus,
+    pub(crate) last_own: Option<i64>,
+    pub(crate) joined_at: Timestamp,
+    pub(crate) standing: ParticipantStatus,
 }
 
 /// Index in [`Row::messages`] of the message with this `seq`.
@@ -83,6 +83,22 @@ pub(crate) fn last_message(message: &Message) -> Message {
 }
 
 impl Row {
+    /// A conversation without participants and messages.
+    pub(crate) fn new(conversation: Conversation) -> Self {
+        Self {
+            conversation,
+            key: None,
+            messages: Vector::new(),
+            participations: OrdMap::new(),
+            by_joining: OrdSet::new(),
+            reads: Ranking::new(),
+            reads_of_newcomers: OrdMap::new(),
+            changes: OrdMap::new(),
+            changed: OrdMap::new(),
+            posts: Ranking::new(),
+        }
+    }
+
     pub(crate) fn message(&self, seq: i64) -> Option<&Message> {
         self.messages.get(index(seq)).map(AsRef::as_ref)
     }
@@ -153,6 +169,14 @@ impl Row {
         self.participations.get(&partner).map_or(0, |place| self.unread(place))
     }
 
+    /// Updates the read receipts of a participant from whom messages up to `hidden` are hidden.
+    pub(crate) fn note_read(&mut self, partner: PartnerId, hidden: i64, seq: i64) {
+        match hidden {
+            0 => self.reads.raise(partner, seq),
+            hidden => drop(self.reads_of_newcomers.insert((partner, hidden), seq)),
+        }
+    }
+
     /// Moves the read position of a participant; `None` if nothing changed.
     pub(super) fn advance(&mut self, partner: PartnerId, seq: i64) -> Option<ReadAdvance> {
         let last_seq = self.conversation.last_seq;
@@ -174,10 +198,8 @@ impl Row {
         place.read_seq = read_seq;
         place.seen_seq = seq;
         place.own_after -= own;
-        match place.standing.visible_from_seq {
-            0 => self.reads.raise(partner, seq),
-            hidden => drop(self.reads_of_newcomers.insert((partner, hidden), seq)),
-        }
+        let hidden = place.standing.visible_from_seq;
+        self.note_read(partner, hidden, seq);
         Some(ReadAdvance { newly_read: unread, has_seen: saw || unread > 0 })
     }
 }

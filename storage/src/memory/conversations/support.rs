@@ -15,10 +15,10 @@ pub(crate) type Table = OrdMap<ConversationId, Row>;
 
 #[derive(Clone)]
 pub(crate) struct Row {
-    initiator: (PartnerId, Timestamp),
-    joiner: Option<(PartnerId, Timestamp)>,
+    pub(crate) initiator: (PartnerId, Timestamp),
+    pub(crate) joiner: Option<(PartnerId, Timestamp)>,
     /// Read receipts: the time since which a side has seen everything up to a `seq`; the initiator's side is `true`.
-    seen: OrdMap<(bool, i64), Timestamp>,
+    pub(crate) seen: OrdMap<(bool, i64), Timestamp>,
 }
 
 impl Row {

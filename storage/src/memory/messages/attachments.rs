@@ -1,29 +1,32 @@
 //! In-memory attachments, and the messages that have each.
 
-use std::{collections::HashSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use imbl::{OrdMap, OrdSet};
 
 use crate::{
-    Attachment, AttachmentAccess, AttachmentId, Attachments, ConversationId, DeletedAttachment, Message, NewAttachment,
-    PartnerId, Result, Timestamp, WriteAttachments,
+    Attachment, AttachmentAccess, AttachmentId, Attachments, ConversationId, DeletedAttachment, Message, NamedObject,
+    NewAttachment, PartnerId, Result, Timestamp, WriteAttachments,
     memory::{Memory, MemoryTx, Sequence, missing},
 };
 
 #[derive(Clone, Default)]
 pub(crate) struct Table {
     pub(crate) ids: Sequence,
-    rows: OrdMap<AttachmentId, Row>,
+    pub(crate) rows: OrdMap<AttachmentId, Row>,
 }
 
 #[derive(Clone)]
-struct Row {
-    attachment: Arc<Attachment>,
+pub(crate) struct Row {
+    pub(crate) attachment: Arc<Attachment>,
     /// The `seq` numbers of the messages that have it, by conversation.
-    messages: OrdMap<ConversationId, OrdSet<i64>>,
+    pub(crate) messages: OrdMap<ConversationId, OrdSet<i64>>,
     /// True if any message ever had it.
-    sent: bool,
+    pub(crate) sent: bool,
 }
 
 impl Table {
@@ -58,6 +61,10 @@ impl Table {
         }
         gone
     }
+}
+
+fn named((object, size_bytes): (&str, Option<i64>)) -> NamedObject {
+    NamedObject { object: object.to_owned(), size_bytes }
 }
 
 #[async_trait]
@@ -98,6 +105,21 @@ impl Attachments for Memory {
         let attached = state.attachments.rows.values().map(|row| row.attachment.object.as_str());
         let used: HashSet<&str> = attached.chain(state.uploads.objects()).collect();
         Ok(objects.iter().filter(|object| used.contains(object.as_str())).cloned().collect())
+    }
+
+    async fn objects(&self, after: &str, limit: usize) -> Result<Vec<NamedObject>> {
+        let state = self.snapshot()?;
+        let attached =
+            state.attachments.rows.values().map(|row| (row.attachment.object.as_str(), Some(row.attachment.size_bytes)));
+        let all: BTreeMap<_, _> = attached.chain(state.uploads.sizes()).filter(|(object, _)| *object > after).collect();
+        Ok(all.into_iter().take(limit).map(named).collect())
+    }
+
+    async fn newest_objects(&self, limit: usize) -> Result<Vec<NamedObject>> {
+        let state = self.snapshot()?;
+        let attached = state.attachments.rows.values().rev().take(limit);
+        let attached = attached.map(|row| (row.attachment.object.as_str(), Some(row.attachment.size_bytes)));
+        Ok(attached.chain(state.uploads.newest_sizes(limit)).map(named).collect())
     }
 }
 

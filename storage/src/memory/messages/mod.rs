@@ -28,17 +28,17 @@ use crate::{
 #[derive(Clone, Default)]
 pub(crate) struct Table {
     pub(crate) ids: Sequence,
-    locations: OrdMap<MessageId, Location>,
+    pub(crate) locations: OrdMap<MessageId, Location>,
     client_keys: HashMap<ClientKey, Location>,
     keyed: OrdMap<MessageId, ClientKey>,
-    external_ids: HashSet<String>,
+    pub(crate) external_ids: HashSet<String>,
 }
 
 /// Location of a message: its conversation and `seq`.
 type Location = (ConversationId, i64);
 
 impl State {
-    fn message_at(&self, (conversation, seq): Location) -> Message {
+    pub(crate) fn message_at(&self, (conversation, seq): Location) -> Message {
         self.conversations.get(conversation).and_then(|row| row.message(seq)).expect("messages are never deleted").clone()
     }
 
@@ -62,7 +62,12 @@ impl State {
     }
 
     /// Changes a message of a conversation. Returns the changed message; `None` if there is none.
-    fn change_message(&mut self, of: ConversationId, id: MessageId, change: impl FnOnce(&mut Message)) -> Option<Message> {
+    pub(crate) fn change_message(
+        &mut self,
+        of: ConversationId,
+        id: MessageId,
+        change: impl FnOnce(&mut Message),
+    ) -> Option<Message> {
         let (conversation, seq) = self.messages.locations.get(&id).copied()?;
         if conversation != of {
             return None;
@@ -79,11 +84,7 @@ impl State {
     }
 
     fn insert_message(&mut self, new: NewMessage) -> Result<Message> {
-        let row = self.conversations.get_mut(new.conversation).expect("what is locked exists");
-        if new.external_id.as_ref().is_some_and(|id| self.messages.external_ids.contains(id)) {
-            return Err(Error::Conflict("messages_external_id"));
-        }
-        self.messages.external_ids.extend(new.external_id.clone());
+        let row = self.conversations.get(new.conversation).expect("what is locked exists");
         let client_key = new.client_key.clone().map(|NewClientKey { key, hash }| ClientKey {
             conversation: new.conversation,
             author: new.author.partner,
@@ -91,19 +92,28 @@ impl State {
             hash,
         });
         let message = new.stored(MessageId(self.messages.ids.draw(None)), row.conversation.last_seq + 1);
-        self.users.person(message.author.partner)?;
-        self.attachments.attach(&message)?;
-        let location = (message.conversation, message.seq);
+        self.store_message(message.clone())?;
         if let Some(key) = client_key {
             self.messages.keyed.insert(message.id, key.clone());
-            if self.messages.client_keys.insert(key, location).is_some() {
+            if self.messages.client_keys.insert(key, (message.conversation, message.seq)).is_some() {
                 return Err(Error::Conflict("messages_client_key"));
             }
         }
-        self.messages.locations.insert(message.id, location);
-        self.attendances.update(&message);
-        row.push(message.clone());
         Ok(message)
+    }
+
+    /// Stores a message, whose `seq` must be the next of its conversation.
+    pub(crate) fn store_message(&mut self, message: Message) -> Result<()> {
+        if message.external_id.as_ref().is_some_and(|id| self.messages.external_ids.contains(id)) {
+            return Err(Error::Conflict("messages_external_id"));
+        }
+        self.messages.external_ids.extend(message.external_id.clone());
+        self.users.person(message.author.partner)?;
+        self.attachments.attach(&message)?;
+        self.messages.locations.insert(message.id, (message.conversation, message.seq));
+        self.attendances.update(&message);
+        self.conversations.get_mut(message.conversation).expect("what is locked exists").push(message);
+        Ok(())
     }
 }
 

@@ -11,7 +11,7 @@ use crate::{
 /// Reactions by message and content: partners with the time of their reaction.
 #[derive(Clone, Default)]
 pub(crate) struct Table {
-    rows: OrdMap<MessageId, OrdMap<String, OrdMap<PartnerId, Timestamp>>>,
+    pub(crate) rows: OrdMap<MessageId, OrdMap<String, OrdMap<PartnerId, Timestamp>>>,
 }
 
 impl Table {

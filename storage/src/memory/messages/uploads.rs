@@ -26,6 +26,21 @@ impl Table {
         self.rows.keys().map(String::as_str).chain(put)
     }
 
+    /// Objects with their sizes; an upload without a file may have an object of its own name.
+    pub(crate) fn sizes(&self) -> impl Iterator<Item = (&str, Option<i64>)> {
+        self.rows.values().map(|upload| match &upload.file {
+            Some(file) => (file.object.as_str(), Some(file.size_bytes)),
+            None => (upload.name.as_str(), None),
+        })
+    }
+
+    /// The newest objects of files that were put.
+    pub(crate) fn newest_sizes(&self, limit: usize) -> impl Iterator<Item = (&str, Option<i64>)> {
+        let mut files: Vec<_> = self.rows.values().filter_map(|upload| upload.file.as_ref()).collect();
+        files.sort_unstable_by_key(|file| std::cmp::Reverse(file.put_at));
+        files.into_iter().take(limit).map(|file| (file.object.as_str(), Some(file.size_bytes)))
+    }
+
     fn add_reference(&mut self, message: MessageId, author: PartnerId, name: &str) {
         let Some(upload) = self.rows.get(name).filter(|upload| upload.owner == author) else { return };
         self.expiring.remove(&(upload.expires_at, name.to_owned()));

@@ -12,7 +12,7 @@ const INDEX: &str = "partners_folded";
 const HAS_INDEX: &str = "SELECT to_regclass($1) IS NOT NULL";
 /// Advisory lock: nodes that start at once create the index one after the other. Ends with the connection.
 const ALONE: &str = "SELECT pg_advisory_lock(73201, hashtext('partners_folded'))";
-const CREATE_EXTENSION: &str = "CREATE EXTENSION IF NOT EXISTS pg_trgm";
+pub(crate) const CREATE_EXTENSION: &str = "CREATE EXTENSION IF NOT EXISTS pg_trgm";
 /// Schema of the extension's operators, since an earlier installation may have chosen it.
 const SCHEMA: &str = "SELECT quote_ident(n.nspname) FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
     WHERE e.extname = 'pg_trgm'";

@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use sqlx::postgres::PgRow;
 
-use super::users::{user, user_columns};
+use super::users::user;
 use crate::{
     Error, NewSession, Position, Result, Session, SessionKey, SessionToken, SessionTouch, Sessions, Timestamp, User, UserId,
     WriteSessions,
+    columns::user_columns,
     postgres::{Postgres, PostgresTx, alone, get, limit},
 };
 

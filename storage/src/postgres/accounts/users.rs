@@ -7,30 +7,10 @@ use uuid::Uuid;
 
 use crate::{
     NewPartner, NewUser, Partner, PartnerId, PasswordHash, Person, Result, Role, User, UserChange, UserId, Users, WriteUsers,
+    columns::{person_columns, user_columns},
     fold::{fold, fold_person},
     postgres::{Postgres, PostgresTx, get, limit, word},
 };
-
-/// Columns that [`person`] reads, of `partners AS person` and `users AS account`.
-macro_rules! person_columns {
-    () => {
-        "person.id AS partner_id, person.name AS partner_name, person.email, person.phone, person.mobile, \
-         account.id AS user_id"
-    };
-}
-
-/// Columns that [`user`] reads, of `partners AS person` and `users AS account`.
-macro_rules! user_columns {
-    () => {
-        "person.id AS partner_id, person.name AS partner_name, person.email, person.phone, person.mobile, \
-         account.id AS user_id, account.uuid AS user_uuid, account.login, account.password_hash, account.role, \
-         account.active, account.language, account.time_zone, account.profile, account.created_at AS user_created_at, \
-         account.external_id AS user_external_id, account.can_moderate, account.picture_url, account.claims_as_of, \
-         account.tokens_not_before, account.banned_until, account.muted_until AS user_muted_until, account.erased_at"
-    };
-}
-
-pub(crate) use {person_columns, user_columns};
 
 const USER: &str = concat!(
     "SELECT ",

@@ -464,7 +464,7 @@ impl PostgresTx {
         self.rows(sqlx::query(REWRITE_COPIES).bind(ids).bind(texts)).await.map(drop)
     }
 
-    async fn insert_message_attachments(&mut self, messages: &[Message]) -> Result<()> {
+    pub(crate) async fn insert_message_attachments(&mut self, messages: &[Message]) -> Result<()> {
         let (mut of, mut places, mut attachments) = (Vec::new(), Vec::new(), Vec::new());
         for message in messages {
             for (place, attachment) in (0_i32..).zip(&message.attachments) {

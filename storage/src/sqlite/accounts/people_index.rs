@@ -2,9 +2,9 @@
 
 use sqlx::sqlite::SqliteRow;
 
-use super::users::person_columns;
 use crate::{
     Result,
+    columns::person_columns,
     fold::{fold, fold_person},
     sqlite::{STEP_ROWS, Sqlite, get, limit, list},
 };

@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 
-use super::users::{user, user_columns};
+use super::users::user;
 use crate::{
     Error, NewSession, Position, Result, Session, SessionKey, SessionToken, SessionTouch, Sessions, Timestamp, User, UserId,
     WriteSessions,
+    columns::user_columns,
     sqlite::{Sqlite, SqliteTx, get, greatest, hex, limit, list, micros, optional_time, time},
 };
 

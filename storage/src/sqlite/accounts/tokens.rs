@@ -4,9 +4,10 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::users::{user, user_columns};
+use super::users::user;
 use crate::{
     NewRefreshToken, RefreshToken, Result, Timestamp, TokenKey, Tokens, User, UserId, WriteTokens,
+    columns::user_columns,
     sqlite::{Sqlite, SqliteTx, get, limit, list, micros, optional_time, time},
 };
 

@@ -9,17 +9,9 @@ use super::{conversation, conversation_columns};
 use crate::{
     Conversation, ConversationId, Locked, MessageSide, OpenSupportSession, PartnerId, Result, Role, Support, SupportSession,
     SupportSide, SupportStatus, Timestamp, UserId, WriteSupport,
+    columns::session_columns,
     sqlite::{Sqlite, SqliteTx, get, limit, list, micros, only, optional_time, time},
 };
-
-/// Columns that [`session`] reads, of `support_sessions AS s` and `conversations AS c`.
-macro_rules! session_columns {
-    () => {
-        "c.id AS conversation_id, c.uuid, c.closed_at, s.initiator_id, s.initiator_pinged_at, s.joiner_id, s.joiner_pinged_at, \
-         (SELECT u.id FROM users u WHERE u.partner_id = s.initiator_id) AS initiator_user_id, \
-         (SELECT u.id FROM users u WHERE u.partner_id = s.joiner_id) AS joiner_user_id"
-    };
-}
 
 /// Sessions by status. Starts at the conversations, few of which are open.
 macro_rules! sessions {

@@ -6,9 +6,9 @@ use async_trait::async_trait;
 use sqlx::sqlite::SqliteRow;
 
 use crate::{
-    Attachment, AttachmentAccess, AttachmentId, Attachments, DeletedAttachment, Media, NewAttachment, PartnerId, Result,
-    Timestamp, WriteAttachments,
-    sqlite::{Sqlite, SqliteTx, get, list, micros, time, word},
+    Attachment, AttachmentAccess, AttachmentId, Attachments, DeletedAttachment, Media, NamedObject, NewAttachment, PartnerId,
+    Result, Timestamp, WriteAttachments,
+    sqlite::{Sqlite, SqliteTx, get, limit, list, micros, time, word},
 };
 
 /// Columns that [`attachment`] reads, of `attachments AS f`.
@@ -46,6 +46,18 @@ const FORGET_UNSENT: &str = "DELETE FROM attachments WHERE id IN (
 const OBJECTS_IN_USE: &str = "SELECT object FROM attachments WHERE object IN (SELECT value FROM json_each($1))
     UNION SELECT name FROM uploads WHERE name IN (SELECT value FROM json_each($1))
     UNION SELECT object FROM uploads WHERE object IN (SELECT value FROM json_each($1))";
+pub(crate) const OBJECTS: &str = "SELECT object, size_bytes FROM (
+        SELECT object, size_bytes FROM attachments WHERE object > $1 ORDER BY object LIMIT +$2
+    ) UNION ALL SELECT object, size_bytes FROM (
+        SELECT object, size_bytes FROM uploads WHERE object > $1 ORDER BY object LIMIT +$2
+    ) UNION ALL SELECT name, NULL FROM (
+        SELECT name FROM uploads WHERE object IS NULL AND name > $1 ORDER BY name LIMIT +$2
+    ) ORDER BY 1 LIMIT +$2";
+const NEWEST_OBJECTS: &str = "SELECT object, size_bytes FROM (
+        SELECT object, size_bytes FROM attachments ORDER BY id DESC LIMIT +$1
+    ) UNION ALL SELECT object, size_bytes FROM (
+        SELECT object, size_bytes FROM uploads WHERE object IS NOT NULL ORDER BY put_at DESC LIMIT +$1
+    )";
 const INSERT_ATTACHMENT: &str = "INSERT INTO attachments
         (id, object, name, mimetype, size_bytes, access_token, owner_id, created_at, sha256, width, height,
         duration_milliseconds)
@@ -73,6 +85,10 @@ pub(crate) fn attachment(row: &SqliteRow) -> Result<Attachment> {
     })
 }
 
+pub(crate) fn named_object(row: &SqliteRow) -> Result<NamedObject> {
+    Ok(NamedObject { object: get(row, 0)?, size_bytes: get(row, 1)? })
+}
+
 #[async_trait]
 impl Attachments for Sqlite {
     async fn attachment(&self, id: AttachmentId) -> Result<Option<Attachment>> {
@@ -92,6 +108,14 @@ impl Attachments for Sqlite {
 
     async fn objects_in_use(&self, objects: &[String]) -> Result<Vec<String>> {
         self.rows(sqlx::query(OBJECTS_IN_USE).bind(list(objects))).await?.iter().map(|row| get(row, 0)).collect()
+    }
+
+    async fn objects(&self, after: &str, most: usize) -> Result<Vec<NamedObject>> {
+        self.rows(sqlx::query(OBJECTS).bind(after).bind(limit(most))).await?.iter().map(named_object).collect()
+    }
+
+    async fn newest_objects(&self, most: usize) -> Result<Vec<NamedObject>> {
+        self.rows(sqlx::query(NEWEST_OBJECTS).bind(limit(most))).await?.iter().map(named_object).collect()
     }
 }
 

@@ -428,7 +428,7 @@ impl SqliteTx {
         self.rows(sqlx::query(REWRITE_COPIES).bind(list(copies))).await.map(drop)
     }
 
-    async fn insert_message_attachments(&mut self, messages: &[Message]) -> Result<()> {
+    pub(crate) async fn insert_message_attachments(&mut self, messages: &[Message]) -> Result<()> {
         let of = |message: &Message| {
             let files = message.attachments.iter().enumerate();
             files.map(|(place, file)| (message.id, place, file.id)).collect::<Vec<_>>()

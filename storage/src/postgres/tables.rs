@@ -1,0 +1,309 @@
+//! Tables of a database for a verbatim copy, on a connection without the time-outs of requests.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::stream::{BoxStream, StreamExt as _};
+use sqlx::postgres::{PgArguments, PgConnection, PgRow};
+use sqlx::query::Query;
+use sqlx::{AssertSqlSafe, Connection as _, Executor as _};
+use uuid::Uuid;
+
+use super::{
+    Postgres, get, sequences,
+    session::{PinnedSettings, SessionTimeouts},
+    start::reach,
+};
+use crate::tables::{Column, Copyable, Kind, Row, SET_WORKSPACE, TABLES, Table, Tables, Value, WORKSPACE};
+use crate::{Error, Result, Storage as _, Timestamp, Workspace};
+
+/// Nodes with an unexpired lease, by the database's clock.
+const SERVED_UNTIL: &str = "SELECT max(until) FROM nodes WHERE until >= clock_timestamp()";
+/// Advisory lock: one copy at a time fills a database. Ends with the connection.
+const ALONE: &str = "SELECT pg_try_advisory_lock(73201, hashtext('copy'))";
+/// One state of the store for all statements, from the first that reads on.
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
+const COMMIT: &str = "COMMIT";
+const SEQUENCES: &str = concat!(
+    "SELECT sequencename::text, coalesce(last_value, 0) FROM pg_sequences
+    WHERE schemaname = current_schema() AND sequencename = ANY (",
+    sequences!(),
+    ") ORDER BY sequencename COLLATE \"C\""
+);
+const OWNER_OF_UPLOAD: &str = "coalesce(partner_id, (SELECT account.partner_id FROM users account WHERE account.id = owner_id))";
+/// A sequence without a value has given none.
+const SET_SEQUENCES: &str = "SELECT setval(format('%I.%I', current_schema(), name)::regclass, greatest(value, 1), value > 0)
+    FROM unnest($1::text[], $2::bigint[]) AS s(name, value)";
+
+#[async_trait]
+impl Copyable for Postgres {
+    async fn require_no_server(&self) -> Result<()> {
+        self.require_writable().await?;
+        if self.has_table("nodes").await? {
+            self.refuse_if_served(get(&self.only_row(sqlx::query(SERVED_UNTIL)).await?, 0)?)?;
+        }
+        Ok(())
+    }
+
+    async fn has_current_schema(&self) -> Result<bool> {
+        self.has_known_schema().await
+    }
+
+    async fn make_schema_current(&self) -> Result<()> {
+        self.migrate().await?;
+        if !self.index_people().await? {
+            tracing::warn!("people search has no index: extension pg_trgm is missing and cannot be created");
+        }
+        self.require_sequence_rights().await
+    }
+
+    async fn occupied_table(&self) -> Result<Option<&'static str>> {
+        for table in Table::of_users() {
+            let has_row = AssertSqlSafe(format!("SELECT EXISTS (SELECT FROM \"{}\")", table.name));
+            if self.has_table(table.name).await? && get(&self.only_row(sqlx::query(has_row)).await?, 0)? {
+                return Ok(Some(table.name));
+            }
+        }
+        Ok(None)
+    }
+
+    async fn open_source(&self) -> Result<Box<dyn Tables>> {
+        self.require_sequence_rights().await?;
+        let mut tables = PostgresTables::open(self).await?;
+        tables.run(BEGIN.into()).await?;
+        // Whoever would write waits, for longer than its time-outs. Whoever has written before is seen.
+        tables.run(format!("LOCK TABLE nodes, {} IN SHARE MODE", names(&tables.order()))).await?;
+        let served_until = sqlx::query_scalar(SERVED_UNTIL).fetch_one(&mut tables.connection).await;
+        self.refuse_if_served(served_until.map_err(|error| self.gate.explain(error))?)?;
+        Ok(Box::new(PostgresTables { has_begun: true, ..tables }))
+    }
+
+    async fn open_target(&self) -> Result<Box<dyn Tables>> {
+        let mut tables = PostgresTables::open(self).await?;
+        let is_alone = sqlx::query_scalar(ALONE).fetch_one(&mut tables.connection).await;
+        if is_alone.map_err(|error| self.gate.explain(error))? {
+            Ok(Box::new(tables))
+        } else {
+            Err(self.gate.unavailable("another copy fills it", "wait for it, or end it"))
+        }
+    }
+}
+
+impl Postgres {
+    fn refuse_if_served(&self, until: Option<Timestamp>) -> Result<()> {
+        match until {
+            None => Ok(()),
+            Some(until) => Err(self.gate.unavailable(
+                format!("a server uses it, with a lease until {}", until.to_rfc3339()),
+                "stop all servers; if they are dead, wait until then",
+            )),
+        }
+    }
+}
+
+struct PostgresTables {
+    connection: PgConnection,
+    store: Postgres,
+    /// True for the one transaction of a source.
+    has_begun: bool,
+}
+
+impl PostgresTables {
+    async fn open(store: &Postgres) -> Result<Self> {
+        let timeouts = SessionTimeouts { lock: store.patience, ..SessionTimeouts::default() };
+        let pins = PinnedSettings::new(timeouts, Some(&store.schema));
+        let connection = reach(&store.gate, &store.server, store.gate.patience(), &pins).await?;
+        Ok(Self { connection, store: store.clone(), has_begun: false })
+    }
+
+    async fn run(&mut self, statement: String) -> Result<()> {
+        let done = self.connection.execute(AssertSqlSafe(statement)).await;
+        done.map(drop).map_err(|error| self.store.gate.explain(error))
+    }
+
+    fn stream<T: Send + 'static>(
+        &mut self,
+        statement: String,
+        decode: impl Fn(&PgRow) -> sqlx::Result<T> + Send + 'static,
+    ) -> BoxStream<'_, Result<T>> {
+        let gate = Arc::clone(&self.store.gate);
+        let rows = sqlx::query(AssertSqlSafe(statement)).persistent(false).fetch(&mut self.connection);
+        rows.map(move |row| row.and_then(|row| decode(&row)).map_err(|error| gate.explain(error))).boxed()
+    }
+}
+
+#[async_trait]
+impl Tables for PostgresTables {
+    /// Rows come after those to which they refer, which the database checks.
+    fn order(&self) -> Vec<&'static Table> {
+        TABLES.iter().collect()
+    }
+
+    fn rows<'a>(&'a mut self, table: &'static Table) -> BoxStream<'a, Result<Row>> {
+        self.stream(selection(table), move |row| {
+            table.columns.iter().enumerate().map(|(at, column)| value(row, at, column.kind)).collect()
+        })
+    }
+
+    async fn count(&mut self, table: &'static Table) -> Result<u64> {
+        let mut counted =
+            self.stream(format!("SELECT count(*) FROM ({}) AS copied", selection(table)), |row| get::<i64, _>(row, 0));
+        let rows = counted.next().await.unwrap_or(Ok(0))?;
+        u64::try_from(rows).map_err(|_| Error::Corrupt(format!("negative count {rows}")))
+    }
+
+    async fn clear(&mut self, tables: &[&'static Table]) -> Result<()> {
+        let (kept, emptied): (Vec<_>, Vec<_>) =
+            tables.iter().copied().filter(|table| !is_sequences(table)).partition(|table| !table.condition().is_empty());
+        let delete = |table: &&Table| format!("DELETE FROM \"{}\"{};\n", table.name, table.condition());
+        let deletions: String = kept.iter().map(delete).collect();
+        // Attendances refer to partners.
+        self.run(format!("BEGIN;\n{deletions}TRUNCATE attendances, {};\nCOMMIT;", names(&emptied))).await
+    }
+
+    async fn insert(&mut self, table: &'static Table, rows: Vec<Row>) -> Result<()> {
+        let statement = if is_sequences(table) { SET_SEQUENCES.into() } else { insertion(table) };
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for (at, column) in table.columns.iter().enumerate() {
+            let values = rows.iter().map(|row| &row[at]);
+            let wrong = || Error::Corrupt(format!("{}.{} has a value of another type", table.name, column.name));
+            query = bind(query, column.kind, values).ok_or_else(wrong)?;
+        }
+        let gate = &self.store.gate;
+        let explain = |error| gate.explain(error);
+        let triggers = |verb: &str| AssertSqlSafe(format!("ALTER TABLE \"{}\" {verb} TRIGGER USER", table.name));
+        let mut tx = self.connection.begin().await.map_err(explain)?;
+        if !is_sequences(table) {
+            tx.execute(triggers("DISABLE")).await.map_err(explain)?;
+        }
+        query.execute(&mut *tx).await.map_err(explain)?;
+        if !is_sequences(table) {
+            tx.execute(triggers("ENABLE")).await.map_err(explain)?;
+        }
+        tx.commit().await.map_err(explain)
+    }
+
+    async fn workspace(&mut self) -> Result<Workspace> {
+        let mut found = self.stream(WORKSPACE.into(), |row| get::<String, _>(row, 0));
+        let Some(text) = found.next().await else { return Ok(Workspace::default()) };
+        serde_json::from_str(&text?).map_err(|error| Error::Corrupt(error.to_string()))
+    }
+
+    async fn set_workspace(&mut self, workspace: &Workspace) -> Result<()> {
+        let text = serde_json::to_string(workspace).expect("a workspace is JSON");
+        let done = sqlx::query(SET_WORKSPACE).bind(text).execute(&mut self.connection).await;
+        done.map(drop).map_err(|error| self.store.gate.explain(error))
+    }
+
+    async fn close(mut self: Box<Self>) -> Result<()> {
+        if self.has_begun {
+            self.run(COMMIT.into()).await?;
+        } else {
+            // The planner knows nothing of so many new rows.
+            self.run(format!("ANALYZE {}", names(&self.order()))).await?;
+        }
+        // All is committed.
+        let Self { connection, store, .. } = *self;
+        let _ = connection.close().await;
+        store.close().await;
+        Ok(())
+    }
+}
+
+fn is_sequences(table: &Table) -> bool {
+    table.name == "sequences"
+}
+
+/// Names of tables, quoted, without that of the sequences.
+fn names(tables: &[&Table]) -> String {
+    let names = tables.iter().filter(|table| !is_sequences(table)).map(|table| format!("\"{}\"", table.name));
+    names.collect::<Vec<_>>().join(", ")
+}
+
+fn selection(table: &Table) -> String {
+    if is_sequences(table) {
+        return SEQUENCES.into();
+    }
+    let columns = table.columns.iter().map(|column| match (table.name, column.name, column.kind) {
+        // The first release writes none.
+        ("uploads", "partner_id", _) => OWNER_OF_UPLOAD.into(),
+        (_, name, Kind::Json) => format!("\"{name}\"::text"),
+        (_, name, _) => format!("\"{name}\""),
+    });
+    let columns = columns.collect::<Vec<_>>().join(", ");
+    // By bytes, whatever the database sorts by: both stores of a copy have the same order.
+    let by_bytes = |column: &Column| match column.kind {
+        Kind::Text => format!("\"{}\" COLLATE \"C\"", column.name),
+        _ => format!("\"{}\"", column.name),
+    };
+    let key = table.key().iter().map(by_bytes).collect::<Vec<_>>().join(", ");
+    format!("SELECT {columns} FROM \"{}\"{} ORDER BY {key}", table.name, table.condition())
+}
+
+/// Statement that inserts an array for each column.
+fn insertion(table: &Table) -> String {
+    let arrays = table.columns.iter().enumerate().map(|(at, column)| {
+        let kind = match column.kind {
+            Kind::Integer | Kind::Small => "bigint",
+            Kind::Boolean => "boolean",
+            Kind::Time => "timestamptz",
+            Kind::Text | Kind::Json => "text",
+            Kind::Uuid => "uuid",
+            Kind::Bytes => "bytea",
+        };
+        format!("${}::{kind}[]", at + 1)
+    });
+    let values = table.columns.iter().map(|column| match column.kind {
+        Kind::Small => format!("\"{}\"::int", column.name),
+        Kind::Json => format!("\"{}\"::json", column.name),
+        _ => format!("\"{}\"", column.name),
+    });
+    let (arrays, values) = (arrays.collect::<Vec<_>>().join(", "), values.collect::<Vec<_>>().join(", "));
+    let (name, columns) = (table.name, table.column_names());
+    format!("INSERT INTO \"{name}\" ({columns}) OVERRIDING SYSTEM VALUE SELECT {values} FROM unnest({arrays}) AS r({columns})")
+}
+
+/// Binds the values of a column as an array; `None` if one is no value of its type.
+fn bind<'q>(
+    query: Query<'q, sqlx::Postgres, PgArguments>,
+    kind: Kind,
+    values: impl Iterator<Item = &'q Value>,
+) -> Option<Query<'q, sqlx::Postgres, PgArguments>> {
+    Some(match kind {
+        Kind::Integer | Kind::Small => query.bind(all(values, number)?),
+        Kind::Boolean => query.bind(all(values, |value| number(value).map(|number| number != 0))?),
+        Kind::Time => query.bind(all(values, |value| number(value).and_then(Timestamp::from_timestamp_micros))?),
+        Kind::Uuid => query.bind(all(values, |value| bytes(value).and_then(|bytes| Uuid::from_slice(bytes).ok()))?),
+        Kind::Bytes => query.bind(all(values, bytes)?),
+        Kind::Text | Kind::Json => query.bind(all(values, text)?),
+    })
+}
+
+fn all<'q, T>(values: impl Iterator<Item = &'q Value>, convert: impl Fn(&'q Value) -> Option<T>) -> Option<Vec<Option<T>>> {
+    values.map(|value| if *value == Value::Null { Some(None) } else { convert(value).map(Some) }).collect()
+}
+
+fn text(value: &Value) -> Option<&str> {
+    if let Value::Text(text) = value { Some(text) } else { None }
+}
+
+fn number(value: &Value) -> Option<i64> {
+    if let Value::Integer(number) = value { Some(*number) } else { None }
+}
+
+fn bytes(value: &Value) -> Option<&[u8]> {
+    if let Value::Bytes(bytes) = value { Some(bytes) } else { None }
+}
+
+fn value(row: &PgRow, at: usize, kind: Kind) -> sqlx::Result<Value> {
+    let value = match kind {
+        Kind::Integer => get::<Option<i64>, _>(row, at)?.map(Value::Integer),
+        Kind::Small => get::<Option<i32>, _>(row, at)?.map(|number| Value::Integer(number.into())),
+        Kind::Boolean => get::<Option<bool>, _>(row, at)?.map(|is_true| Value::Integer(is_true.into())),
+        Kind::Time => get::<Option<Timestamp>, _>(row, at)?.map(|time| Value::Integer(time.timestamp_micros())),
+        Kind::Text | Kind::Json => get::<Option<String>, _>(row, at)?.map(Value::Text),
+        Kind::Uuid => get::<Option<Uuid>, _>(row, at)?.map(|uuid| Value::Bytes(uuid.as_bytes().to_vec())),
+        Kind::Bytes => get::<Option<Vec<u8>>, _>(row, at)?.map(Value::Bytes),
+    };
+    Ok(value.unwrap_or(Value::Null))
+}

@@ -1,0 +1,63 @@
+//! Tests of archives that are not as they were saved.
+
+use super::{messages, on_durable_stores, refused, send_file};
+use crate::support::JOHN;
+
+on_durable_stores! {
+    /// Any changed byte and any cut is found before anything is written.
+    async fn a_damaged_archive_is_refused(place) {
+        let mut server = place.server().start().await;
+        let john = server.log_in(JOHN).await;
+        let bytes: Vec<u8> = (0..50_000_u32).flat_map(u32::to_be_bytes).collect();
+        send_file(&john, &bytes).await;
+        server.stop().await;
+        place.save().await;
+        let whole = std::fs::read(place.archive()).unwrap();
+        let at = |wanted: &[u8]| whole.windows(wanted.len()).position(|window| window == wanted).expect("it is in the archive");
+        let file = at(&bytes[..512]);
+        let name = at(b"files/attachments/");
+        let other = place.elsewhere().await;
+        let damaged = other.directory.path().join("damaged.tar");
+        for (what, place) in [("rows", file / 2), ("file", file + 100), ("name", name + 20), ("description", 600), ("header", 3)] {
+            let mut changed = whole.clone();
+            changed[place] ^= 1;
+            std::fs::write(&damaged, &changed).unwrap();
+            let said = refused(&other.run("restore", &damaged).await);
+            assert!(said.contains("no backup, or it is damaged"), "{what}: {said}");
+            assert!(other.is_untouched(), "{what}");
+        }
+        for length in [0, 100, 1_000, file / 2, file + 100, whole.len() - 2_048] {
+            std::fs::write(&damaged, &whole[..length]).unwrap();
+            let said = refused(&other.run("restore", &damaged).await);
+            assert!(said.contains("no backup, or it is damaged"), "{length} bytes: {said}");
+            assert!(other.is_untouched(), "{length} bytes");
+        }
+        // Another file of the archive in place of this one.
+        std::fs::write(&damaged, "This is no archive. ".repeat(1_000)).unwrap();
+        let said = refused(&other.run("restore", &damaged).await);
+        assert!(said.contains("no backup, or it is damaged"), "{said}");
+
+        other.restore(&place.archive()).await;
+        let mut server = other.start().await;
+        assert!(messages(&server.client().with_session(john.session())).await.values().any(|body| body == "look"));
+        server.stop().await;
+    }
+
+    /// An archive of a newer version is not half understood.
+    async fn a_newer_backup_is_refused(place) {
+        place.server().start().await.stop().await;
+        place.save().await;
+        let archive = std::fs::read(place.archive()).unwrap();
+        let newer = place.directory.path().join("newer.tar");
+        for (now, then) in [("\"format\": 1", "\"format\": 2"), ("\"schema\": ", "\"schema\":9")] {
+            let at = archive.windows(now.len()).position(|window| window == now.as_bytes()).unwrap();
+            let mut changed = archive.clone();
+            changed[at..at + now.len()].copy_from_slice(then.as_bytes());
+            std::fs::write(&newer, changed).unwrap();
+            let other = place.elsewhere().await;
+            let said = refused(&other.run("restore", &newer).await);
+            assert!(said.contains("the backup is of a newer version"), "{said}");
+            assert!(other.is_untouched());
+        }
+    }
+}
