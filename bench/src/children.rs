@@ -3,9 +3,9 @@
 use std::{
     fs,
     io::{BufRead, BufReader},
-    net::SocketAddr,
+    net::{SocketAddr, TcpListener},
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
 };
 
 use crate::Result;
@@ -13,6 +13,8 @@ use crate::Result;
 /// A running server, listening at `address`.
 pub(crate) struct Server {
     child: Child,
+    /// Standard output, open for those who write more than one line to it.
+    _output: BufReader<ChildStdout>,
     pub(crate) address: SocketAddr,
 }
 
@@ -55,12 +57,20 @@ impl Server {
         Self::start(Command::new(std::env::current_exe()?).arg("limits").args(database))
     }
 
+    /// Starts PocketBase on this directory, with its usual settings.
+    pub(crate) fn pocketbase(program: &Path, data: &Path) -> Result<Self> {
+        // It does not tell which port the kernel has chosen.
+        let free = TcpListener::bind("127.0.0.1:0")?.local_addr()?;
+        Self::start(Command::new(program).args(["serve", "--http", &free.to_string(), "--dir"]).arg(data))
+    }
+
     fn start(command: &mut Command) -> Result<Self> {
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
+        let mut output = BufReader::new(child.stdout.take().ok_or("no standard output")?);
         let mut line = String::new();
-        let said = child.stdout.take().map(|out| BufReader::new(out).read_line(&mut line));
+        let said = output.read_line(&mut line);
         match (said, line.trim().rsplit_once("http://").map(|(_, address)| address.parse())) {
-            (Some(Ok(_)), Some(Ok(address))) => Ok(Self { child, address }),
+            (Ok(_), Some(Ok(address))) => Ok(Self { child, _output: output, address }),
             _ => {
                 end(&mut child);
                 Err(format!("{command:?} did not start").into())

@@ -126,6 +126,15 @@ impl Databases {
         Ok(id)
     }
 
+    /// The sessions: for each its key in hexadecimal digits and its user, as JSON.
+    pub(crate) async fn sessions(&self) -> Result<String> {
+        let mut connection = PgConnection::connect(&self.ours).await?;
+        let sessions = "SELECT json_agg(json_build_array(encode(key, 'hex'), user_id))::text FROM sessions";
+        let sessions = sqlx::query_scalar(sessions).fetch_one(&mut connection).await?;
+        connection.close().await?;
+        Ok(sessions)
+    }
+
     /// The uuids of the people, by their numbers in `seed.sql`.
     pub(crate) async fn uuids(&self) -> Result<HashMap<i64, String>> {
         let mut connection = PgConnection::connect(&self.ours).await?;
@@ -145,8 +154,8 @@ impl Databases {
     }
 }
 
-/// Elements of an array in SQL.
-fn sql_list(sizes: &[u32]) -> String {
+/// Elements of an array, in SQL and in JSON.
+pub(crate) fn sql_list(sizes: &[u32]) -> String {
     sizes.iter().map(u32::to_string).collect::<Vec<_>>().join(", ")
 }
 

@@ -14,9 +14,14 @@ pub(crate) type Request = Vec<u8>;
 
 /// A POST of JSON, with this session's cookie.
 pub(crate) fn post(path: &str, session: &str, body: &str) -> Request {
+    post_with(path, &format!("Cookie: session_id={session}"), body)
+}
+
+/// A POST of JSON, with this header.
+pub(crate) fn post_with(path: &str, header: &str, body: &str) -> Request {
     let length = body.len();
     format!(
-        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nCookie: session_id={session}\r\n\
+        "POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n{header}\r\n\
          Content-Length: {length}\r\n\r\n{body}"
     )
     .into_bytes()

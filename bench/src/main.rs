@@ -2,14 +2,17 @@
 
 mod children;
 mod database;
+mod directory;
 mod http;
 mod limits;
 mod load;
 mod machine;
+mod pocketbase;
 mod report;
 mod requests;
 mod rows;
 mod socket;
+mod sqlite;
 
 use std::{cell::RefCell, io::Write, path::PathBuf, process::ExitCode, time::Instant};
 

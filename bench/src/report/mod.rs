@@ -14,7 +14,7 @@ use crate::{Result, load::median, machine::Machine};
 pub(crate) type Text = Cow<'static, str>;
 
 /// Keys of all rows, in the order of the report. Rows with other keys are no longer measured, and are dropped.
-const KEYS: [&str; 40] = [
+const KEYS: [&str; 52] = [
     "count-memory",
     "count-postgres",
     "send-spread",
@@ -51,6 +51,18 @@ const KEYS: [&str; 40] = [
     "scale-count",
     "scale-newest",
     "scale-oldest",
+    "sqlite-lone-send",
+    "sqlite-lone-send-pocketbase",
+    "sqlite-send-spread",
+    "sqlite-send-spread-pocketbase",
+    "sqlite-send-together",
+    "sqlite-count",
+    "sqlite-poll",
+    "sqlite-start",
+    "sqlite-start-pocketbase",
+    "sqlite-memory-start",
+    "sqlite-memory-start-pocketbase",
+    "sqlite-memory-large",
     "growth-connections",
     "growth-history",
     "growth-conversations",

@@ -31,10 +31,15 @@ pub(super) fn report(results: &Results) -> String {
     for run in &results.runs {
         text += &run_line(run);
     }
-    text += "\n## Beside the limits\n\n| what | against | ours | limit | ratio: min | median | max | to reach | | remark | run of |\n\
-             |---|---|--:|--:|--:|--:|--:|---|---|---|---|\n";
-    for row in &results.rows {
-        text += &format!("{} {} |\n", row_line(&row.result), row.run);
+    let (sqlite, others): (Vec<_>, Vec<_>) = results.rows.iter().partition(|row| row.result.key.starts_with("sqlite-"));
+    for (title, rows) in [("Beside the limits", others), ("SQLite beside PostgreSQL and PocketBase", sqlite)] {
+        text += &format!(
+            "\n## {title}\n\n| what | against | ours | limit | ratio: min | median | max | to reach | | remark | run of |\n\
+             |---|---|--:|--:|--:|--:|--:|---|---|---|---|\n"
+        );
+        for row in rows {
+            text += &format!("{} {} |\n", row_line(&row.result), row.run);
+        }
     }
     text += "\n## How cost grows\n\n\
              Microseconds at the median, at each size, and how many times as long the largest takes as the smallest.\n";

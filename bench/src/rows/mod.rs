@@ -11,6 +11,7 @@ mod rooms;
 mod scale;
 mod send;
 mod sockets;
+mod sqlite;
 
 use std::{cell::RefCell, path::PathBuf, time::Duration};
 
@@ -25,9 +26,9 @@ use crate::{
 };
 
 /// Names by which the command line selects rows.
-pub(crate) const ROW_NAMES: [&str; 14] = [
-    "count", "send", "lone", "poll", "memory", "fanout", "sockets", "returned", "room", "scale", "nodes", "floods", "mix",
-    "growth",
+pub(crate) const ROW_NAMES: [&str; 15] = [
+    "count", "send", "lone", "poll", "memory", "fanout", "sockets", "returned", "room", "sqlite", "scale", "nodes", "floods",
+    "mix", "growth",
 ];
 
 pub(crate) struct Benchmark<'a> {
@@ -87,19 +88,17 @@ impl Benchmark<'_> {
         let limits = Server::limits(Some(&databases.limits))?;
         if self.is_selected("count") {
             let select = vec![vec![http::call("/select", "", "{}")]; CONNECTIONS];
-            let count: Vec<_> = (33..65).map(|reader| vec![count(&session(reader))]).collect();
+            let count = counts_of_readers();
             let (what, limit) =
                 ("`notifications/count`, PostgreSQL, 32 connections", "a bare handler, one `select` by primary key");
             self.throughput_row((&ours, &count), (&limits, &select), ("count-postgres", what, limit), RowTarget::AtLeast(0.6))
                 .await?;
         }
         if self.is_selected("send") {
-            // Writer n, counted from 0, is person n + 1 and member of the conversations whose number modulo 32 is n.
-            let spread = |writer: i64| (1..=1000).filter(|n| n % 32 == writer).map(|n| send(&session(writer + 1), n)).collect();
-            let spread: Vec<Vec<Request>> = (0..32).map(spread).collect();
+            let spread = spread_over_conversations(|writer, conversation| send(&session(writer), conversation));
             let name = ("send-spread", "`message/send`, PostgreSQL, 32 connections, 1,000 conversations");
             self.send(&ours, databases, &spread, ["first=1", "last=1000", "spread=0"], name, RowTarget::AtLeast(2.0)).await?;
-            let together: Vec<Vec<Request>> = (1..33).map(|writer| vec![send(&session(writer), 1001)]).collect();
+            let together = sends_together();
             let name = ("send-together", "the same, all in one conversation");
             self.send(&ours, databases, &together, ["first=1001", "last=1001", "spread=1"], name, RowTarget::AtLeast(4.0))
                 .await?;
@@ -120,6 +119,9 @@ impl Benchmark<'_> {
             self.rooms(&ours, databases).await?;
         }
         drop(ours);
+        if self.is_selected("sqlite") {
+            self.sqlite(databases).await?;
+        }
         if self.is_selected("nodes") {
             self.nodes(databases).await?;
             self.buses(databases).await?;
@@ -138,10 +140,13 @@ impl Benchmark<'_> {
 
     /// Measures the rows on large tables. They come last, because the tables stay large.
     async fn on_large_tables(&self, databases: &Databases) -> Result<()> {
-        if !self.is_selected("scale") && !self.is_selected("growth") {
+        if !["sqlite", "scale", "growth"].iter().any(|word| self.is_selected(word)) {
             return Ok(());
         }
         databases.add_histories(&self.histories()).await?;
+        if self.is_selected("sqlite") {
+            self.sqlite_memory(databases).await?;
+        }
         let ours = Server::dragoman(&self.program, &databases.ours)?;
         if self.is_selected("scale") {
             self.scale(&ours).await?;
@@ -183,4 +188,21 @@ impl Benchmark<'_> {
     fn turn_duration(&self) -> Duration {
         Duration::from_secs(if self.cli.quick { 1 } else { 3 })
     }
+}
+
+/// For each of 32 writers, a request for each of its conversations among 1,000. Writer n, counted from 0, is person n + 1 and
+/// member of the conversations whose number modulo 32 is n.
+fn spread_over_conversations(request: impl Fn(i64, i64) -> Request) -> Vec<Vec<Request>> {
+    let of = |writer| (1..=1000).filter(move |n| n % 32 == writer).map(|n| request(writer + 1, n)).collect();
+    (0..32).map(of).collect()
+}
+
+/// A send of each writer, all in one conversation.
+fn sends_together() -> Vec<Vec<Request>> {
+    (1..33).map(|writer| vec![send(&session(writer), 1001)]).collect()
+}
+
+/// A count of each reader.
+fn counts_of_readers() -> Vec<Vec<Request>> {
+    (33..65).map(|reader| vec![count(&session(reader))]).collect()
 }

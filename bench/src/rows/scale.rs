@@ -100,7 +100,7 @@ impl Benchmark<'_> {
     }
 
     /// Number of repetitions, one at a time.
-    fn times(&self) -> usize {
+    pub(super) fn times(&self) -> usize {
         if self.cli.quick { 200 } else { 1_000 }
     }
 }
