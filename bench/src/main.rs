@@ -19,6 +19,7 @@ use std::{cell::RefCell, io::Write, path::PathBuf, process::ExitCode, time::Inst
 use chrono::Utc;
 use clap::{Parser, Subcommand, builder::PossibleValuesParser};
 use dragoman_load::{Error, Result};
+use tokio::signal::unix::{SignalKind, signal};
 
 use database::Databases;
 use machine::Machine;
@@ -86,8 +87,11 @@ async fn run(cli: &Cli) -> Result<()> {
         Err(_) => (None, None),
     };
     let bench = Benchmark { cli, program, databases, rows: RefCell::default(), growth: RefCell::default() };
-    let measured = bench.measure().await;
-    // Rows measured before an error are saved.
+    // Rows measured before an error or a signal are saved.
+    let measured = tokio::select! {
+        measured = bench.measure() => measured,
+        stopped = stop_signal() => stopped.and(Err("stopped by a signal".into())),
+    };
     let command = ["bench/run"].into_iter().chain(cli.quick.then_some("--quick")).chain(cli.only.iter().map(String::as_str));
     let command = command.collect::<Vec<_>>().join(" ");
     let run = Run { at, command, seconds: begun.elapsed().as_secs(), machine: Machine::this(postgres)? };
@@ -99,6 +103,16 @@ async fn run(cli: &Cli) -> Result<()> {
         databases.drop().await?;
     }
     measured
+}
+
+/// Resolves at SIGTERM or SIGINT.
+async fn stop_signal() -> Result<()> {
+    let (mut terminate, mut interrupt) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
 }
 
 fn print_line(line: &str) -> Result<()> {
