@@ -221,6 +221,15 @@ async fn refused_after(server: &Server, login: &str) -> Duration {
     begun.elapsed()
 }
 
+/// The quickest of some answers: other tests take processor time from single ones.
+async fn quickest_refusal(server: &Server, login: &str) -> Duration {
+    let mut quickest = Duration::MAX;
+    for _ in 0..4 {
+        quickest = quickest.min(refused_after(server, login).await);
+    }
+    quickest
+}
+
 /// Timing: holds for hashes in the store at the start, and for those imported while the server runs.
 #[tokio::test]
 async fn time_does_not_tell_an_imported_account_from_nobodys() {
@@ -228,10 +237,10 @@ async fn time_does_not_tell_an_imported_account_from_nobodys() {
     let server = Server::builder(backend.clone()).set("LIMITS__FAILED_LOGINS_PER_LOGIN", 1_000);
     let mut server = server.set("LIMITS__FAILED_LOGINS_PER_ADDRESS", 1_000).start().await;
     import(&backend, BOB).await;
-    let bobs = refused_after(&server, BOB).await;
+    let bobs = quickest_refusal(&server, BOB).await;
     // A slower answer reveals nothing.
     for login in ["nobody@example.com", JANE, ""] {
-        let others = refused_after(&server, login).await;
+        let others = quickest_refusal(&server, login).await;
         assert!(others * 2 > bobs, "{login:?}: {others:?}, and {bobs:?}");
     }
     let address = server.address();
