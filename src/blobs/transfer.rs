@@ -56,6 +56,14 @@ impl Blobs {
         writer.shutdown().await.map_err(BlobError::internal)
     }
 
+    /// Size of an object in bytes; `None` if there is none of that name.
+    pub async fn object_size(&self, object: &str) -> Result<Option<u64>> {
+        match self.store.head(&Path::from(object)).await {
+            Err(error) if is_missing(&error) => Ok(None),
+            found => Ok(Some(found.map_err(failed)?.size)),
+        }
+    }
+
     /// True if there is none of these objects. Asks for one after another, until there is one.
     ///
     /// # Errors
@@ -63,10 +71,8 @@ impl Blobs {
     pub async fn are_missing(&self, objects: &[String], limit: Duration) -> Result<bool> {
         let looked = async {
             for object in objects {
-                match self.store.head(&Path::from(object.as_str())).await {
-                    Err(error) if is_missing(&error) => {}
-                    Err(error) => return Err(failed(error)),
-                    Ok(_) => return Ok(false),
+                if self.object_size(object).await?.is_some() {
+                    return Ok(false);
                 }
             }
             Ok(true)

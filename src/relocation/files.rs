@@ -30,7 +30,7 @@ pub struct FileCounts {
     pub missing: u64,
 }
 
-/// CopyOutcome of the copy of a file.
+/// Outcome of the copy of a file.
 #[derive(Clone, Copy)]
 enum CopyOutcome {
     /// Copied, with its size in bytes.
@@ -123,7 +123,7 @@ impl FileCopy {
 
     async fn copy_object(&self, object: &str) -> Result<CopyOutcome, BlobError> {
         let Some(found) = self.from.open_object(object).await? else { return Ok(CopyOutcome::Missing) };
-        if self.to.open_object(object).await?.is_some_and(|there| there.size_bytes == found.size_bytes) {
+        if self.to.object_size(object).await? == Some(found.size_bytes) {
             return Ok(CopyOutcome::Present);
         }
         self.to.put_object(object, found.content_type, &mut StreamReader::new(found.bytes)).await?;
