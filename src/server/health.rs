@@ -41,6 +41,8 @@ pub(super) struct Operation {
     requests: Lifecycle,
     /// Fault of the store.
     store_check: SharedCheck<Option<&'static str>>,
+    /// Number of running backups; `None` if the store did not tell.
+    backups: SharedCheck<Option<usize>>,
 }
 
 /// Last result of a check, which concurrent callers share.
@@ -152,7 +154,7 @@ impl Operation {
             log_epoch: chat.log_epoch(),
             bodies_bytes: self.app.shares.bodies.used(),
             answers_bytes: self.app.shares.answers.used(),
-            backups_running: timeout(BACKUPS, chat.running_backups()).await.ok().and_then(Result::ok),
+            backups_running: self.backups.result(self.running_backups()).await,
         };
         PlainText(String::from_utf8(self.metrics.text(&depths)).expect("the Prometheus text format is UTF-8"))
     }
@@ -161,7 +163,11 @@ impl Operation {
 impl Operation {
     pub(super) fn new(app: &AppContext, storage: Arc<dyn Storage>, metrics: &Metrics, requests: &Lifecycle) -> Self {
         let (app, metrics, requests) = (app.clone(), metrics.clone(), requests.clone());
-        Self { app, storage, metrics, requests, store_check: SharedCheck::default() }
+        Self { app, storage, metrics, requests, store_check: SharedCheck::default(), backups: SharedCheck::default() }
+    }
+
+    async fn running_backups(&self) -> Option<usize> {
+        timeout(BACKUPS, self.app.chat.running_backups()).await.ok()?.ok()
     }
 
     async fn store_fault(&self) -> Option<&'static str> {
