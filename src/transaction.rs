@@ -2,7 +2,7 @@
 
 use std::{future::Future, time::Duration};
 
-use storage::{Storage, Tx};
+use storage::{Storage, Tx, Workspace};
 use uuid::Uuid;
 
 /// Maximum number of attempts. The database takes a second to notice a deadlock.
@@ -41,6 +41,17 @@ pub(crate) async fn transaction<T, E: Retryable, F: Future<Output = Result<T, E>
     work: impl Fn(Box<dyn Tx>) -> F,
 ) -> Result<T, E> {
     retry_on_contention(|| async { work(storage.begin().await?).await }).await
+}
+
+/// Changes the properties of the workspace in a transaction of its own, as [`transaction`] does.
+pub(crate) async fn change_workspace(storage: &dyn Storage, change: impl Fn(&mut Workspace)) -> storage::Result<()> {
+    transaction(storage, |mut tx| async {
+        let mut workspace = tx.lock_workspace().await?;
+        change(&mut workspace);
+        tx.set_workspace(&workspace).await?;
+        tx.commit().await.map(drop)
+    })
+    .await
 }
 
 /// Retries `work`, which begins and commits a transaction, as [`transaction`] does.

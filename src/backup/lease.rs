@@ -7,7 +7,7 @@ use storage::{Storage, Timestamp, Workspace};
 use tokio::time::{Instant, sleep};
 use uuid::Uuid;
 
-use crate::{clock, transaction::transaction};
+use crate::{clock, transaction::change_workspace};
 
 /// Length of a lease: a killed backup delays deletions for so long.
 const LENGTH: TimeDelta = TimeDelta::seconds(60);
@@ -79,14 +79,4 @@ impl<'a> BackupLease<'a> {
 /// Ends all leases in a restored store: they are those of its source.
 pub(super) async fn end_all(storage: &dyn Storage) -> storage::Result<()> {
     change_workspace(storage, |workspace| workspace.backups.clear()).await
-}
-
-async fn change_workspace(storage: &dyn Storage, change: impl Fn(&mut Workspace)) -> storage::Result<()> {
-    transaction(storage, |mut tx| async {
-        let mut workspace = tx.lock_workspace().await?;
-        change(&mut workspace);
-        tx.set_workspace(&workspace).await?;
-        tx.commit().await.map(drop)
-    })
-    .await
 }

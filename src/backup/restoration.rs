@@ -153,7 +153,7 @@ fn feed<T>(
         let mut piece = vec![0; PIECE];
         loop {
             let length = source.read(&mut piece)?;
-            // Whoever reads no further says why.
+            // The reader that stops early returns the error.
             if length == 0 || sender.write_all(&piece[..length]).await.is_err() {
                 return Ok(());
             }

@@ -2,14 +2,14 @@
 
 use std::{fs::DirBuilder, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
 
-use storage::{Restoration, Storage, Workspace, memory::Memory, postgres, sqlite, tables::Copyable};
+use storage::{Restoration, Storage, memory::Memory, postgres, sqlite, tables::Copyable};
 
 use super::StartError;
 use crate::{
     config::{Config, Store},
     events,
     metrics::Metrics,
-    transaction::transaction,
+    transaction::change_workspace,
 };
 
 /// Readers of a database file: more than the reads that a small machine runs at once.
@@ -57,10 +57,7 @@ pub async fn open_storage(config: &Config, purpose: Purpose, metrics: &Metrics) 
     }
     if purpose.migrates() {
         refuse_beside_other_versions(&storage.blocking_nodes(env!("CARGO_PKG_VERSION")).await?)?;
-        storage.migrate().await?;
-        if !storage.index_people().await? {
-            tracing::warn!("people search has no index: extension pg_trgm is missing and cannot be created");
-        }
+        storage.make_schema_current().await?;
     }
     if purpose != Purpose::Read {
         refuse_moved(&storage, purpose).await?;
@@ -187,23 +184,13 @@ async fn refuse_moved(storage: &dyn Storage, purpose: Purpose) -> Result<(), Sta
     }
     match (workspace.moved_to, purpose) {
         (None, _) | (_, Purpose::Read | Purpose::Migrate) => Ok(()),
-        (Some(_), Purpose::Serve { after_all: true, .. }) => Ok(remove_mark(storage).await?),
+        (Some(_), Purpose::Serve { after_all: true, .. }) => Ok(change_workspace(storage, |workspace| workspace.moved_to = None).await?),
         (Some(to), _) => Err(format!(
             "storage: this store was moved to {to}: use that one, or start a server on this one with `dragoman serve --after-all`, \
              without what was said there since"
         )
         .into()),
     }
-}
-
-/// Removes the mark of a store that was moved.
-async fn remove_mark(storage: &dyn Storage) -> storage::Result<()> {
-    transaction(storage, |mut tx| async move {
-        let workspace = tx.lock_workspace().await?;
-        tx.set_workspace(&Workspace { moved_to: None, ..workspace }).await?;
-        tx.commit().await.map(drop)
-    })
-    .await
 }
 
 /// Refuses a migration while nodes of other versions serve the database, which cannot work after it.

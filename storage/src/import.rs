@@ -209,6 +209,30 @@ pub(crate) fn locked_last_seq(of: &[Locked<Conversation>], id: ConversationId) -
     locked.map(|locked| locked.last_seq).ok_or_else(|| Error::Internal(format!("conversation {id} is not locked").into()))
 }
 
+/// Partner of each user: the given one, or that of the stored user. `known` has the uuid and the partner of the stored users.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn partners_of_users(users: &[ImportedUser], known: &HashMap<i64, (Uuid, i64)>) -> Result<Vec<Option<i64>>> {
+    let partner_of = |ImportedUser { user, .. }: &ImportedUser| {
+        let given = user.partner.id.map(|id| id.0);
+        let Some((uuid, partner)) = user.id.and_then(|id| known.get(&id.0)) else { return Ok(given) };
+        if *uuid != user.uuid {
+            return Err(Error::Conflict("users_pkey"));
+        }
+        match given {
+            Some(given) if given != *partner => Err(Error::Conflict("users_partner")),
+            _ => Ok(Some(*partner)),
+        }
+    };
+    users.iter().map(partner_of).collect()
+}
+
+/// Refuses a conversation with the id of another one. `known` has the uuids of the stored conversations.
+#[cfg(any(feature = "postgres", feature = "sqlite"))]
+pub(crate) fn expect_same_conversations(conversations: &[ImportedConversation], known: &HashMap<i64, Uuid>) -> Result<()> {
+    let is_another = |row: &ImportedConversation| row.id.and_then(|id| known.get(&id.0)).is_some_and(|uuid| *uuid != row.uuid);
+    if conversations.iter().any(is_another) { Err(Error::Conflict("conversations_pkey")) } else { Ok(()) }
+}
+
 /// Stored attachments in the order of their rows.
 #[cfg(any(feature = "postgres", feature = "sqlite"))]
 pub(crate) fn imported_files(

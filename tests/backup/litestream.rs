@@ -7,7 +7,7 @@ use tokio::process::Command;
 use super::{Place, messages, say};
 use crate::support::{Backend, JOHN, run_to_its_end, until};
 
-/// What was acknowledged before the last replication is there after a restoration on another machine.
+/// Messages that were acknowledged before the last replication are there after a restoration on another machine.
 #[tokio::test]
 async fn a_replica_of_litestream_is_restored() {
     let litestream = std::env::var("DRAGOMAN_TEST_LITESTREAM").expect("run the tests with .ci/test, which installs Litestream");

@@ -68,7 +68,7 @@ async fn a_store_that_nobody_has_used_is_a_target() {
     }
 }
 
-/// What was moved is served again only if its operator insists.
+/// A store that was moved is served again only if its operator insists.
 #[tokio::test]
 async fn a_moved_store_is_not_served() {
     for from in filled_stores().await {

@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use percent_encoding::percent_decode_str;
@@ -16,7 +17,7 @@ use uuid::Uuid;
 use super::accounts::people_index::CREATE_EXTENSION;
 use super::circuit_breaker::CircuitBreaker;
 use super::messages::attachments::{OBJECTS, named_object};
-use super::{MIGRATIONS, Options, PinnedSettings, Postgres, SessionTimeouts, get, limit, start::reach};
+use super::{MIGRATIONS, Options, Postgres, get, limit};
 use crate::{Dump, Dumps, Error, NamedObject, Restoration, Result, RowCounts, Storage, Workspaces};
 
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot()";
@@ -26,9 +27,6 @@ const SCHEMA: &str = "SELECT max(version) FROM _sqlx_migrations";
 const MARK: &str = "dragoman_restoration";
 const SET_MARK: &str = "CREATE TABLE IF NOT EXISTS dragoman_restoration (begun_at timestamptz NOT NULL DEFAULT now())";
 const REMOVE_MARK: &str = "DROP TABLE IF EXISTS dragoman_restoration";
-/// Advisory lock of a restoration. Ends with the connection.
-const ALONE: &str = "SELECT pg_try_advisory_lock(73201, hashtext('dragoman_restoration'))";
-const IS_SERVED: &str = "SELECT EXISTS (SELECT FROM nodes WHERE until >= clock_timestamp())";
 /// Settings of a session of `pg_restore`: what is not there to be dropped is no news.
 const QUIET: &str = "-c client_min_messages=warning";
 /// Size limit of what a failed program says, in bytes.
@@ -37,7 +35,7 @@ const SAID_BYTES: usize = 1_000;
 #[async_trait]
 impl Dumps for Postgres {
     async fn dump(&self, file: &Path) -> Result<Box<dyn Dump>> {
-        let mut connection = self.unlimited_connection().await?;
+        let mut connection = self.unlimited_connection(Duration::ZERO).await?;
         let explain = |error| self.gate.explain(error);
         // One text, so that no statement is prepared before the transaction.
         let row = sqlx::raw_sql(SNAPSHOT).fetch_one(&mut connection).await.map_err(explain)?;
@@ -108,12 +106,9 @@ impl Postgres {
     pub async fn begin_restoration(options: &Options) -> Result<Box<dyn Restoration>> {
         let store = Self::open(options).await?;
         store.require_writable().await?;
-        let mut connection = store.unlimited_connection().await?;
+        let mut connection = store.unlimited_connection(Duration::ZERO).await?;
+        store.require_alone(&mut connection).await?;
         let gate = Arc::clone(&store.gate);
-        let alone = sqlx::query(ALONE).fetch_one(&mut connection).await.map_err(|error| gate.explain(error))?;
-        if !get::<bool, _>(&alone, 0)? {
-            return Err(gate.unavailable("another process restores into it", "wait for that process, or end it"));
-        }
         let replaced = store.replaceable().await?;
         let (server, schema) = (store.server.clone(), Arc::clone(&store.schema));
         store.close().await;
@@ -139,22 +134,11 @@ impl Postgres {
         if !self.has_table("partners").await? {
             return Ok(None);
         }
-        if get(&self.only_row(sqlx::query(IS_SERVED)).await?, 0)? {
-            return Err(self.gate.unavailable(
-                "a node serves it, or has done so until a moment ago",
-                "stop all nodes; after a kill, wait half a minute",
-            ));
-        }
+        self.require_unserved().await?;
         if !self.is_empty().await? && !self.has_table(MARK).await? {
             return Err(self.gate.unusable("it holds data", "restore into an empty database"));
         }
         Ok(self.workspace().await?.uuid)
-    }
-
-    /// Opens a connection without the time-outs of requests.
-    async fn unlimited_connection(&self) -> Result<PgConnection> {
-        let pins = PinnedSettings::new(SessionTimeouts::default(), Some(&self.schema));
-        reach(&self.gate, &self.server, self.gate.patience(), &pins).await
     }
 }
 

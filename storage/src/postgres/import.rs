@@ -11,7 +11,9 @@ use crate::{
     ImportedGroup, ImportedMessage, ImportedParticipant, ImportedUser, Locked, Member, Message, MessageLocation, MessageSide,
     Metadata, NewPartner, PartnerId, Result, Revision, Timestamp, UserId, WriteImport, WriteMessages,
     fold::fold_person,
-    import::{MessagePlan, ReadMarks, imported_files, locked_last_seq, record_import},
+    import::{
+        MessagePlan, ReadMarks, expect_same_conversations, imported_files, locked_last_seq, partners_of_users, record_import,
+    },
 };
 
 /// Advances a sequence beyond ids that were not drawn from it.
@@ -335,20 +337,7 @@ impl Import for PostgresTx {
         let known = self.rows(sqlx::query(LOCK_USERS).bind(given.iter().flatten().copied().collect::<Vec<i64>>())).await?;
         let known = known.iter().map(|row| Ok((get(row, "id")?, (get(row, "uuid")?, get(row, "partner_id")?))));
         let known: HashMap<i64, (uuid::Uuid, i64)> = known.collect::<sqlx::Result<_>>()?;
-        let mut partners = Vec::with_capacity(users.len());
-        for ImportedUser { user, .. } in users {
-            let partner = user.partner.id.map(|id| id.0);
-            let known = user.id.and_then(|id| known.get(&id.0));
-            if known.is_some_and(|(uuid, _)| *uuid != user.uuid) {
-                return Err(Error::Conflict("users_pkey"));
-            }
-            if let (Some((_, known)), Some(given)) = (known, partner)
-                && *known != given
-            {
-                return Err(Error::Conflict("users_partner"));
-            }
-            partners.push(partner.or(known.map(|(_, known)| *known)));
-        }
+        let partners = partners_of_users(users, &known)?;
         let all_given = given.iter().chain(&partners).copied().flatten().map(Some).collect::<Vec<_>>();
         self.ids("people_id", &all_given).await?;
         let (uids, partners) = (self.all_ids("people_id", given).await?, self.all_ids("people_id", partners).await?);
@@ -385,11 +374,7 @@ impl Import for PostgresTx {
             self.rows(sqlx::query(LOCK_CONVERSATIONS).bind(given.iter().flatten().copied().collect::<Vec<i64>>())).await?;
         let known = known.iter().map(|row| Ok((get(row, "id")?, get(row, "uuid")?)));
         let known: HashMap<i64, uuid::Uuid> = known.collect::<sqlx::Result<_>>()?;
-        let is_another =
-            |row: &ImportedConversation| row.id.and_then(|id| known.get(&id.0)).is_some_and(|uuid| *uuid != row.uuid);
-        if conversations.iter().any(is_another) {
-            return Err(Error::Conflict("conversations_pkey"));
-        }
+        expect_same_conversations(conversations, &known)?;
         let ids = self.all_ids("conversations_id", given).await?;
         let put = sqlx::query(PUT_CONVERSATIONS)
             .bind(&ids)

@@ -1,6 +1,7 @@
 //! Tables of a database for a verbatim copy, on a connection without the time-outs of requests.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{BoxStream, StreamExt as _};
@@ -14,13 +15,13 @@ use super::{
     session::{PinnedSettings, SessionTimeouts},
     start::reach,
 };
-use crate::tables::{Column, Copyable, Kind, Row, SET_WORKSPACE, TABLES, Table, Tables, Value, WORKSPACE};
+use crate::tables::{Column, ColumnKind, Copyable, SET_WORKSPACE, TABLES, Table, TableRow, Tables, Value, WORKSPACE};
 use crate::{Error, Result, Storage as _, Timestamp, Workspace};
 
 /// Nodes with an unexpired lease, by the database's clock.
 const SERVED_UNTIL: &str = "SELECT max(until) FROM nodes WHERE until >= clock_timestamp()";
-/// Advisory lock: one copy at a time fills a database. Ends with the connection.
-const ALONE: &str = "SELECT pg_try_advisory_lock(73201, hashtext('copy'))";
+/// Advisory lock: one process at a time fills a database. Ends with the connection.
+const ALONE: &str = "SELECT pg_try_advisory_lock(73201, hashtext('fill'))";
 /// One state of the store for all statements, from the first that reads on.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 const COMMIT: &str = "COMMIT";
@@ -39,10 +40,7 @@ const SET_SEQUENCES: &str = "SELECT setval(format('%I.%I', current_schema(), nam
 impl Copyable for Postgres {
     async fn require_no_server(&self) -> Result<()> {
         self.require_writable().await?;
-        if self.has_table("nodes").await? {
-            self.refuse_if_served(get(&self.only_row(sqlx::query(SERVED_UNTIL)).await?, 0)?)?;
-        }
-        Ok(())
+        self.require_unserved().await
     }
 
     async fn has_current_schema(&self) -> Result<bool> {
@@ -54,7 +52,7 @@ impl Copyable for Postgres {
         if !self.index_people().await? {
             tracing::warn!("people search has no index: extension pg_trgm is missing and cannot be created");
         }
-        self.require_sequence_rights().await
+        Ok(())
     }
 
     async fn occupied_table(&self) -> Result<Option<&'static str>> {
@@ -71,7 +69,7 @@ impl Copyable for Postgres {
         self.require_sequence_rights().await?;
         let mut tables = PostgresTables::open(self).await?;
         tables.run(BEGIN.into()).await?;
-        // Whoever would write waits, for longer than its time-outs. Whoever has written before is seen.
+        // Writers wait, for longer than their time-outs. Earlier writes are seen.
         tables.run(format!("LOCK TABLE nodes, {} IN SHARE MODE", names(&tables.order()))).await?;
         let served_until = sqlx::query_scalar(SERVED_UNTIL).fetch_one(&mut tables.connection).await;
         self.refuse_if_served(served_until.map_err(|error| self.gate.explain(error))?)?;
@@ -79,22 +77,43 @@ impl Copyable for Postgres {
     }
 
     async fn open_target(&self) -> Result<Box<dyn Tables>> {
+        self.require_sequence_rights().await?;
         let mut tables = PostgresTables::open(self).await?;
-        let is_alone = sqlx::query_scalar(ALONE).fetch_one(&mut tables.connection).await;
-        if is_alone.map_err(|error| self.gate.explain(error))? {
-            Ok(Box::new(tables))
-        } else {
-            Err(self.gate.unavailable("another copy fills it", "wait for it, or end it"))
-        }
+        self.require_alone(&mut tables.connection).await?;
+        Ok(Box::new(tables))
     }
 }
 
 impl Postgres {
+    /// Opens a connection without the time-outs of requests, but for that of locks.
+    pub(super) async fn unlimited_connection(&self, lock: Duration) -> Result<PgConnection> {
+        let pins = PinnedSettings::new(SessionTimeouts { lock, ..SessionTimeouts::default() }, Some(&self.schema));
+        reach(&self.gate, &self.server, self.gate.patience(), &pins).await
+    }
+
+    /// Takes the lock of the only process that fills the database, until the connection ends.
+    pub(super) async fn require_alone(&self, connection: &mut PgConnection) -> Result<()> {
+        let is_alone = sqlx::query_scalar(ALONE).fetch_one(connection).await;
+        if is_alone.map_err(|error| self.gate.explain(error))? {
+            Ok(())
+        } else {
+            Err(self.gate.unavailable("another process fills it", "wait for that process, or end it"))
+        }
+    }
+
+    /// Refuses a database that a node serves.
+    pub(super) async fn require_unserved(&self) -> Result<()> {
+        if self.has_table("nodes").await? {
+            self.refuse_if_served(get(&self.only_row(sqlx::query(SERVED_UNTIL)).await?, 0)?)?;
+        }
+        Ok(())
+    }
+
     fn refuse_if_served(&self, until: Option<Timestamp>) -> Result<()> {
         match until {
             None => Ok(()),
             Some(until) => Err(self.gate.unavailable(
-                format!("a server uses it, with a lease until {}", until.to_rfc3339()),
+                format!("a node serves it, with a lease until {}", until.to_rfc3339()),
                 "stop all servers; if they are dead, wait until then",
             )),
         }
@@ -110,9 +129,7 @@ struct PostgresTables {
 
 impl PostgresTables {
     async fn open(store: &Postgres) -> Result<Self> {
-        let timeouts = SessionTimeouts { lock: store.patience, ..SessionTimeouts::default() };
-        let pins = PinnedSettings::new(timeouts, Some(&store.schema));
-        let connection = reach(&store.gate, &store.server, store.gate.patience(), &pins).await?;
+        let connection = store.unlimited_connection(store.patience).await?;
         Ok(Self { connection, store: store.clone(), has_begun: false })
     }
 
@@ -139,7 +156,7 @@ impl Tables for PostgresTables {
         TABLES.iter().collect()
     }
 
-    fn rows<'a>(&'a mut self, table: &'static Table) -> BoxStream<'a, Result<Row>> {
+    fn rows<'a>(&'a mut self, table: &'static Table) -> BoxStream<'a, Result<TableRow>> {
         self.stream(selection(table), move |row| {
             table.columns.iter().enumerate().map(|(at, column)| value(row, at, column.kind)).collect()
         })
@@ -161,7 +178,7 @@ impl Tables for PostgresTables {
         self.run(format!("BEGIN;\n{deletions}TRUNCATE attendances, {};\nCOMMIT;", names(&emptied))).await
     }
 
-    async fn insert(&mut self, table: &'static Table, rows: Vec<Row>) -> Result<()> {
+    async fn insert(&mut self, table: &'static Table, rows: Vec<TableRow>) -> Result<()> {
         let statement = if is_sequences(table) { SET_SEQUENCES.into() } else { insertion(table) };
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for (at, column) in table.columns.iter().enumerate() {
@@ -227,13 +244,13 @@ fn selection(table: &Table) -> String {
     let columns = table.columns.iter().map(|column| match (table.name, column.name, column.kind) {
         // The first release writes none.
         ("uploads", "partner_id", _) => OWNER_OF_UPLOAD.into(),
-        (_, name, Kind::Json) => format!("\"{name}\"::text"),
+        (_, name, ColumnKind::Json) => format!("\"{name}\"::text"),
         (_, name, _) => format!("\"{name}\""),
     });
     let columns = columns.collect::<Vec<_>>().join(", ");
     // By bytes, whatever the database sorts by: both stores of a copy have the same order.
     let by_bytes = |column: &Column| match column.kind {
-        Kind::Text => format!("\"{}\" COLLATE \"C\"", column.name),
+        ColumnKind::Text => format!("\"{}\" COLLATE \"C\"", column.name),
         _ => format!("\"{}\"", column.name),
     };
     let key = table.key().iter().map(by_bytes).collect::<Vec<_>>().join(", ");
@@ -244,18 +261,18 @@ fn selection(table: &Table) -> String {
 fn insertion(table: &Table) -> String {
     let arrays = table.columns.iter().enumerate().map(|(at, column)| {
         let kind = match column.kind {
-            Kind::Integer | Kind::Small => "bigint",
-            Kind::Boolean => "boolean",
-            Kind::Time => "timestamptz",
-            Kind::Text | Kind::Json => "text",
-            Kind::Uuid => "uuid",
-            Kind::Bytes => "bytea",
+            ColumnKind::Integer | ColumnKind::Small => "bigint",
+            ColumnKind::Boolean => "boolean",
+            ColumnKind::Time => "timestamptz",
+            ColumnKind::Text | ColumnKind::Json => "text",
+            ColumnKind::Uuid => "uuid",
+            ColumnKind::Bytes => "bytea",
         };
         format!("${}::{kind}[]", at + 1)
     });
     let values = table.columns.iter().map(|column| match column.kind {
-        Kind::Small => format!("\"{}\"::int", column.name),
-        Kind::Json => format!("\"{}\"::json", column.name),
+        ColumnKind::Small => format!("\"{}\"::int", column.name),
+        ColumnKind::Json => format!("\"{}\"::json", column.name),
         _ => format!("\"{}\"", column.name),
     });
     let (arrays, values) = (arrays.collect::<Vec<_>>().join(", "), values.collect::<Vec<_>>().join(", "));
@@ -266,16 +283,16 @@ fn insertion(table: &Table) -> String {
 /// Binds the values of a column as an array; `None` if one is no value of its type.
 fn bind<'q>(
     query: Query<'q, sqlx::Postgres, PgArguments>,
-    kind: Kind,
+    kind: ColumnKind,
     values: impl Iterator<Item = &'q Value>,
 ) -> Option<Query<'q, sqlx::Postgres, PgArguments>> {
     Some(match kind {
-        Kind::Integer | Kind::Small => query.bind(all(values, number)?),
-        Kind::Boolean => query.bind(all(values, |value| number(value).map(|number| number != 0))?),
-        Kind::Time => query.bind(all(values, |value| number(value).and_then(Timestamp::from_timestamp_micros))?),
-        Kind::Uuid => query.bind(all(values, |value| bytes(value).and_then(|bytes| Uuid::from_slice(bytes).ok()))?),
-        Kind::Bytes => query.bind(all(values, bytes)?),
-        Kind::Text | Kind::Json => query.bind(all(values, text)?),
+        ColumnKind::Integer | ColumnKind::Small => query.bind(all(values, number)?),
+        ColumnKind::Boolean => query.bind(all(values, |value| number(value).map(|number| number != 0))?),
+        ColumnKind::Time => query.bind(all(values, |value| number(value).and_then(Timestamp::from_timestamp_micros))?),
+        ColumnKind::Uuid => query.bind(all(values, |value| bytes(value).and_then(|bytes| Uuid::from_slice(bytes).ok()))?),
+        ColumnKind::Bytes => query.bind(all(values, bytes)?),
+        ColumnKind::Text | ColumnKind::Json => query.bind(all(values, text)?),
     })
 }
 
@@ -295,15 +312,15 @@ fn bytes(value: &Value) -> Option<&[u8]> {
     if let Value::Bytes(bytes) = value { Some(bytes) } else { None }
 }
 
-fn value(row: &PgRow, at: usize, kind: Kind) -> sqlx::Result<Value> {
+fn value(row: &PgRow, at: usize, kind: ColumnKind) -> sqlx::Result<Value> {
     let value = match kind {
-        Kind::Integer => get::<Option<i64>, _>(row, at)?.map(Value::Integer),
-        Kind::Small => get::<Option<i32>, _>(row, at)?.map(|number| Value::Integer(number.into())),
-        Kind::Boolean => get::<Option<bool>, _>(row, at)?.map(|is_true| Value::Integer(is_true.into())),
-        Kind::Time => get::<Option<Timestamp>, _>(row, at)?.map(|time| Value::Integer(time.timestamp_micros())),
-        Kind::Text | Kind::Json => get::<Option<String>, _>(row, at)?.map(Value::Text),
-        Kind::Uuid => get::<Option<Uuid>, _>(row, at)?.map(|uuid| Value::Bytes(uuid.as_bytes().to_vec())),
-        Kind::Bytes => get::<Option<Vec<u8>>, _>(row, at)?.map(Value::Bytes),
+        ColumnKind::Integer => get::<Option<i64>, _>(row, at)?.map(Value::Integer),
+        ColumnKind::Small => get::<Option<i32>, _>(row, at)?.map(|number| Value::Integer(number.into())),
+        ColumnKind::Boolean => get::<Option<bool>, _>(row, at)?.map(|is_true| Value::Integer(is_true.into())),
+        ColumnKind::Time => get::<Option<Timestamp>, _>(row, at)?.map(|time| Value::Integer(time.timestamp_micros())),
+        ColumnKind::Text | ColumnKind::Json => get::<Option<String>, _>(row, at)?.map(Value::Text),
+        ColumnKind::Uuid => get::<Option<Uuid>, _>(row, at)?.map(|uuid| Value::Bytes(uuid.as_bytes().to_vec())),
+        ColumnKind::Bytes => get::<Option<Vec<u8>>, _>(row, at)?.map(Value::Bytes),
     };
     Ok(value.unwrap_or(Value::Null))
 }

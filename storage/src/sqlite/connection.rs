@@ -57,7 +57,7 @@ pub(super) fn writer_options(file: &Path, max_pages: Option<u32>) -> SqliteConne
         // An acknowledged commit survives a power failure.
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
-        // What was deleted is overwritten, also in pages that are free then.
+        // Deleted content is overwritten, also in free pages.
         .pragma("secure_delete", "ON")
         .pragma("wal_autocheckpoint", CHECKPOINT_PAGES.to_string())
         .pragma("journal_size_limit", LOG_BYTES.to_string());

@@ -12,7 +12,9 @@ use crate::{
     ImportedGroup, ImportedMessage, ImportedParticipant, ImportedUser, Locked, Member, Message, MessageLocation, MessageSide,
     Metadata, NewPartner, PartnerId, Result, Revision, Timestamp, UserId, WriteImport, WriteMessages,
     fold::fold_person,
-    import::{MessagePlan, ReadMarks, imported_files, locked_last_seq, record_import},
+    import::{
+        MessagePlan, ReadMarks, expect_same_conversations, imported_files, locked_last_seq, partners_of_users, record_import,
+    },
 };
 
 /// A trigger of the schema forgets the folded text of a person who still has the same; the last statement restores it.
@@ -137,6 +139,9 @@ impl SqliteTx {
             self.rows(sqlx::query(PASS_OVER).bind(sequence).bind(*highest)).await?;
         }
         let missing = given.iter().filter(|id| id.is_none()).count();
+        if missing == 0 {
+            return Ok(0..);
+        }
         Ok(self.draw(sequence, missing).await?..)
     }
 
@@ -265,20 +270,7 @@ impl Import for SqliteTx {
         let known = self.rows(sqlx::query(USERS).bind(list(uids.iter().flatten()))).await?;
         let known = known.iter().map(|row| Ok((get(row, "id")?, (get(row, "uuid")?, get(row, "partner_id")?))));
         let known: HashMap<i64, (Uuid, i64)> = known.collect::<Result<_>>()?;
-        let mut partners = Vec::with_capacity(users.len());
-        for ImportedUser { user, .. } in users {
-            let partner = user.partner.id.map(|id| id.0);
-            let known = user.id.and_then(|id| known.get(&id.0));
-            if known.is_some_and(|(uuid, _)| *uuid != user.uuid) {
-                return Err(Error::Conflict("users_pkey"));
-            }
-            if let (Some((_, known)), Some(given)) = (known, partner)
-                && *known != given
-            {
-                return Err(Error::Conflict("users_partner"));
-            }
-            partners.push(partner.or(known.map(|(_, known)| *known)));
-        }
+        let partners = partners_of_users(users, &known)?;
         let all_given: Vec<_> = uids.iter().chain(&partners).copied().filter(Option::is_some).collect();
         self.all_ids("people_id", &all_given).await?;
         let (uids, partners) = (self.all_ids("people_id", &uids).await?, self.all_ids("people_id", &partners).await?);
@@ -309,11 +301,7 @@ impl Import for SqliteTx {
         let known = self.rows(sqlx::query(CONVERSATIONS).bind(list(given.iter().flatten()))).await?;
         let known = known.iter().map(|row| Ok((get(row, "id")?, get(row, "uuid")?)));
         let known: HashMap<i64, Uuid> = known.collect::<Result<_>>()?;
-        let is_another =
-            |row: &ImportedConversation| row.id.and_then(|id| known.get(&id.0)).is_some_and(|uuid| *uuid != row.uuid);
-        if conversations.iter().any(is_another) {
-            return Err(Error::Conflict("conversations_pkey"));
-        }
+        expect_same_conversations(conversations, &known)?;
         let ids = self.all_ids("conversations_id", &given).await?;
         let rows = ids.iter().zip(conversations).map(|(id, row)| {
             let (kind, thread_type) = (row.kind.as_str(), row.thread_type.as_str());

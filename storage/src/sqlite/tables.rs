@@ -3,10 +3,11 @@
 use async_trait::async_trait;
 use futures_util::stream::{BoxStream, StreamExt as _};
 use sqlx::sqlite::{SqliteConnection, SqliteRow};
+use sqlx::types::Json;
 use sqlx::{AssertSqlSafe, ConnectOptions as _, Connection as _, Executor as _};
 
-use super::{Sqlite, connection::writer_options, get};
-use crate::tables::{Copyable, Kind, Row, SET_WORKSPACE, TABLES, Table, Tables, Value, WORKSPACE};
+use super::{Sqlite, connection::writer_options, get, workspace::workspace};
+use crate::tables::{ColumnKind, Copyable, SET_WORKSPACE, TABLES, Table, TableRow, Tables, Value, WORKSPACE};
 use crate::{Error, Result, Storage as _, Workspace};
 
 const HAS_TABLE: &str = "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = $1)";
@@ -92,7 +93,7 @@ impl Tables for SqliteTables {
         TABLES.iter().rev().collect()
     }
 
-    fn rows<'a>(&'a mut self, table: &'static Table) -> BoxStream<'a, Result<Row>> {
+    fn rows<'a>(&'a mut self, table: &'static Table) -> BoxStream<'a, Result<TableRow>> {
         let key = table.key().iter().map(|column| format!("\"{}\"", column.name)).collect::<Vec<_>>().join(", ");
         let (columns, name, condition) = (table.column_names(), table.name, table.condition());
         let select = format!("SELECT {columns} FROM \"{name}\"{condition} ORDER BY {key}");
@@ -112,7 +113,7 @@ impl Tables for SqliteTables {
         self.run(format!("{BEGIN_WRITE};\n{deletions}{COMMIT};")).await
     }
 
-    async fn insert(&mut self, table: &'static Table, mut rows: Vec<Row>) -> Result<()> {
+    async fn insert(&mut self, table: &'static Table, mut rows: Vec<TableRow>) -> Result<()> {
         let core = &self.store.core;
         let explain = |error| core.explain(error);
         let mut tx = self.connection.begin_with(BEGIN_WRITE).await.map_err(explain)?;
@@ -133,14 +134,12 @@ impl Tables for SqliteTables {
     }
 
     async fn workspace(&mut self) -> Result<Workspace> {
-        let mut found = self.stream(WORKSPACE.into(), |row| get::<String, _>(row, 0));
-        let Some(text) = found.next().await else { return Ok(Workspace::default()) };
-        serde_json::from_str(&text?).map_err(|error| Error::Corrupt(error.to_string()))
+        let found = sqlx::query(WORKSPACE).fetch_optional(&mut self.connection).await;
+        workspace(found.map_err(|error| self.store.core.explain(error))?)
     }
 
     async fn set_workspace(&mut self, workspace: &Workspace) -> Result<()> {
-        let text = serde_json::to_string(workspace).expect("a workspace is JSON");
-        let done = sqlx::query(SET_WORKSPACE).bind(text).execute(&mut self.connection).await;
+        let done = sqlx::query(SET_WORKSPACE).bind(Json(workspace)).execute(&mut self.connection).await;
         done.map(drop).map_err(|error| self.store.core.explain(error))
     }
 
@@ -162,11 +161,13 @@ fn insertion(table: &Table, rows: usize) -> String {
     format!("INSERT INTO \"{}\" ({}) VALUES {}", table.name, table.column_names(), vec![row; rows].join(", "))
 }
 
-fn value(row: &SqliteRow, at: usize, kind: Kind) -> Result<Value> {
+fn value(row: &SqliteRow, at: usize, kind: ColumnKind) -> Result<Value> {
     let value = match kind {
-        Kind::Integer | Kind::Small | Kind::Boolean | Kind::Time => get::<Option<i64>, _>(row, at)?.map(Value::Integer),
-        Kind::Text | Kind::Json => get::<Option<String>, _>(row, at)?.map(Value::Text),
-        Kind::Uuid | Kind::Bytes => get::<Option<Vec<u8>>, _>(row, at)?.map(Value::Bytes),
+        ColumnKind::Integer | ColumnKind::Small | ColumnKind::Boolean | ColumnKind::Time => {
+            get::<Option<i64>, _>(row, at)?.map(Value::Integer)
+        }
+        ColumnKind::Text | ColumnKind::Json => get::<Option<String>, _>(row, at)?.map(Value::Text),
+        ColumnKind::Uuid | ColumnKind::Bytes => get::<Option<Vec<u8>>, _>(row, at)?.map(Value::Bytes),
     };
     Ok(value.unwrap_or(Value::Null))
 }

@@ -5,13 +5,10 @@ use sqlx::sqlite::SqliteRow;
 use sqlx::types::Json;
 
 use super::{Sqlite, SqliteTx, get};
+use crate::tables::{SET_WORKSPACE, WORKSPACE};
 use crate::{Result, Workspace, Workspaces, WriteWorkspace};
 
-const WORKSPACE: &str = "SELECT value FROM workspace WHERE key = 'workspace'";
-const SET_WORKSPACE: &str = "INSERT INTO workspace (key, value) VALUES ('workspace', $1)
-    ON CONFLICT (key) DO UPDATE SET value = excluded.value";
-
-fn workspace(row: Option<SqliteRow>) -> Result<Workspace> {
+pub(super) fn workspace(row: Option<SqliteRow>) -> Result<Workspace> {
     row.map_or_else(|| Ok(Workspace::default()), |row| Ok(get::<Json<_>, _>(&row, 0)?.0))
 }
 

@@ -3,7 +3,7 @@
 use futures_util::TryStreamExt as _;
 use sha2::{Digest as _, Sha256};
 
-use super::{LOG, Row, TABLES, Table, Tables, Value};
+use super::{LOG, TABLES, Table, TableRow, Tables, Value};
 use crate::{Error, Result};
 
 /// Limits of a transaction of the target, which keeps its duration in the order of 100 ms.
@@ -109,7 +109,7 @@ async fn copy_table(
     Ok(digester.finish())
 }
 
-async fn insert(target: &mut dyn Tables, table: &'static Table, rows: Vec<Row>, on_rows: OnRows<'_>) -> Result<()> {
+async fn insert(target: &mut dyn Tables, table: &'static Table, rows: Vec<TableRow>, on_rows: OnRows<'_>) -> Result<()> {
     let inserted = rows.len() as u64;
     target.insert(table, rows).await?;
     on_rows(inserted);
@@ -134,7 +134,7 @@ struct Digester {
 
 impl Digester {
     /// Adds the values of a row, each with its type and its length: no two rows have the same encoding.
-    fn add(&mut self, row: &Row) {
+    fn add(&mut self, row: &TableRow) {
         self.rows += 1;
         for value in row {
             match value {

@@ -23,12 +23,12 @@ pub struct Table {
 #[derive(Debug)]
 pub struct Column {
     pub name: &'static str,
-    pub kind: Kind,
+    pub kind: ColumnKind,
 }
 
 /// Type of a column. SQLite stores integers, texts and bytes; PostgreSQL has a type for each.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum ColumnKind {
     Integer,
     /// An integer of 32 bits.
     Small,
@@ -52,15 +52,15 @@ pub enum Value {
 }
 
 /// Values of a row, one for each column of the description.
-pub type Row = Vec<Value>;
+pub type TableRow = Vec<Value>;
 
 macro_rules! tables {
     ($($table:ident [$($key:ident $key_kind:ident),+] $($column:ident $kind:ident),*;)+) => {
         &[$(Table {
             name: stringify!($table),
             columns: &[
-                $(Column { name: stringify!($key), kind: Kind::$key_kind },)+
-                $(Column { name: stringify!($column), kind: Kind::$kind },)*
+                $(Column { name: stringify!($key), kind: ColumnKind::$key_kind },)+
+                $(Column { name: stringify!($column), kind: ColumnKind::$kind },)*
             ],
             keys: [$(stringify!($key)),+].len(),
         }),+]
@@ -214,12 +214,12 @@ pub trait Tables: Send {
     /// Tables in the order in which this store takes their rows.
     fn order(&self) -> Vec<&'static Table>;
     /// Rows of a table in the order of its key, as they come from the database.
-    fn rows<'a>(&'a mut self, table: &'static Table) -> BoxStream<'a, Result<Row>>;
+    fn rows<'a>(&'a mut self, table: &'static Table) -> BoxStream<'a, Result<TableRow>>;
     async fn count(&mut self, table: &'static Table) -> Result<u64>;
     /// Deletes all rows of some tables, in one transaction.
     async fn clear(&mut self, tables: &[&'static Table]) -> Result<()>;
     /// Inserts rows in one transaction, without the effects that rows of a server would have.
-    async fn insert(&mut self, table: &'static Table, rows: Vec<Row>) -> Result<()>;
+    async fn insert(&mut self, table: &'static Table, rows: Vec<TableRow>) -> Result<()>;
     async fn workspace(&mut self) -> Result<Workspace>;
     /// Replaces the workspace row. In a source, [`Tables::close`] commits it.
     async fn set_workspace(&mut self, workspace: &Workspace) -> Result<()>;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Row};
 use storage::sqlite::{Options, Sqlite};
-use storage::tables::{Copyable, Kind, TABLES, Table, import_log};
+use storage::tables::{ColumnKind, Copyable, TABLES, Table, import_log};
 use storage::{Error, Fact, NO_CLIENT, Storage, Topic};
 
 use super::Migrated;
@@ -29,7 +29,7 @@ const FILE_COLUMNS: &str = "SELECT t.name || '.' || c.name || ' ' || c.type || '
         AND t.name NOT IN ('_sqlx_migrations', 'nodes', 'attendances')";
 const FILE_SEQUENCES: &str = "SELECT name FROM sequences";
 
-fn described(has_sequences: bool, type_of: impl Fn(Kind) -> &'static str) -> BTreeSet<String> {
+fn described(has_sequences: bool, type_of: impl Fn(ColumnKind) -> &'static str) -> BTreeSet<String> {
     let tables = TABLES.iter().filter(|table| has_sequences || table.name != "sequences");
     let columns = tables.flat_map(|table| table.columns.iter().enumerate().map(move |column| (table, column)));
     let lines = columns.map(|(table, (at, column))| {
@@ -58,14 +58,14 @@ async fn every_column_is_described() {
     let mut migrated = Migrated::from(i64::MAX, "").await;
     let columns: BTreeSet<_> = migrated.texts(COLUMNS).await.into_iter().collect();
     let type_of = |kind| match kind {
-        Kind::Integer => "int8",
-        Kind::Small => "int4",
-        Kind::Boolean => "bool",
-        Kind::Time => "timestamptz",
-        Kind::Text => "text",
-        Kind::Json => "json",
-        Kind::Uuid => "uuid",
-        Kind::Bytes => "bytea",
+        ColumnKind::Integer => "int8",
+        ColumnKind::Small => "int4",
+        ColumnKind::Boolean => "bool",
+        ColumnKind::Time => "timestamptz",
+        ColumnKind::Text => "text",
+        ColumnKind::Json => "json",
+        ColumnKind::Uuid => "uuid",
+        ColumnKind::Bytes => "bytea",
     };
     assert_eq!(described(false, type_of), columns);
     let sequences: BTreeSet<_> = migrated.texts(SEQUENCES).await.into_iter().collect();
@@ -79,9 +79,9 @@ async fn every_column_is_described() {
         rows.iter().map(|row| row.get::<String, _>(0)).collect()
     };
     let type_of = |kind| match kind {
-        Kind::Integer | Kind::Small | Kind::Boolean | Kind::Time => "INTEGER",
-        Kind::Text | Kind::Json => "TEXT",
-        Kind::Uuid | Kind::Bytes => "BLOB",
+        ColumnKind::Integer | ColumnKind::Small | ColumnKind::Boolean | ColumnKind::Time => "INTEGER",
+        ColumnKind::Text | ColumnKind::Json => "TEXT",
+        ColumnKind::Uuid | ColumnKind::Bytes => "BLOB",
     };
     assert_eq!(described(true, type_of), texts(FILE_COLUMNS).await);
     assert_eq!(sequences, texts(FILE_SEQUENCES).await, "both databases have the same sequences");
