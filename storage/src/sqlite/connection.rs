@@ -9,7 +9,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnectOptions, SqliteConnection, Sqli
 use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
 
 use super::deadline::Deadline;
-use super::error::{breaks_connection, is_without_transaction};
+use super::error::{breaks_connection, is_busy, is_without_transaction};
 
 const BEGIN: &str = "BEGIN";
 /// Takes the write lock at once: a transaction that reads first could fail at its first write, whatever it waits.
@@ -28,6 +28,8 @@ const STATEMENTS: usize = 300;
 
 /// Time limit of a wait for a lock of another process, as in [`LONG_WAIT`].
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Pause between two attempts to connect to a file that another process makes.
+const BUSY_PAUSE: Duration = Duration::from_millis(10);
 /// Page caches, in KiB.
 const WRITER_CACHE: u32 = 16 * 1024;
 const READER_CACHE: u32 = 4 * 1024;
@@ -82,6 +84,18 @@ pub(super) fn copy_options(file: &Path) -> SqliteConnectOptions {
     reader_options(file).immutable(true)
 }
 
+/// Connects. Waits for another process that makes the file: SQLite does not wait itself where it would begin to keep a write-ahead
+/// log, since it reads the file then.
+pub(super) async fn connect(options: &SqliteConnectOptions) -> sqlx::Result<SqliteConnection> {
+    let until = Instant::now() + BUSY_TIMEOUT;
+    loop {
+        match options.connect().await {
+            Err(error) if is_busy(&error) && Instant::now() < until => tokio::time::sleep(BUSY_PAUSE).await,
+            connected => return connected,
+        }
+    }
+}
+
 /// Connection with at most one running statement and one transaction.
 pub(super) struct Connection {
     driver: SqliteConnection,
@@ -96,7 +110,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) async fn open(options: &SqliteConnectOptions) -> sqlx::Result<Self> {
-        let mut driver = options.connect().await?;
+        let mut driver = connect(options).await?;
         let deadline = Arc::new(Deadline::new());
         let watched = Arc::clone(&deadline);
         driver.lock_handle().await?.set_progress_handler(INSTRUCTIONS, move || !watched.has_passed());

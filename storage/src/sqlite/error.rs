@@ -32,6 +32,11 @@ pub(super) fn breaks_connection(error: &sqlx::Error) -> bool {
     }
 }
 
+/// True if another connection has the lock that a statement needs.
+pub(super) fn is_busy(error: &sqlx::Error) -> bool {
+    result_code(error) == Some(code::BUSY)
+}
+
 /// True if a `ROLLBACK` has found no transaction.
 pub(super) fn is_without_transaction(error: &sqlx::Error) -> bool {
     result_code(error) == Some(code::ERROR)

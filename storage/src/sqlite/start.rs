@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 
 use sqlx::migrate::{Migrate as _, MigrateError};
 use sqlx::sqlite::SqliteConnection;
-use sqlx::{ConnectOptions as _, Connection as _, Executor as _};
+use sqlx::{Connection as _, Executor as _};
 
 use super::{
     MIGRATIONS, Sqlite,
     cause::StoreName,
-    connection::{Connection, writer_options},
+    connection::{Connection, connect, writer_options},
     error::explain,
     files::make,
     get, only,
@@ -107,13 +107,13 @@ impl Sqlite {
         let files = &self.core.files;
         // A migration that makes a table anew must not delete what refers to it.
         let options = writer_options(files.database(), None).foreign_keys(false);
-        let mut connection = options.connect().await?;
+        let mut connection = connect(&options).await?;
         let mut tx = connection.begin_with("BEGIN IMMEDIATE").await?;
         tx.ensure_migrations_table(TABLE).await?;
         let applied = tx.list_applied_migrations(TABLE).await?;
         let is_behind = applied.iter().all(|migration| migration.version < newest());
         if is_behind && !applied.is_empty() && copies == Copies::Before {
-            let mut other = options.connect().await?;
+            let mut other = connect(&options).await?;
             copy(&mut other, &files.copy_before(newest())).await?;
             other.close().await?;
         }
