@@ -13,6 +13,7 @@ use tar::{Builder, Entries, Entry, EntryType, Header};
 use uuid::Uuid;
 
 use super::error::{BackupError, Result};
+use crate::blobs::is_object_name;
 
 /// Version of the form of archives.
 pub(super) const FORMAT: u32 = 1;
@@ -220,7 +221,9 @@ pub(super) fn read(file: &Path, mut take: impl FnMut(Member, &mut dyn Read) -> R
                 Err(damaged("files are missing or changed"))
             };
         }
-        let Some(name) = name.strip_prefix(FILES) else { return Err(damaged(&format!("it has {name}"))) };
+        let Some(name) = name.strip_prefix(FILES).filter(|name| is_object_name(name)) else {
+            return Err(damaged(&format!("it has {name}")));
+        };
         let content_type = content_type(&mut entry).map_err(|error| damaged(&error.to_string()))?;
         let member = Member::File { name: name.to_owned(), content_type };
         files.add(name, &checked(file, entry, |bytes| take(member, bytes))?);

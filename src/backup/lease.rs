@@ -80,3 +80,31 @@ impl<'a> BackupLease<'a> {
 pub(super) async fn end_all(storage: &dyn Storage) -> storage::Result<()> {
     change_workspace(storage, |workspace| workspace.backups.clear()).await
 }
+
+#[cfg(test)]
+mod tests {
+    use storage::{Workspaces, memory::Memory};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_is_renewed_for_an_hour() {
+        let storage = Memory::new();
+        let begun = Instant::now();
+        let lease = BackupLease::acquire(&storage).await.unwrap();
+        let leases = async || storage.workspace().await.unwrap().backups;
+        assert!(leases().await.into_values().all(|until| until <= clock::now() + LENGTH));
+        let work = async {
+            for minute in 1..60 {
+                end_all(&storage).await.unwrap();
+                tokio::time::sleep_until(begun + Duration::from_secs(60 * minute)).await;
+                assert_eq!(leases().await.len(), 1, "{minute} minutes");
+            }
+            tokio::time::sleep_until(begun + LONGEST).await;
+            end_all(&storage).await.unwrap();
+            sleep(2 * LONGEST).await;
+            assert_eq!(leases().await.len(), 0);
+        };
+        lease.keep_during(work).await;
+    }
+}

@@ -18,7 +18,7 @@ mod target;
 
 use std::{
     fs::File,
-    io::{BufRead, BufReader, Write},
+    io::{self, BufRead, BufReader, Write},
     path::Path,
     sync::Arc,
 };
@@ -127,7 +127,8 @@ async fn write(store: &BackupSource, workspace: uuid::Uuid, target: TargetFile) 
                 Some(object) => {
                     let reader = SyncIoBridge::new_with_handle(StreamReader::new(object.bytes), runtime.clone());
                     let added = archive.add_file(&name, object.content_type.as_deref(), object.size_bytes, reader);
-                    added.map_err(|error| BackupError::io(Path::new(&name), error))?;
+                    // One of both failed: the object, or the archive.
+                    added.map_err(|error| target.failed(io::Error::new(error.kind(), format!("{name}: {error}"))))?;
                 }
                 None if may_be_missing => {}
                 None => missing.add(name),

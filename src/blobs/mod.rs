@@ -30,7 +30,7 @@ use uuid::Uuid;
 pub use error::BlobError;
 pub use listing::{Folders, InventoryChunk};
 pub use marker::MARKER;
-pub use transfer::OpenObject;
+pub use transfer::{OpenObject, is_object_name};
 
 use crate::{error::chain, lifecycle::Lifecycle, shares::Charge};
 use error::Result;

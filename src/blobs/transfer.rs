@@ -6,7 +6,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use object_store::{Attribute, Attributes, GetOptions, ObjectStoreExt, buffered::BufWriter, path::Path};
 use tokio::io::{AsyncRead, AsyncWriteExt};
 
-use super::{BlobError, Blobs, FileBytes, StoreKind, error::Result, failed, is_missing};
+use super::{BlobError, Blobs, FileBytes, MARKER, StoreKind, error::Result, failed, is_missing};
 
 /// An object to be read.
 pub struct OpenObject {
@@ -14,6 +14,11 @@ pub struct OpenObject {
     /// Content type, in a bucket into which clients put files themselves.
     pub content_type: Option<String>,
     pub bytes: FileBytes,
+}
+
+/// True for a name under which an object may be written: it leads to no other place, and not to the marker.
+pub fn is_object_name(name: &str) -> bool {
+    name != MARKER && !name.is_empty() && Path::parse(name).is_ok_and(|path| path.as_ref() == name)
 }
 
 impl Blobs {

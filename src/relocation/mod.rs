@@ -94,6 +94,7 @@ async fn prepare(from: &MoveEnd, to: &MoveEnd, services: &Lifecycle) -> Result<(
         return Err(format!("move: {} is incomplete: the move that fills it was interrupted", from.address).into());
     }
     to.store.require_no_server().await?;
+    to.store.require_owner().await?;
     let Workspace { uuid: former, unfinished_copy_of: unfinished, .. } = match to.store.has_current_schema().await? {
         true => to.store.workspace().await?,
         false => Workspace::default(),
@@ -120,10 +121,11 @@ async fn prepare(from: &MoveEnd, to: &MoveEnd, services: &Lifecycle) -> Result<(
     // Clients of a store that has lost events must not find others at the same positions.
     events::restart_log_if_lost(from.store.as_ref()).await?;
     let workspace = chat::workspace_uuid(from.store.as_ref()).await?;
-    let files = FileCopy::between(&from.files, &to.files, workspace, former, services).await?;
+    // Before the files are claimed: a user without the right to make tables claims nothing.
     if !to.store.has_current_schema().await? {
         to.store.make_schema_current().await?;
     }
+    let files = FileCopy::between(&from.files, &to.files, workspace, former, services).await?;
     Ok((files, workspace))
 }
 

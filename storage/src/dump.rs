@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
@@ -9,6 +10,9 @@ use tokio::io::AsyncRead;
 use uuid::Uuid;
 
 use crate::{NamedObject, Result, Storage};
+
+/// Time limit of a statement of a restored store, until it is finished: some read all rows.
+pub(crate) const RESTORED_STATEMENT_TIMEOUT: Duration = Duration::from_secs(3_600);
 
 /// Number of rows of a store, of the kinds that an operator knows.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]

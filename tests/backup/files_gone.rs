@@ -15,7 +15,7 @@ on_durable_stores! {
         let (files, aside) = (place.files(), place.directory.path().join("aside"));
         std::fs::rename(&files, &aside).unwrap();
         let said = place.refused_start().await;
-        assert!(said.contains(&format!("files: file:{} has none of the files that ", files.display())), "{said}");
+        assert!(said.contains(&format!("files: {} has none of the files that ", place.address_of_files())), "{said}");
         let store = if place.backend.is_postgres() { "postgres://" } else { place.backend.url() };
         assert!(said.contains(store) && said.contains("--files-are-gone"), "{said}");
         assert!(!said.contains(place.backend.url()) || !place.backend.is_postgres(), "{said} shows no password");

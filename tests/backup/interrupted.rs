@@ -79,11 +79,11 @@ on_durable_stores! {
         let pipe = place.directory.path().join("pipe");
         make_pipe(&pipe);
         let other = place.elsewhere().await;
-        let files = other.address_of_files();
         // In the middle of the rows, and of the files.
         for (length, has_files) in [(rows / 2, false), (archive.len() - 500_000, true)] {
             let mut restoring = tokio::process::Command::new(env!("CARGO_BIN_EXE_dragoman"))
-                .args(["restore", path(&pipe), "--storage", other.backend.url(), "--files", &files])
+                .args(["restore", path(&pipe)])
+                .envs(other.environment())
                 .stdin(Stdio::null())
                 .kill_on_drop(true)
                 .spawn()

@@ -1,11 +1,15 @@
 //! Tests of `dragoman backup` and `dragoman restore`, on both kinds of durable stores.
 
+mod archive;
+mod bucket;
 mod damaged;
 mod deletions;
 mod files_gone;
+mod full_disk;
 mod interrupted;
 mod litestream;
 mod saved;
+mod schemas;
 
 use std::{
     collections::BTreeMap,
@@ -15,32 +19,51 @@ use std::{
 
 use reqwest::{Method, multipart};
 use serde_json::{Value, json};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, sqlite::SqliteConnectOptions};
 use tempfile::TempDir;
 
-use crate::support::{Answer, Backend, Client, Server, ServerBuilder, files_below, run};
+use crate::support::{Answer, Backend, Bucket, Client, MARKER, Server, ServerBuilder, files_below, run};
 
 /// A store, and a directory for its files and backups.
 struct Place {
     backend: Backend,
     directory: TempDir,
+    /// Place of the files, instead of the directory.
+    bucket: Option<Bucket>,
 }
 
 impl Place {
     fn new(backend: Backend) -> Self {
-        Self { backend, directory: tempfile::tempdir().unwrap() }
+        Self { backend, directory: tempfile::tempdir().unwrap(), bucket: None }
+    }
+
+    async fn with_bucket() -> Self {
+        Self { bucket: Some(Bucket::start().await), ..Self::new(Backend::sqlite()) }
     }
 
     /// An empty place for a store of the same kind, which is not there yet.
     async fn elsewhere(&self) -> Self {
-        Self::new(if self.backend.is_postgres() { Backend::empty_postgres().await } else { Backend::sqlite() })
+        match &self.bucket {
+            Some(_) => Self::with_bucket().await,
+            None => Self::new(if self.backend.is_postgres() { Backend::empty_postgres().await } else { Backend::sqlite() }),
+        }
     }
 
     fn files(&self) -> PathBuf {
-        self.directory.path().join("files")
+        match &self.bucket {
+            Some(bucket) => bucket.file(""),
+            None => self.directory.path().join("files"),
+        }
     }
 
     fn address_of_files(&self) -> String {
-        format!("file:{}", self.files().display())
+        let files = self.environment().into_iter().find(|(key, _)| key == "DRAGOMAN__FILES");
+        files.expect("it is set").1
+    }
+
+    /// Settings of store and files.
+    fn environment(&self) -> Vec<(String, String)> {
+        self.server().environment()
     }
 
     fn archive(&self) -> PathBuf {
@@ -48,7 +71,11 @@ impl Place {
     }
 
     fn server(&self) -> ServerBuilder {
-        Server::builder(self.backend.clone()).set("FILES", self.address_of_files())
+        let server = Server::builder(self.backend.clone());
+        match &self.bucket {
+            Some(bucket) => bucket.holds_the_files_of(server),
+            None => server.set("FILES", format!("file:{}", self.files().display())),
+        }
     }
 
     /// A server on a store that has users.
@@ -58,16 +85,36 @@ impl Place {
 
     /// Output of a server that does not start.
     async fn refused_start(&self) -> String {
-        let files = self.address_of_files();
-        let environment = [("DRAGOMAN__STORAGE", self.backend.url()), ("DRAGOMAN__FILES", files.as_str())];
-        let output = run(&["serve", "--listen", "127.0.0.1:0"], &environment, "").await;
+        let output = self.command(&["serve", "--listen", "127.0.0.1:0"]).await;
         // Files are claimed once it listens.
         refused(&Output { stdout: Vec::new(), ..output })
     }
 
+    /// Runs a command with the settings of this place.
+    async fn command(&self, arguments: &[&str]) -> Output {
+        let environment = self.environment();
+        let environment: Vec<_> = environment.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        run(arguments, &environment, "").await
+    }
+
     async fn run(&self, command: &str, archive: &Path) -> Output {
         let files = self.address_of_files();
-        run(&[command, path(archive), "--storage", self.backend.url(), "--files", &files], &[], "").await
+        self.command(&[command, path(archive), "--storage", self.backend.url(), "--files", &files]).await
+    }
+
+    /// Runs statements on the store, beside the program.
+    async fn execute(&self, statements: &'static str) {
+        match self.backend.url().strip_prefix("sqlite:") {
+            Some(file) => {
+                let mut file = SqliteConnectOptions::new().filename(file).connect().await.unwrap();
+                file.execute(sqlx::raw_sql(statements)).await.unwrap();
+                file.close().await.unwrap();
+            }
+            None => {
+                let mut database = PgConnection::connect(self.backend.url()).await.unwrap();
+                database.execute(sqlx::raw_sql(statements)).await.unwrap();
+            }
+        }
     }
 
     async fn save(&self) -> String {
@@ -78,10 +125,24 @@ impl Place {
         succeeded(&self.run("restore", archive).await)
     }
 
-    /// True if there is nothing in the place of the database file.
-    fn is_untouched(&self) -> bool {
-        self.backend.url().strip_prefix("sqlite:").is_none_or(|file| !Path::new(file).exists())
-            && files_below(&self.files()).is_empty()
+    /// True if nothing is in the place of the store, and of the files.
+    async fn is_untouched(&self) -> bool {
+        self.has_no_store().await && files_below(&self.files()).is_empty() && !self.files().join(MARKER).exists()
+    }
+
+    /// True if there is no table, or no file but the lock file.
+    async fn has_no_store(&self) -> bool {
+        const IS_EMPTY: &str = "SELECT NOT EXISTS (SELECT FROM pg_class WHERE relnamespace = 'public'::regnamespace)";
+        match self.backend.url().strip_prefix("sqlite:") {
+            Some(file) => {
+                let lock = |path: &PathBuf| path.extension().is_some_and(|extension| extension == "lock");
+                files_below(Path::new(file).parent().unwrap()).iter().all(lock)
+            }
+            None => {
+                let mut database = PgConnection::connect(self.backend.url()).await.unwrap();
+                sqlx::query_scalar(IS_EMPTY).fetch_one(&mut database).await.unwrap()
+            }
+        }
     }
 }
 
@@ -143,12 +204,12 @@ async fn messages(client: &Client) -> BTreeMap<i64, String> {
 macro_rules! on_durable_stores {
     ($($(#[$meta:meta])* async fn $name:ident($place:ident) $body:block)+) => {
         $(
-            mod $name {
+            pub(in crate::backup) mod $name {
                 #[allow(unused_imports, reason = "a test may need nothing from its file")]
                 use super::*;
 
                 $(#[$meta])*
-                async fn check($place: $crate::backup::Place) $body
+                pub(in crate::backup) async fn check($place: $crate::backup::Place) $body
 
                 #[tokio::test]
                 async fn sqlite() {

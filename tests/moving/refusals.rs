@@ -1,8 +1,10 @@
 //! Moves and servers that are refused, each with one line that says why.
 
-use super::{move_store, refused, refused_server, succeeded};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
+
+use super::{dump::dump, files_in, move_store, refused, refused_server, succeeded};
 use crate::{
-    support::{Backend, Server, run},
+    support::{Backend, MARKER, Server, run},
     upgrade::fixture::Fixture,
 };
 
@@ -114,4 +116,31 @@ async fn what_cannot_be_moved_is_refused() {
     line(fixture.backend.url(), &file("new.db"), "dragoman migrate").await;
     std::fs::write(directory.path().join("text.db"), "This is no database. ".repeat(1_000)).unwrap();
     line(&file("text.db"), &file("new.db"), "text.db").await;
+}
+
+/// A role that may do everything with the tables of a database but what only their owner may.
+#[tokio::test]
+async fn a_database_is_filled_by_its_owner_alone() {
+    const WORKSPACES: &str = "SELECT count(*) FROM workspace WHERE key = 'workspace'";
+    let (from, to) = (Backend::sqlite(), Backend::postgres().await);
+    let directories = [tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap()];
+    let [there, here] = directories.each_ref().map(files_in);
+    Server::builder(from.clone()).set("FILES", &there).start().await.stop().await;
+    let mut database = PgConnection::connect(to.url()).await.unwrap();
+    let role = format!("limited_{}", uuid::Uuid::new_v4().simple());
+    let grant = format!(
+        "CREATE ROLE {role}; GRANT ALL ON ALL TABLES IN SCHEMA public TO {role};
+        GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO {role}; GRANT ALL ON SCHEMA public TO {role}"
+    );
+    database.execute(sqlx::raw_sql(AssertSqlSafe(grant))).await.unwrap();
+    let before = dump(&to).await;
+    let limited = Backend::at(format!("{}?options=-c%20role%3D{role}", to.url()));
+    let said = refused(&move_store((&from, &there), (&limited, &here), &[]).await);
+    assert!(said.contains("its tables belong to"), "{said}");
+    assert!(dump(&to).await == before && !directories[1].path().join(MARKER).exists(), "nothing is written");
+    let workspaces: i64 = sqlx::query_scalar(WORKSPACES).fetch_one(&mut database).await.unwrap();
+    assert_eq!(workspaces, 0, "no mark is left");
+    let revoke = format!("DROP OWNED BY {role}; DROP ROLE {role}");
+    database.execute(sqlx::raw_sql(AssertSqlSafe(revoke))).await.unwrap();
+    succeeded(&move_store((&from, &there), (&to, &here), &[]).await);
 }

@@ -18,6 +18,8 @@ use super::accounts::people_index::CREATE_EXTENSION;
 use super::circuit_breaker::CircuitBreaker;
 use super::messages::attachments::{OBJECTS, named_object};
 use super::{MIGRATIONS, Options, Postgres, get, limit};
+use crate::dump::RESTORED_STATEMENT_TIMEOUT;
+use crate::tables::Copyable as _;
 use crate::{Dump, Dumps, Error, NamedObject, Restoration, Result, RowCounts, Storage, Workspaces};
 
 const SNAPSHOT: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_export_snapshot()";
@@ -98,7 +100,7 @@ impl Postgres {
     /// Begins to restore a dump into a database without data, or one whose restoration was not finished.
     ///
     /// # Errors
-    /// `Internal` if the database has data; `Unavailable` if it cannot be reached, a node serves it, or another process restores
+    /// `Internal` if the database has data, or tables of another user; `Unavailable` if it cannot be reached, a node serves it, or another process restores
     /// into it.
     ///
     /// # Cancel safety
@@ -129,11 +131,12 @@ impl Postgres {
         Ok(())
     }
 
-    /// Refuses a database with data, or with a node. Returns its workspace.
+    /// Refuses a database with data, with a node, or of another user. Returns its workspace.
     async fn replaceable(&self) -> Result<Option<Uuid>> {
         if !self.has_table("partners").await? {
             return Ok(None);
         }
+        self.require_owner().await?;
         self.require_unserved().await?;
         if !self.is_empty().await? && !self.has_table(MARK).await? {
             return Err(self.gate.unusable("it holds data", "restore into an empty database"));
@@ -174,7 +177,8 @@ impl Restoration for PostgresRestoration {
         require_success("pg_restore", child.wait_with_output().await)?;
         // A program that ends early says why; this comes after it.
         fed.map_err(|error| Error::Internal(format!("pg_restore: {error}").into()))?;
-        let store = Postgres::open(&self.options).await?;
+        let limits = Options { statement_timeout: RESTORED_STATEMENT_TIMEOUT, ..self.options.clone() };
+        let store = Postgres::open(&limits).await?;
         store.migrate().await?;
         Ok(Arc::new(store))
     }

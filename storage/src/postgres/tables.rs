@@ -22,6 +22,10 @@ use crate::{Error, Result, Storage as _, Timestamp, Workspace};
 const SERVED_UNTIL: &str = "SELECT max(until) FROM nodes WHERE until >= clock_timestamp()";
 /// Advisory lock: one process at a time fills a database. Ends with the connection.
 const ALONE: &str = "SELECT pg_try_advisory_lock(73201, hashtext('fill'))";
+/// Owner of one of our tables, if this user may not do what only owners may: switch off triggers, or drop a table.
+const FOREIGN_OWNER: &str = "SELECT min(pg_get_userbyid(relowner)::text) FROM pg_class
+    WHERE relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = current_schema()) AND relkind = 'r'
+        AND relname = ANY ($1) AND NOT pg_has_role(relowner, 'USAGE')";
 /// One state of the store for all statements, from the first that reads on.
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ";
 const COMMIT: &str = "COMMIT";
@@ -41,6 +45,17 @@ impl Copyable for Postgres {
     async fn require_no_server(&self) -> Result<()> {
         self.require_writable().await?;
         self.require_unserved().await
+    }
+
+    async fn require_owner(&self) -> Result<()> {
+        let tables: Vec<_> = TABLES.iter().map(|table| table.name).collect();
+        match get::<Option<String>, _>(&self.only_row(sqlx::query(FOREIGN_OWNER).bind(tables)).await?, 0)? {
+            None => Ok(()),
+            Some(owner) => Err(self.gate.unusable(
+                format!("its tables belong to {owner}, and only their owner may fill them from another store"),
+                "name that user in the address",
+            )),
+        }
     }
 
     async fn has_current_schema(&self) -> Result<bool> {

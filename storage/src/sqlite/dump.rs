@@ -15,9 +15,13 @@ use super::cause::StoreName;
 use super::files::{Files, beside, make};
 use super::messages::attachments::{OBJECTS, named_object};
 use super::{Options, Sqlite, connection, error::explain, get, limit, start};
+use crate::dump::RESTORED_STATEMENT_TIMEOUT;
 use crate::{Dump, Dumps, Error, NamedObject, Restoration, Result, RowCounts, Storage, Workspaces};
 
 const COUNTS: &str = "SELECT (SELECT count(*) FROM users), (SELECT count(*) FROM conversations), (SELECT count(*) FROM messages)";
+/// Reads all pages. Says what is wrong with the first that is damaged.
+const CHECK: &str = "PRAGMA quick_check(1)";
+const BYTES: &str = "SELECT page_count * page_size FROM pragma_page_count, pragma_page_size";
 
 #[async_trait]
 impl Dumps for Sqlite {
@@ -142,7 +146,12 @@ impl Restoration for SqliteRestoration {
             file.sync_all().await
         };
         written.await.map_err(|error| self.refused(&path, &error))?;
-        let staged = Sqlite::open(&Options { path, ..self.options.clone() }).await?;
+        self.require_undamaged(&path).await?;
+        let limits = Options { statement_timeout: RESTORED_STATEMENT_TIMEOUT, ..self.options.clone() };
+        let staged = Sqlite::open(&Options { path, ..limits }).await?;
+        if staged.core.schema.is_none() {
+            return Err(self.damaged("it has no tables"));
+        }
         staged.migrate_in_place().await?;
         self.staged = Some(staged.clone());
         Ok(Arc::new(staged))
@@ -172,11 +181,38 @@ impl Restoration for SqliteRestoration {
 }
 
 impl SqliteRestoration {
+    /// Refuses a file that is damaged: a copy of a database file comes without a digest.
+    async fn require_undamaged(&self, file: &Path) -> Result<()> {
+        let checked = async {
+            let mut connection = connection::copy_options(file).connect().await?;
+            let bytes: i64 = sqlx::query_scalar(BYTES).fetch_one(&mut connection).await?;
+            let found: String = sqlx::query_scalar(CHECK).fetch_one(&mut connection).await?;
+            connection.close().await?;
+            // SQLite completes a page of which only a part is there.
+            let is_cut = fs::metadata(file)?.len() < bytes.unsigned_abs();
+            Ok(if is_cut { "it is cut off".to_owned() } else { found })
+        };
+        let found = checked.await.unwrap_or_else(|error: sqlx::Error| error.to_string());
+        if found == "ok" { Ok(()) } else { Err(self.damaged(&found.split_whitespace().collect::<Vec<_>>().join(" "))) }
+    }
+
+    fn damaged(&self, what: &str) -> Error {
+        self.name.unusable(format!("the rows to be restored are damaged: {what}"), "restore another backup")
+    }
+
     fn refused(&self, path: &Path, error: &std::io::Error) -> Error {
         self.name.unavailable(
             format!("{} cannot be written, or put in its place: {error}", path.display()),
             "check the space, the owner and the mode of its directory",
         )
+    }
+}
+
+/// What is not finished needs its room no longer.
+impl Drop for SqliteRestoration {
+    fn drop(&mut self) {
+        // The next restoration removes what is left after an error.
+        let _ = remove_database(&self.staging_file());
     }
 }
 

@@ -184,6 +184,13 @@ pub trait Copyable: Storage {
     /// # Errors
     /// `Unavailable` if a server uses it, or it takes no writes.
     async fn require_no_server(&self) -> Result<()>;
+    /// Refuses a store whose tables this user may not fill. Whoever may write a file may do so.
+    ///
+    /// # Errors
+    /// `Internal` if the tables belong to others.
+    async fn require_owner(&self) -> Result<()> {
+        Ok(())
+    }
     /// True if the schema is that of this program.
     async fn has_current_schema(&self) -> Result<bool>;
     /// Makes the schema that of this program.
