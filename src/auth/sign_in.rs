@@ -3,7 +3,6 @@
 use std::{net::IpAddr, sync::Arc};
 
 use storage::{Fact, NewSession, SessionKey, SessionToken, Topic, User, UserChange, UserId};
-use tokio::time::Instant;
 
 use super::{
     Auth, Caller, Error, Login, Result, Revocation, SessionId, TokenError,
@@ -221,7 +220,6 @@ impl Auth {
         let user = user.filter(|user| user.active && !attempt.is_account_locked);
         let hash = user.as_ref().and_then(|user| user.password.as_ref());
         let turn = place.turn().await;
-        let begun = Instant::now();
         let verdict = self.0.passwords.verify(&turn, password, hash).await?;
         let Some(mut user) = user.filter(|_| verdict.right) else {
             attempt.failed();
@@ -229,7 +227,7 @@ impl Auth {
             drop(turn);
             let actor = self.0.trail.stranger(name).await;
             self.0.trail.write(audit::entry(actor, Some(from.address), AuditAction::SignIn, named.map(audit::user), why)).await;
-            tokio::time::sleep_until(begun + self.0.passwords.slowest_check()).await;
+            tokio::time::sleep_until(verdict.refuse_at).await;
             return Err(Error::Denied);
         };
         let renewed = if verdict.outdated { Some(self.0.passwords.hash(&turn, password).await?) } else { None };

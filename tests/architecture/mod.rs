@@ -99,8 +99,9 @@ const RULES: &[Rule] = &[
 ];
 
 /// Owners of tasks, as receivers of `.spawn(..)`: lifecycles, and in the storage the runtime, whose tasks hold connections of the
-/// pool, which waits for them. A program is no task, and is waited for where it is started.
-const OWNERS: &[&str] = &["lifecycle", "services", "requests", "tasks", "runtime", "pg_restore"];
+/// pool, which waits for them. A program is no task, and is waited for where it is started. A thread
+/// that hashes holds nothing that the stop needs, and ends with the process.
+const OWNERS: &[&str] = &["lifecycle", "services", "requests", "tasks", "runtime", "pg_restore", "thread"];
 /// Enums whose every variant a dialect names where it matches on one.
 const EXHAUSTIVE: &[&str] = &["Error", "Fact"];
 

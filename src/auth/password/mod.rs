@@ -6,6 +6,7 @@ mod cost;
 use std::{
     net::IpAddr,
     sync::{Arc, OnceLock},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -16,6 +17,7 @@ use base64::{
 use sha2::{Sha256, Sha512};
 use storage::{PasswordHash, Storage};
 use subtle::ConstantTimeEq;
+use tokio::sync::oneshot;
 
 use super::{
     Result, internal,
@@ -30,7 +32,11 @@ const SCAN_INTERVAL: Duration = Duration::from_secs(3_600);
 /// Maximum number of kinds that are read.
 const KINDS: usize = 1_000;
 
-/// Password hashing on blocking threads, at most one per core at a time. Clones share the queue.
+/// Niceness of a thread that hashes: a tenth of the time of a core that others use fully, see sched(7).
+#[cfg(target_os = "linux")]
+const NICENESS: i32 = 10;
+
+/// Password hashing on threads of low priority, at most one per core at a time. Clones share the queue.
 #[derive(Clone)]
 pub(super) struct Passwords {
     turns: PasswordQueue,
@@ -45,12 +51,42 @@ struct Hashing {
     nobodys: OnceLock<PasswordHash>,
 }
 
+/// Runs hashing work on a thread of its own with a low priority: a flood of log-ins takes the time that others leave. No thread can
+/// raise its priority again, so it ends afterwards.
+///
+/// # Errors
+/// `Internal` if no thread can be started.
+///
+/// # Cancel safety
+/// The work goes on.
+async fn on_slow_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T> {
+    let (answer, answered) = oneshot::channel();
+    let hash = move || {
+        lower_priority();
+        // Nobody waits any more if that fails.
+        let _ = answer.send(work());
+    };
+    let thread = thread::Builder::new().name("password".into());
+    thread.spawn(hash).map_err(internal)?;
+    answered.await.map_err(internal)
+}
+
+/// Lowers the priority of this thread.
+fn lower_priority() {
+    // On other systems the call concerns the process. An error leaves the priority as it is.
+    #[cfg(target_os = "linux")]
+    let _ = rustix::process::setpriority_process(None, NICENESS);
+}
+
 /// Outcome of a password check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct PasswordCheck {
     pub(super) right: bool,
     /// True if the password is right and its hash is not of the kind that new ones get.
     pub(super) outdated: bool,
+    /// Time of the answer if the password is wrong: as long after the start of the check as the most expensive hash in the store
+    /// takes, for every account.
+    pub(super) refuse_at: tokio::time::Instant,
 }
 
 impl Passwords {
@@ -81,22 +117,16 @@ impl Passwords {
     /// # Cancel safety
     /// The computation goes on, and keeps the turn until it is done.
     pub(super) async fn verify(&self, turn: &PasswordTurn, password: &str, hash: Option<&PasswordHash>) -> Result<PasswordCheck> {
-        let password = password.to_owned();
-        let hash = hash.cloned();
+        let (password, hash, started) = (password.to_owned(), hash.cloned(), tokio::time::Instant::now());
         self.run(turn, move |hashing| {
             let checked = hash.as_ref().unwrap_or_else(|| hashing.dummy_hash());
             let begun = Instant::now();
             let right = verify(&hashing.argon2id, &password, &checked.0) && hash.is_some();
             hashing.costs.checked(checked.kind(), begun.elapsed());
-            PasswordCheck { right, outdated: right && !checked.0.starts_with("$argon2id$") }
+            let outdated = right && !checked.0.starts_with("$argon2id$");
+            PasswordCheck { right, outdated, refuse_at: started + hashing.costs.dearest() }
         })
         .await
-    }
-
-    /// Time to check the most expensive hash in the store, counted from the start of the check. The answer to a wrong password
-    /// takes as long for every account.
-    pub(super) fn slowest_check(&self) -> Duration {
-        self.hashing.costs.dearest()
     }
 
     /// Starts the task that finds the most expensive hash, at the start and once an hour, and frees idle hashing memory.
@@ -114,17 +144,14 @@ impl Passwords {
         });
     }
 
-    /// Runs hashing work on a blocking thread.
+    /// Runs hashing work on a thread of low priority.
     ///
     /// # Cancel safety
     /// The work goes on, and keeps the turn until it is done.
     async fn run<T: Send + 'static>(&self, turn: &PasswordTurn, work: impl FnOnce(&Hashing) -> T + Send + 'static) -> Result<T> {
         let (turn, hashing) = (turn.clone(), Arc::clone(&self.hashing));
-        let done = tokio::task::spawn_blocking(move || {
-            let _turn = turn;
-            work(&hashing)
-        });
-        done.await.map_err(internal)
+        // The turn comes back, so that it does not end on that thread, which would keep others waiting for a lock.
+        on_slow_thread(move || (work(&hashing), turn)).await.map(|(done, _)| done)
     }
 }
 
@@ -134,9 +161,9 @@ impl Hashing {
         match storage.password_kinds(KINDS).await {
             Ok(kinds) => {
                 let hashing = Arc::clone(self);
-                let measured = tokio::task::spawn_blocking(move || hashing.costs.set_kinds(&kinds, &hashing.argon2id));
-                // An error means that the runtime ends.
-                let _ = measured.await;
+                if let Err(error) = on_slow_thread(move || hashing.costs.set_kinds(&kinds, &hashing.argon2id)).await {
+                    telemetry::deferred("password hashes not measured", &error, true);
+                }
             }
             Err(error) => telemetry::deferred("password hash kinds unreadable", &error, error.is_transient()),
         }
@@ -209,7 +236,9 @@ fn parts(text: &str) -> Option<(u32, &str, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::{Argon2id, hash_blocking};
+    use storage::{NewPartner, NewUser, Role, memory::Memory};
+
+    use super::*;
 
     /// Verifies with a pool in which another password was hashed before.
     fn verify(password: &str, hash: &str) -> bool {
@@ -260,5 +289,54 @@ mod tests {
             assert!(!verify("123456", hash), "{hash}");
             assert!(!verify("", hash), "{hash}");
         }
+    }
+
+    /// Costs of a microsecond a round, and of as much for an own hash as for a million rounds: no hash is measured.
+    fn pin(costs: &Costs) {
+        costs.checked(hash_blocking("x").expect("it can be hashed").kind(), Duration::from_secs(1));
+        costs.checked(Some("$pbkdf2-sha512$1000"), Duration::from_millis(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_wrong_password_is_refused_after_the_rounds_of_the_dearest_hash_whatever_the_account() {
+        let passwords = Passwords::new(1);
+        pin(&passwords.hashing.costs);
+        let own = hash_blocking("123456").expect("it can be hashed");
+        assert_eq!(passwords.hashing.dummy_hash().kind(), own.kind(), "nobody's hash has the rounds of a new one");
+        let [cheap, dear] = [1_000, 20_000].map(|rounds| PasswordHash(format!("$pbkdf2-sha512${rounds}$c2FsdA$aGFzaA")));
+        for hash in [Some(&dear), None, Some(&cheap), Some(&own), Some(&PasswordHash("none".into()))] {
+            let turn = passwords.place([127, 0, 0, 1].into()).expect("it is free").turn().await;
+            let started = tokio::time::Instant::now();
+            let check = passwords.verify(&turn, "wrong", hash).await.expect("it is checked");
+            assert!(!check.right);
+            let wait = check.refuse_at - started;
+            assert_eq!(wait, passwords.hashing.costs.dearest(), "{:?}", hash.map(PasswordHash::kind));
+            assert!(wait >= Duration::from_millis(20), "{wait:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_dearest_hash_of_the_store_is_known_by_its_rounds() {
+        let (storage, hashing) = (Memory::new(), Arc::new(Hashing::default()));
+        pin(&hashing.costs);
+        assert_eq!(hashing.costs.dearest().as_secs_f64().round(), 1.0, "that of a new hash");
+        let mut tx = storage.begin().await.expect("memory is always there");
+        let user = NewUser {
+            id: None,
+            uuid: uuid::Uuid::nil(),
+            login: None,
+            password: Some(PasswordHash("$pbkdf2-sha512$4000000$c2FsdA$aGFzaA".into())),
+            external_id: None,
+            partner: NewPartner { id: None, name: "Ann".into(), email: None, phone: None, mobile: None },
+            role: Role::User,
+            language: String::new(),
+            time_zone: String::new(),
+            profile: serde_json::Value::Null,
+            created_at: crate::clock::now(),
+        };
+        tx.insert_user(user).await.expect("she is new");
+        tx.commit().await.expect("memory is always there");
+        hashing.measure_store(&storage).await;
+        assert_eq!(hashing.costs.dearest().as_secs_f64().round(), 4.0);
     }
 }
