@@ -9,7 +9,7 @@ use poem_openapi::{
 use storage::{Storage, Writability};
 use tokio::{
     sync::Mutex,
-    time::{Instant, timeout},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
@@ -21,7 +21,7 @@ use crate::{
 
 /// Time-out of the readiness check for the store.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Age up to which the result of that check is used again.
+/// Age up to which the result of that check is used again, and least time between two texts of the metrics.
 const FRESH: Duration = Duration::from_millis(250);
 /// Time limit of the query for running backups, which a scrape makes.
 const BACKUPS: Duration = Duration::from_secs(1);
@@ -41,11 +41,11 @@ pub(super) struct Operation {
     requests: Lifecycle,
     /// Fault of the store.
     store_check: SharedCheck<Option<&'static str>>,
-    /// Number of running backups; `None` if the store did not tell.
-    backups: SharedCheck<Option<usize>>,
+    /// Text of the metrics.
+    text: SharedCheck<String>,
 }
 
-/// Last result of a check, which concurrent callers share.
+/// Last result of a check, which concurrent callers share, and its time.
 struct SharedCheck<T>(Mutex<Option<(Instant, T)>>);
 
 impl<T> Default for SharedCheck<T> {
@@ -54,20 +54,40 @@ impl<T> Default for SharedCheck<T> {
     }
 }
 
-impl<T: Copy> SharedCheck<T> {
+impl<T: Clone> SharedCheck<T> {
     /// The last result, if it is fresh; else that of `check`, for which later callers wait.
     ///
     /// # Cancel safety
     /// Dropped, it leaves the former result. The next caller in the queue checks.
     async fn result(&self, check: impl Future<Output = T>) -> T {
         let mut last = self.0.lock().await;
-        if let Some((at, result)) = *last
-            && at.elapsed() <= FRESH
+        if let Some((ended, result)) = &*last
+            && ended.elapsed() <= FRESH
         {
-            return result;
+            return result.clone();
         }
         let result = check.await;
-        *last = Some((Instant::now(), result));
+        *last = Some((Instant::now(), result.clone()));
+        result
+    }
+
+    /// The result of a check that begins after the call, and so sees all that the caller has seen. Checks begin [`FRESH`] apart;
+    /// all callers that wait meanwhile share the next.
+    ///
+    /// # Cancel safety
+    /// As [`Self::result`].
+    async fn next_result(&self, check: impl Future<Output = T>) -> T {
+        let asked = Instant::now();
+        let mut last = self.0.lock().await;
+        if let Some((begun, result)) = &*last {
+            if *begun >= asked {
+                return result.clone();
+            }
+            sleep_until(*begun + FRESH).await;
+        }
+        let begun = Instant::now();
+        let result = check.await;
+        *last = Some((begun, result.clone()));
         result
     }
 }
@@ -142,6 +162,19 @@ impl Operation {
     /// Metrics in Prometheus's text format
     #[oai(path = "/metrics", method = "get", operation_id = "metrics")]
     async fn metrics(&self) -> PlainText<String> {
+        PlainText(self.text.next_result(self.metrics_text()).await)
+    }
+}
+
+impl Operation {
+    pub(super) fn new(app: &AppContext, storage: Arc<dyn Storage>, metrics: &Metrics, requests: &Lifecycle) -> Self {
+        let (app, metrics, requests) = (app.clone(), metrics.clone(), requests.clone());
+        Self { app, storage, metrics, requests, store_check: SharedCheck::default(), text: SharedCheck::default() }
+    }
+
+    async fn metrics_text(&self) -> String {
+        // First, since it waits: the others are as of the end.
+        let backups_running = self.running_backups().await;
         let chat = &self.app.chat;
         let depths = ScrapedGauges {
             polls_waiting: chat.polls_waiting(),
@@ -154,16 +187,9 @@ impl Operation {
             log_epoch: chat.log_epoch(),
             bodies_bytes: self.app.shares.bodies.used(),
             answers_bytes: self.app.shares.answers.used(),
-            backups_running: self.backups.result(self.running_backups()).await,
+            backups_running,
         };
-        PlainText(String::from_utf8(self.metrics.text(&depths)).expect("the Prometheus text format is UTF-8"))
-    }
-}
-
-impl Operation {
-    pub(super) fn new(app: &AppContext, storage: Arc<dyn Storage>, metrics: &Metrics, requests: &Lifecycle) -> Self {
-        let (app, metrics, requests) = (app.clone(), metrics.clone(), requests.clone());
-        Self { app, storage, metrics, requests, store_check: SharedCheck::default(), backups: SharedCheck::default() }
+        String::from_utf8(self.metrics.text(&depths)).expect("the Prometheus text format is UTF-8")
     }
 
     async fn running_backups(&self) -> Option<usize> {
@@ -230,6 +256,28 @@ mod tests {
         assert_eq!(ask().await, 0);
         advance(Duration::from_millis(1)).await;
         assert_eq!(ask().await, 1, "that one was too old");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_must_see_what_was_before_shares_the_next_check() {
+        let (shared, seen, checks) = (SharedCheck::default(), AtomicUsize::new(0), AtomicUsize::new(0));
+        let ask = || {
+            shared.next_result(async {
+                checks.fetch_add(1, Ordering::Relaxed);
+                let seen = seen.load(Ordering::Relaxed);
+                tokio::time::sleep(Duration::from_millis(1)).await;
+                seen
+            })
+        };
+        let begun = Instant::now();
+        assert_eq!(ask().await, 0);
+        let mut waiting = Box::pin(join_all((0..100).map(|_| ask())));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        seen.store(1, Ordering::Relaxed);
+        assert_eq!(waiting.await, [1; 100]);
+        assert_eq!((checks.load(Ordering::Relaxed), begun.elapsed()), (2, FRESH + Duration::from_millis(1)));
+        seen.store(2, Ordering::Relaxed);
+        assert_eq!(ask().await, 2, "not what was before the question");
     }
 
     #[tokio::test]

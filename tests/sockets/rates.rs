@@ -46,8 +46,8 @@ async fn held_back(server: &Server) -> f64 {
 /// Asserts that this frame is delayed once the tokens are exhausted.
 async fn counts(server: &Server, client: &Client, socket: &mut Socket, frame: &Value) {
     for _ in 0..TRIES {
-        drain(client).await;
         let before = held_back(server).await;
+        drain(client).await;
         socket.say(frame.clone()).await;
         socket.heard_so_far().await;
         if held_back(server).await > before {
