@@ -144,15 +144,21 @@ impl Chat {
         Ok(self.0.members.of(id).await?.partners.binary_search(&partner).is_ok())
     }
 
-    /// The presence of the caller and of the partners that share a conversation with it: the caller first, then by rising id.
-    /// `most` limits the count to the latest heartbeats.
-    pub async fn presence_around(&self, caller: &Caller, most: usize) -> Result<Vec<PersonPresence>> {
-        let contacts = self.0.storage.contacts(&[caller.partner]).await?;
-        let others = contacts.into_iter().next().map(|(_, others)| others).unwrap_or_default();
+    /// The presence of the members of a conversation by rising id, the caller included, or of all who share one with the caller: the
+    /// caller first, then by rising id. `most` limits the count to the latest heartbeats. Does not check access.
+    ///
+    /// # Errors
+    /// `Unavailable` if the store cannot be reached.
+    pub async fn presence_around(&self, caller: &Caller, of: Option<ConversationId>, most: usize) -> Result<Vec<PersonPresence>> {
+        let mut others = match of {
+            Some(id) => self.0.members.of(id).await?.partners.to_vec(),
+            None => self.0.storage.contacts(&[caller.partner]).await?.into_iter().flat_map(|(_, others)| others).collect(),
+        };
+        others.retain(|partner| *partner != caller.partner);
         let mut company = self.seen_last(others, most.saturating_sub(1)).await?;
         company.push(caller.partner);
         let mut people = self.0.storage.people(&company).await?;
-        people.sort_unstable_by_key(|person| (person.partner.id != caller.partner, person.partner.id));
+        people.sort_unstable_by_key(|person| (of.is_none() && person.partner.id != caller.partner, person.partner.id));
         self.presence(people).await
     }
 }

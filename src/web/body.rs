@@ -1,10 +1,14 @@
 //! Request bodies read as a whole: bounded in size and time, and charged to the caller's memory quota as they arrive. Also JSON
 //! parsing with a bound on the parsed tree.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, fmt, time::Duration};
 
 use futures_util::StreamExt;
 use poem::{Body, Request, RequestBody, http::header};
+use serde::{
+    Deserializer,
+    de::{IgnoredAny, MapAccess, Visitor},
+};
 use serde_json::{Number, Value, value::RawValue};
 
 use super::file_names::json_strings;
@@ -140,6 +144,35 @@ pub fn charge_tree(text: &str, charge: &mut Charge) -> Result<(), JsonError> {
     charge.set(charge.bytes() + cost).map_err(JsonError::NoShare)
 }
 
+/// Values of an object's members by name, as they are written, for the answer to a text that gets no tree: takes no memory but for
+/// one key at a time. The last value of a duplicate key counts. All are `None` if the text is not JSON, or no object.
+pub fn members<'a, const N: usize>(json: &'a str, names: [&str; N]) -> [Option<&'a RawValue>; N] {
+    struct Members<'n, const N: usize>([&'n str; N]);
+
+    impl<'de, const N: usize> Visitor<'de> for Members<'_, N> {
+        type Value = [Option<&'de RawValue>; N];
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+            let mut found = [None; N];
+            while let Some(key) = map.next_key::<String>()? {
+                match self.0.iter().position(|name| *name == key) {
+                    Some(at) => found[at] = Some(map.next_value()?),
+                    None => drop(map.next_value::<IgnoredAny>()?),
+                }
+            }
+            Ok(found)
+        }
+    }
+
+    let mut reader = serde_json::Deserializer::from_str(json);
+    let found = reader.deserialize_map(Members(names));
+    found.ok().filter(|_| reader.end().is_ok()).unwrap_or([None; N])
+}
+
 /// Parses JSON without loss of precision: a number that would lose digits becomes a string of its source text. It stays readable
 /// where a text is expected; no field that expects a number has a valid value of that size. `None` if the text is not JSON or
 /// contains a lone surrogate.
@@ -235,6 +268,15 @@ mod tests {
         assert_eq!(made(&many(r#"{"":0}"#, 149_000)), Err(JsonError::TooLarge));
         assert_eq!(made("[1,"), Err(JsonError::NotJson));
         assert_eq!(made(r#""\ud800""#), Err(JsonError::NotJson));
+    }
+
+    #[test]
+    fn members_are_read_without_a_tree() {
+        let read = |json| members(json, ["a", "b"]).map(|value| value.map(RawValue::get));
+        assert_eq!(read(r#"{"c":[{"a":1}],"a":"x","b":{"a":[1, 2]},"\u0061":7.00}"#), [Some("7.00"), Some(r#"{"a":[1, 2]}"#)]);
+        for none in ["", "[1,2]", r#"{"a":1"#, r#"{"a":1}{}"#, r#"{"a":1,"c":tru}"#] {
+            assert_eq!(read(none), [None; 2], "{none}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use sqlx::{Connection, PgConnection};
 
 use crate::{
-    support::{BOB, Backend, Client, JANE, JOHN, Server, until},
+    support::{BOB, Backend, Client, JANE, JOHN, Server, Socket, token, until},
     with_every_backend,
 };
 
@@ -20,12 +20,12 @@ const PAIR: i64 = 1;
 /// The demo data's group, which has four members.
 const GROUP: i64 = 3;
 /// The first partner id of a crowd, above those of the demo data.
-const FIRST: i64 = 100_000;
+pub(super) const FIRST: i64 = 100_000;
 /// Most people of one conversation in a list.
 const LISTED: usize = 100;
 
 /// Adds users to the store, whose partner ids follow [`FIRST`].
-async fn add_people(server: &Server, people: i64) {
+pub(super) async fn add_people(server: &Server, people: i64) {
     const PARTNERS: &str = "INSERT INTO partners (id, name) SELECT $1 + n, 'Member ' || n FROM generate_series(0, $2 - 1) n";
     const USERS: &str = "INSERT INTO users
             (id, uuid, login, password_hash, partner_id, role, language, time_zone, profile, created_at)
@@ -112,6 +112,30 @@ async fn a_list_shows_a_hundred_people_of_a_conversation() {
     }
     let contacts = uids(&jane.result("/im_chat/api/init", json!({})).await);
     assert!((LISTED - 1..everybody - 1).contains(&contacts.len()), "{contacts:?}");
+}
+
+/// Presence right after connecting, on both kinds of sockets: of those who were seen last.
+#[tokio::test]
+async fn a_socket_tells_of_a_thousand_people() {
+    const PEOPLE: i64 = 1_100;
+    const TOLD: usize = 1_000;
+    let server = Server::with_tokens(Backend::postgres().await).await;
+    add_people(&server, PEOPLE).await;
+    let jane = server.log_in(JANE).await;
+    let created = jane.messaging("thread/create", crowd(PEOPLE)).await;
+    let thread = created["thread_id"].as_i64().unwrap_or_else(|| panic!("{created}"));
+    let add = json!({"thread_id": thread, "partner_id": UID_OF_BOB + 1});
+    assert_eq!(jane.messaging("thread/add_participant", add).await["success"], true);
+    server.log_in(BOB).await;
+    for path in [format!("/conversations/{thread}/"), "/conversations/".into()] {
+        let mut socket = Socket::open(server.socket_url(&format!("{path}?token={}", token(UID_OF_JANE)))).await;
+        let mut heard = socket.heard_so_far().await;
+        heard.retain(|told| told["type"] == "user_status");
+        assert_eq!((heard.len(), &heard[0]["user_id"]), (TOLD, &json!(UID_OF_JANE.to_string())), "{path}");
+        let uid = json!(UID_OF_BOB.to_string());
+        let bob = heard.iter().find(|told| told["user_id"] == uid);
+        assert_eq!(bob.map(|bob| &bob["status"]), Some(&json!("online")), "{path}");
+    }
 }
 
 #[tokio::test]

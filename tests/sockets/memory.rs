@@ -42,16 +42,18 @@ fn frames(values: usize) -> [Value; 3] {
     let filling = vec![0; values];
     [
         json!({"action": "dance", "filling": filling}),
-        json!({"action": "dance", "filling": filling}),
-        json!({"action": "api", "data": {"route": "client/dance", "filling": filling}}),
+        json!({"action": "send_message", "content": "x", "conversation_id": 987_654, "filling": filling, "local_id": "temp_1"}),
+        json!({"action": "api", "data": {"filling": filling, "route": "client/dance"}}),
     ]
 }
 
-/// Checks that each dialect answers a frame of so many values with this sentence.
-async fn are_answered(sockets: &mut [Socket], values: usize, sentence: &str) {
-    for (socket, frame) in sockets.iter_mut().zip(frames(values)) {
+/// Checks that each dialect answers a frame of so many values with its sentence, and by the name that the client has given it.
+async fn are_answered(sockets: &mut [Socket], values: usize, sentences: [&str; 3]) {
+    const NAMES: [(&str, &str); 3] = [("request", "dance"), ("local_id", "temp_1"), ("channel", "client/dance")];
+    for (((socket, frame), sentence), (key, name)) in sockets.iter_mut().zip(frames(values)).zip(sentences).zip(NAMES) {
         socket.say(frame).await;
-        socket.hear_until(|told| told.to_string().contains(sentence)).await;
+        let told = socket.hear_until(|told| told.to_string().contains(sentence)).await;
+        assert_eq!(told[key], name, "{told}");
     }
 }
 
@@ -87,18 +89,18 @@ async fn unfinished_messages_are_bounded_for_a_user() {
 async fn the_tree_of_a_frame_is_charged_in_every_dialect() {
     let server = start().await;
     let mut john = sockets(&server, JOHN, 1).await;
-    are_answered(&mut john, 100_000, "The frame holds too many values").await;
+    are_answered(&mut john, 100_000, ["The frame holds too many values"; 3]).await;
     let mut held = sockets(&server, JOHN, 2).await;
     for (before, socket) in held.iter_mut().enumerate() {
         begin(socket).await;
         arrived(&server, before + 1).await;
     }
     let before = refused(&server).await;
-    are_answered(&mut john, 4_000, NO_MEMORY).await;
+    are_answered(&mut john, 4_000, [NO_MEMORY; 3]).await;
     assert_eq!(refused(&server).await, before + 3.0);
     drop(held);
     until("the rest", async || (server.metric("dragoman_bodies_bytes").await == 0.0).then_some(())).await;
-    are_answered(&mut john, 4_000, "There is no such").await;
+    are_answered(&mut john, 4_000, ["There is no such action", "Conversation not found", "There is no such route"]).await;
     stop(server).await;
 }
 

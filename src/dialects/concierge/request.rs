@@ -63,14 +63,25 @@ fn text(raw: Option<&&RawValue>) -> Option<String> {
     serde_json::from_str(raw?.get()).ok()
 }
 
+/// Route of a frame whose tree has no memory.
+fn route_without_tree(frame: &str) -> Option<String> {
+    let [data] = body::members(frame, ["data"]);
+    let [route] = body::members(data?.get(), ["route"]);
+    text(route.as_ref())
+}
+
 impl<'a> ConciergeRequest<'a> {
     /// Parses the envelope, which all requests share. Charges what is parsed from the whole frame.
     pub(super) fn read(frame: &'a str, charge: &mut Charge) -> Result<Self, InvalidRequest> {
         let no =
             |channel: &str, message| Err(InvalidRequest { channel: channel.to_owned(), failure: ConciergeError::bad(message) });
-        let unparsed = |why: JsonError| InvalidRequest { channel: ERROR.to_owned(), failure: why.into() };
-        body::charge_tree(frame, charge).map_err(unparsed)?;
-        let envelope: RawMembers<'_> = serde_json::from_str(frame).map_err(|_| unparsed(JsonError::NotJson))?;
+        let no_tree = |why: JsonError| InvalidRequest {
+            channel: route_without_tree(frame).unwrap_or_else(|| ERROR.to_owned()),
+            failure: why.into(),
+        };
+        body::charge_tree(frame, charge).map_err(no_tree)?;
+        let not_json = |_| InvalidRequest { channel: ERROR.to_owned(), failure: JsonError::NotJson.into() };
+        let envelope: RawMembers<'_> = serde_json::from_str(frame).map_err(not_json)?;
         let data = envelope.get("data").map(|data| serde_json::from_str::<Option<RawMembers<'_>>>(data.get()));
         let Ok(data) = data.transpose() else { return no(ERROR, "data must be a JSON object") };
         let data = data.flatten().unwrap_or_default();

@@ -11,7 +11,7 @@ use crate::{
     dialects::NO_MEMORY,
     shares::NoShare,
     web::{
-        body::JsonError,
+        body::{self, JsonError},
         lenient::{Int, Lenient, Text},
     },
 };
@@ -56,6 +56,14 @@ pub(super) const SEND: &str = "send_message";
 impl<'a> ClientFrame<'a> {
     pub(super) fn read(text: &'a str) -> Result<Self, InvalidFrame> {
         serde_json::from_str(text).map(Self).map_err(|_| unparsed(JsonError::NotJson))
+    }
+
+    /// The fields that the answer to a frame repeats, of one whose tree has no memory: only texts and numbers, if any.
+    pub(super) fn without_tree(text: &'a str) -> Self {
+        const REPEATED: [&str; 3] = ["action", "conversation_id", "local_id"];
+        let fields = REPEATED.into_iter().zip(body::members(text, REPEATED));
+        let scalar = |value: &&RawValue| !value.get().starts_with(['[', '{']);
+        Self(fields.filter_map(|(name, value)| Some((name.to_owned(), value.filter(scalar)?))).collect())
     }
 
     /// Name of the action, if any.

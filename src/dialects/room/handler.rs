@@ -157,7 +157,11 @@ impl SocketHandler for RoomHandler {
         }
         let frame = match read(text, charge) {
             Ok(frame) => frame,
-            Err(RoomActionError(message, code)) => return Ok(vec![server_frame::failure(None, &message, code)]),
+            Err(RoomActionError(message, code)) => {
+                let [action] = body::members(text, ["action"]);
+                let action: Option<String> = action.and_then(|action| serde_json::from_str(action.get()).ok());
+                return Ok(vec![server_frame::failure(action.as_deref(), &message, code)]);
+            }
         };
         let action = frame.get("action").and_then(Value::as_str).map(str::to_owned);
         let action = action.as_deref();

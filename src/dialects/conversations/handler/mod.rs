@@ -30,8 +30,7 @@ use crate::{
     },
 };
 
-/// Maximum number of people whose presence is sent right after connecting, on a socket of all conversations. Of others only
-/// changes are sent.
+/// Maximum number of people whose presence is sent right after connecting. Of others only changes are sent.
 const MAX_INITIAL_PRESENCES: usize = 1_000;
 /// Maximum number of people tracked as online per socket. Presence of further people is not sent.
 const MAX_ONLINE: usize = 10_000;
@@ -123,7 +122,10 @@ impl SocketHandler for ConversationsHandler {
     }
 
     async fn on_message(&mut self, text: &str, charge: &mut Charge) -> FramesOrClose {
-        let asking = match body::charge_tree(text, charge).map_err(unparsed).and_then(|()| ClientFrame::read(text)) {
+        if let Err(why) = body::charge_tree(text, charge) {
+            return Ok(vec![self.failed(&ClientFrame::without_tree(text), &unparsed(why))]);
+        }
+        let asking = match ClientFrame::read(text) {
             Ok(asking) => asking,
             Err(wrong) => return Ok(vec![invalid_frame(&wrong)]),
         };
@@ -189,24 +191,22 @@ impl ConversationsHandler {
 
     /// Sends the presence and the typing state of the people in the subscribed conversations. Initialises the read receipts.
     async fn initial_state(&mut self) -> chat::Result<Vec<Frame>> {
-        let (people, typists) = match self.of {
+        let (of, typists) = match self.of {
             Subscription::One { id, .. } => {
-                let (conversation, participants) = self.chat().participants(&self.caller, id).await?;
+                let (conversation, _) = self.chat().conversation(&self.caller, id).await?;
                 let read = self.chat().read_by_others(&self.caller, id).await?;
                 self.receipts.initialise(id, read, conversation.last_seq);
-                let people = participants.into_iter().map(|participant| participant.person).collect();
                 let typists = self.chat().typists(&self.caller, id).await?;
-                let typists = typists.into_iter().map(|typist| (id, typist.partner.id)).collect();
-                (self.chat().presence(people).await?, typists)
+                (Some(id), typists.into_iter().map(|typist| (id, typist.partner.id)).collect())
             }
             Subscription::All => {
                 for unread in self.chat().unread_by_others(&self.caller, receipts::MAX_CONVERSATIONS).await? {
                     self.receipts.initialise(unread.conversation, unread.read, unread.own_seq);
                 }
-                let people = self.chat().presence_around(&self.caller, MAX_INITIAL_PRESENCES).await?;
-                (people, self.chat().typists_around(&self.caller).await?)
+                (None, self.chat().typists_around(&self.caller).await?)
             }
         };
+        let people = self.chat().presence_around(&self.caller, of, MAX_INITIAL_PRESENCES).await?;
         let mut said = self.presences(&people);
         for (id, typist) in typists {
             said.push(self.typing(id, typist, true).await?);
