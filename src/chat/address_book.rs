@@ -6,11 +6,15 @@
 //! # Cancel safety
 //! A dropped read leaves nothing behind. A write dropped before its commit changes nothing; dropped during it, all or nothing.
 
-use std::collections::{BTreeMap, HashMap};
+use std::{collections::HashMap, ops::ControlFlow};
 
 use storage::{ConversationKind, InboxFilter, Message, PartnerId, User, UserId};
 
-use super::{Chat, Deactivated, Result, rates::Act};
+use super::{
+    Chat, Deactivated, Error, Result,
+    people::{LISTED_PEOPLE, PEOPLE_STEP, distinct, people_bytes},
+    rates::Act,
+};
 use crate::auth::Caller;
 
 /// Another user that the caller knows.
@@ -22,16 +26,31 @@ pub struct Acquaintance {
 }
 
 impl Chat {
-    /// Lists the active users in the caller's address book, by rising id.
-    pub async fn address_book(&self, caller: &Caller) -> Result<Vec<User>> {
-        let ids = self.0.storage.address_book(caller.user).await?;
-        let mut users = self.0.storage.users_by_id(&ids).await?;
-        users.retain(|user| user.active);
-        users.sort_unstable_by_key(|user| user.id);
-        Ok(users)
+    /// Charges a list of the caller's address book as a look-up of people, and estimates its memory, to reserve it before.
+    ///
+    /// # Errors
+    /// `TooFast` beyond the rate limit of searches.
+    pub async fn address_book_bytes(&self, caller: &Caller) -> Result<usize> {
+        let people = self.address_book_ids(caller).await?.len();
+        self.charge_for_people(caller, Act::Search, people)?;
+        Ok(people_bytes(people))
     }
 
-    /// Lists the active users that are not in the caller's address book, without the caller, by rising id.
+    /// Lists the active users in the caller's address book, by rising id.
+    pub async fn address_book(&self, caller: &Caller) -> Result<Vec<User>> {
+        let contacts = self.users_by_id(&self.address_book_ids(caller).await?).await?;
+        Ok(contacts.into_iter().filter_map(|contact| contact.user.filter(|user| user.active)).collect())
+    }
+
+    /// Users in the caller's address book, by rising id. One that an earlier version has let grow further is cut.
+    async fn address_book_ids(&self, caller: &Caller) -> Result<Vec<UserId>> {
+        let mut ids = self.0.storage.address_book(caller.user).await?;
+        ids.truncate(LISTED_PEOPLE);
+        Ok(ids)
+    }
+
+    /// Lists the active users that are not in the caller's address book, without the caller, by rising id: the first
+    /// [`LISTED_PEOPLE`].
     ///
     /// # Errors
     /// `TooFast` beyond the rate limit of searches.
@@ -39,8 +58,11 @@ impl Chat {
         let book = self.0.storage.address_book(caller.user).await?;
         let mut others = Vec::new();
         let unknown = |id: UserId| id != caller.user && book.binary_search(&id).is_err();
-        self.walk_users(caller, Deactivated::Hidden, 1, |contact| others.extend(contact.user.filter(|user| unknown(user.id))))
-            .await?;
+        self.walk_users(caller, Deactivated::Hidden, 1, |contact| {
+            others.extend(contact.user.filter(|user| unknown(user.id)));
+            if others.len() < LISTED_PEOPLE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+        })
+        .await?;
         Ok(others)
     }
 
@@ -48,14 +70,26 @@ impl Chat {
     /// Does not check access: the caller must be the owner or an administrator.
     ///
     /// # Errors
-    /// `TooFast` beyond the rate limit, of which each started 100 users cost a change.
+    /// `TooFast` beyond the rate limit, of which each started 100 users cost a change; `Invalid` for more than [`LISTED_PEOPLE`]
+    /// users, and if the book would have more.
     pub async fn add_to_address_book(&self, caller: &Caller, owner: UserId, users: &[UserId]) -> Result<usize> {
+        let users = distinct("user_ids", users)?;
         self.charge_for_people(caller, Act::Write, users.len())?;
-        let known = self.0.storage.users_by_id(users).await?;
-        let known: Vec<_> = known.into_iter().filter(|user| user.active && user.id != owner).map(|user| user.id).collect();
+        let mut known = Vec::new();
+        // In steps that are not kept: only the ids are needed.
+        for users in users.chunks(PEOPLE_STEP) {
+            let users = self.0.storage.users_by_id(users).await?;
+            known.extend(users.into_iter().filter(|user| user.active && user.id != owner).map(|user| user.id));
+            tokio::task::yield_now().await;
+        }
         if !known.is_empty() {
             self.transaction(|mut tx| async {
-                tx.insert_into_address_book(owner, &known).await?;
+                // Of concurrent additions to one book, each counts those before it.
+                tx.lock_user(owner).await?;
+                if tx.insert_into_address_book(owner, &known).await? > LISTED_PEOPLE {
+                    let reason = format!("must not have more than {LISTED_PEOPLE} people").into();
+                    return Err(Error::Invalid { field: "address book", reason });
+                }
                 self.0.publisher.commit(tx).await?;
                 Ok(())
             })
@@ -67,11 +101,13 @@ impl Chat {
     /// Removes users from the caller's address book. Idempotent.
     ///
     /// # Errors
-    /// `TooFast` beyond the rate limit, of which each started 100 users cost a change.
+    /// `TooFast` beyond the rate limit, of which each started 100 users cost a change; `Invalid` for more than [`LISTED_PEOPLE`]
+    /// users.
     pub async fn remove_from_address_book(&self, caller: &Caller, users: &[UserId]) -> Result<()> {
+        let users = distinct("user_ids", users)?;
         self.charge_for_people(caller, Act::Write, users.len())?;
         self.transaction(|mut tx| async {
-            tx.delete_from_address_book(caller.user, users).await?;
+            tx.delete_from_address_book(caller.user, &users).await?;
             self.0.publisher.commit(tx).await?;
             Ok(())
         })
@@ -81,11 +117,13 @@ impl Chat {
     /// Lists the active users in the caller's address book, or among the people that the caller's lists of conversations show, by
     /// rising id.
     pub async fn acquaintances(&self, caller: &Caller) -> Result<Vec<Acquaintance>> {
-        let mut ids = self.0.storage.address_book(caller.user).await?;
+        let mut ids = self.address_book_ids(caller).await?;
         let inbox = self.inbox_entries(caller, InboxFilter::default()).await?;
         let people = self.listed_people(caller, &inbox).await?;
         ids.extend(people.iter().filter_map(|(_, person)| person.user).filter(|user| *user != caller.user));
-        let users = self.0.storage.users_by_id(&ids).await?;
+        ids.sort_unstable();
+        ids.dedup();
+        let contacts = self.users_by_id(&ids).await?;
 
         let mut between: HashMap<PartnerId, Message> = HashMap::new();
         let mut note = |with: PartnerId, message: &Message| match between.get_mut(&with) {
@@ -109,9 +147,8 @@ impl Chat {
                 *newest = message;
             }
         }
-        let known: BTreeMap<_, _> = users.into_iter().filter(|user| user.active).map(|user| (user.id, user)).collect();
+        let known = contacts.into_iter().filter_map(|contact| contact.user.filter(|user| user.active));
         Ok(known
-            .into_values()
             .map(|user| {
                 let partner = user.partner.id;
                 Acquaintance { last_message: between.remove(&partner).or_else(|| anywhere.remove(&partner)), user }

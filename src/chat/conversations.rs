@@ -21,7 +21,7 @@ use storage::{
     Message, NewConversation, Participant, PartnerId, Person, ThreadType, Timestamp, Topic, Tx, WindowState,
 };
 
-use super::{Chat, Error, ResourceKind, Result, find_or_create::new_conversation, rates::Act, texts};
+use super::{Chat, Error, ResourceKind, Result, find_or_create::new_conversation, people::PERSON_BYTES, rates::Act, texts};
 use crate::{auth::Caller, clock};
 
 /// A conversation to create.
@@ -48,8 +48,6 @@ const LISTED_OF_EACH: usize = 100;
 
 /// Memory of an entry of a list while it is built, in bytes: its name and excerpt twice as rows, and as JSON with room for escapes.
 const ENTRY_BYTES: usize = 4 * 2 * EXCERPT_BYTES;
-/// Memory of a person in a list, likewise.
-const PERSON_BYTES: usize = 1024;
 
 /// Content of a list of conversations, as its memory depends on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,11 +91,26 @@ impl Chat {
         Ok(content.bytes(self.0.storage.list_size(caller.partner, LISTED_OF_EACH, LISTED).await?))
     }
 
-    /// Estimates the memory of the list of all participants of a conversation, with the last message of each. Does not check
-    /// access.
-    pub async fn participants_bytes(&self, id: ConversationId) -> Result<usize> {
-        let people = self.0.members.of(id).await?.partners.len();
-        Ok(ListContent::LastMessages.bytes(ListSize { conversations: 1, people }))
+    /// Charges a list of all participants of a conversation as a look-up of people, and estimates its memory, to reserve it before.
+    /// Access is checked when the list is read; for others than participants it is free and empty.
+    ///
+    /// # Errors
+    /// `TooFast` beyond the rate limit of searches.
+    pub async fn participants_bytes(&self, caller: &Caller, id: ConversationId, content: ListContent) -> Result<usize> {
+        let people = self.listed_participants(caller, id).await?;
+        self.charge_for_people(caller, Act::Search, people)?;
+        Ok(content.bytes(ListSize { conversations: 1, people }))
+    }
+
+    /// Estimates the memory of a list of all participants, as [`Chat::participants_bytes`], that was charged already.
+    pub async fn charged_participants_bytes(&self, caller: &Caller, id: ConversationId, content: ListContent) -> Result<usize> {
+        let people = self.listed_participants(caller, id).await?;
+        Ok(content.bytes(ListSize { conversations: 1, people }))
+    }
+
+    async fn listed_participants(&self, caller: &Caller, id: ConversationId) -> Result<usize> {
+        let partners = self.0.members.of(id).await?.partners;
+        Ok(if partners.binary_search(&caller.partner).is_ok() { partners.len() } else { 0 })
     }
 
     /// Lists the caller's conversations: by newest message, the most recent first, then those without messages, newest first. At

@@ -7,12 +7,17 @@
 //! # Cancel safety
 //! All async methods only read: a dropped future leaves nothing behind but the tokens that it took from the rate limit.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{HashMap, HashSet},
+    future::Future,
+    hash::Hash,
+    ops::ControlFlow,
+};
 
 use storage::{Conversation, Partner, PartnerId, Person, Picture, User, UserId};
 
 use super::{
-    Chat, Result,
+    Chat, Error, Result,
     rates::Act,
     texts::{QUERY_BYTES, check_bytes},
 };
@@ -39,8 +44,48 @@ pub enum Deactivated {
     Shown,
 }
 
-/// Batch size of a walk: rows read from the store at a time.
-const WALK_STEP: usize = 500;
+/// Most people that a request names, that a list of people has, and that are in an address book.
+pub const LISTED_PEOPLE: usize = 10_000;
+
+/// Memory of a person in a list while it is built, in bytes: its rows, and an ordinary name as JSON. Names may be longer; what is
+/// written of them is charged as the answer.
+pub(super) const PERSON_BYTES: usize = 1024;
+
+/// Batch size of walks and look-ups: people read from the store at a time. Their rows are decoded within a millisecond.
+pub(super) const PEOPLE_STEP: usize = 500;
+
+/// Estimates the memory of a list of people while it is built, to reserve it before.
+pub const fn people_bytes(people: usize) -> usize {
+    people.saturating_mul(PERSON_BYTES)
+}
+
+/// Removes duplicates from the ids of a request, and keeps their order.
+///
+/// # Errors
+/// [`Error::Invalid`] beyond [`LISTED_PEOPLE`].
+pub(super) fn distinct<T: Copy + Eq + Hash>(field: &'static str, ids: &[T]) -> Result<Vec<T>> {
+    let mut known = HashSet::new();
+    let ids: Vec<_> = ids.iter().copied().filter(|id| known.insert(*id)).take(LISTED_PEOPLE + 1).collect();
+    if ids.len() > LISTED_PEOPLE {
+        return Err(Error::Invalid { field, reason: format!("must not name more than {LISTED_PEOPLE} people").into() });
+    }
+    Ok(ids)
+}
+
+/// Looks up ids in steps, between which other tasks run.
+async fn in_steps<'a, I, T, F>(ids: &'a [I], look_up: impl Fn(&'a [I]) -> F) -> Result<Vec<T>>
+where
+    F: Future<Output = Result<Vec<T>>>,
+{
+    let mut found = Vec::new();
+    for (nth, step) in ids.chunks(PEOPLE_STEP).enumerate() {
+        if nth > 0 {
+            tokio::task::yield_now().await;
+        }
+        found.extend(look_up(step).await?);
+    }
+    Ok(found)
+}
 
 impl Contact {
     /// True if the partner has no account, or its account is active.
@@ -63,36 +108,64 @@ impl Contact {
 }
 
 impl Chat {
-    /// Reads users by id, deactivated ones included, in no particular order; unknown ids are absent.
+    /// Admits a look-up of people whose ids a request names in `field`: removes duplicates, and charges it to the rate of
+    /// searches. The memory for those that are left must be reserved before they are read.
+    ///
+    /// # Errors
+    /// `Invalid` beyond [`LISTED_PEOPLE`]; `TooFast` beyond the rate, of which a look-up of more than 100 people costs a token for
+    /// each started 1,000.
+    pub fn admit_look_up(&self, caller: &Caller, field: &'static str, ids: &[i64]) -> Result<Vec<i64>> {
+        let ids = distinct(field, ids)?;
+        self.charge_for_people(caller, Act::Search, ids.len())?;
+        Ok(ids)
+    }
+
+    /// Reads users by id, deactivated ones included, in the order given; unknown ids are absent.
     pub async fn users_by_id(&self, ids: &[UserId]) -> Result<Vec<Contact>> {
-        Ok(self.0.storage.users_by_id(ids).await?.into_iter().map(Contact::of_user).collect())
+        in_steps(ids, |ids| async move {
+            let found = self.0.storage.users_by_id(ids).await?;
+            let mut found: HashMap<_, _> = found.into_iter().map(|user| (user.id, user)).collect();
+            Ok(ids.iter().filter_map(|id| found.remove(id)).map(Contact::of_user).collect())
+        })
+        .await
     }
 
-    /// Reads partners by id, those of deactivated users included, in no particular order; unknown ids are absent.
+    /// Reads partners by id, those of deactivated users included, in the order given; unknown ids are absent.
+    pub async fn people(&self, ids: &[PartnerId]) -> Result<Vec<Person>> {
+        in_steps(ids, |ids| async move {
+            let found = self.0.storage.people(ids).await?;
+            let mut found: HashMap<_, _> = found.into_iter().map(|person| (person.partner.id, person)).collect();
+            Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+        })
+        .await
+    }
+
+    /// Reads partners with their accounts by id, as [`Chat::people`].
     pub async fn contacts_by_id(&self, ids: &[PartnerId]) -> Result<Vec<Contact>> {
-        let people = self.0.storage.people(ids).await?;
-        self.contacts(people).await
+        in_steps(ids, |ids| async move { self.contacts(self.people(ids).await?).await }).await
     }
 
-    /// Walks over all users by rising uid and passes each to `visit`, which evaluates `terms` terms. Keyset pagination bounds the
-    /// memory to one batch. The walk costs a token of the rate of searches for each started 50,000 people times terms, and waits
-    /// for tokens, for 30 s at most.
+    /// Walks over all users by rising uid and passes each to `visit`, which evaluates `terms` terms, until it breaks. Keyset
+    /// pagination bounds the memory to one batch. The walk costs a token of the rate of searches for each started 50,000 people
+    /// times terms, and waits for tokens, for 30 s at most.
     pub async fn walk_users(
         &self,
         caller: &Caller,
         deactivated: Deactivated,
         terms: usize,
-        mut visit: impl FnMut(Contact) + Send,
+        mut visit: impl FnMut(Contact) -> ControlFlow<()> + Send,
     ) -> Result<()> {
         let mut walk = self.begin_walk(caller, terms)?;
         let mut after = None;
         loop {
-            let users = self.0.storage.users(after, WALK_STEP).await?;
+            let users = self.0.storage.users(after, PEOPLE_STEP).await?;
             let Some(last) = users.last() else { return Ok(()) };
             after = Some(last.id);
             for contact in users.into_iter().map(Contact::of_user).filter(|contact| contact.is_shown(deactivated)) {
                 self.step(&mut walk).await?;
-                visit(contact);
+                if visit(contact).is_break() {
+                    return Ok(());
+                }
             }
         }
     }
@@ -103,17 +176,19 @@ impl Chat {
         caller: &Caller,
         deactivated: Deactivated,
         terms: usize,
-        mut visit: impl FnMut(Contact) + Send,
+        mut visit: impl FnMut(Contact) -> ControlFlow<()> + Send,
     ) -> Result<()> {
         let mut walk = self.begin_walk(caller, terms)?;
         let mut after = None;
         loop {
-            let people = self.0.storage.people_after(after, WALK_STEP).await?;
+            let people = self.0.storage.people_after(after, PEOPLE_STEP).await?;
             let Some(last) = people.last() else { return Ok(()) };
             after = Some(last.partner.id);
             for contact in self.contacts(people).await?.into_iter().filter(|contact| contact.is_shown(deactivated)) {
                 self.step(&mut walk).await?;
-                visit(contact);
+                if visit(contact).is_break() {
+                    return Ok(());
+                }
             }
         }
     }
@@ -128,9 +203,13 @@ impl Chat {
 
     /// Resolves ids, each of a user or of a partner, to people: in the order given, without duplicates; unknown ids are absent.
     pub async fn people_by_id(&self, ids: &[i64], preferred: PreferredId) -> Result<Vec<Person>> {
-        if ids.is_empty() {
-            return Ok(Vec::new());
-        }
+        let mut people = in_steps(ids, |ids| self.resolve(ids, preferred)).await?;
+        let mut named = HashSet::new();
+        people.retain(|person| named.insert(person.partner.id));
+        Ok(people)
+    }
+
+    async fn resolve(&self, ids: &[i64], preferred: PreferredId) -> Result<Vec<Person>> {
         let users: Vec<_> = ids.iter().copied().map(UserId).collect();
         let partners: Vec<_> = ids.iter().copied().map(PartnerId).collect();
         let of_users = self.0.storage.people_of_users(&users).await?;
@@ -141,13 +220,7 @@ impl Chat {
             PreferredId::User => (&of_users, &of_partners),
             PreferredId::Partner => (&of_partners, &of_users),
         };
-        let mut named = HashSet::new();
-        Ok(ids
-            .iter()
-            .filter_map(|id| first.get(id).or_else(|| second.get(id)))
-            .filter(|person| named.insert(person.partner.id))
-            .cloned()
-            .collect())
+        Ok(ids.iter().filter_map(|id| first.get(id).or_else(|| second.get(id))).cloned().collect())
     }
 
     /// Searches people whose name, email or phone contains `query`, case-insensitively; by name.
@@ -177,5 +250,23 @@ impl Chat {
             Some((_, Some(_))) => Ok(storage.picture(user).await?),
             Some((_, None)) | None => Ok(None),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn other_tasks_run_between_the_steps_of_a_look_up() {
+        let ids: Vec<_> = (0..2 * PEOPLE_STEP + 1).collect();
+        let mut look_up = Box::pin(in_steps(&ids, |ids| async move { Ok(ids.to_vec()) }));
+        for _ in 0..2 {
+            assert!(look_up.as_mut().now_or_never().is_none(), "it yields");
+        }
+        let found = look_up.now_or_never().expect("three steps are enough").expect("nothing fails");
+        assert_eq!(found, ids);
     }
 }

@@ -40,8 +40,14 @@ const OPENINGS: Rate = Rate { burst: 60.0, per_second: 20.0 };
 /// Longest delay of a socket opening.
 const LONGEST_OPENING_DELAY: Duration = Duration::from_secs(3);
 
-/// People that one token adds to a conversation.
+/// People that one token adds to a conversation or an address book.
 const PEOPLE_PER_TOKEN: usize = 100;
+
+/// People that one token looks up by id.
+const LOOKED_UP_PER_TOKEN: usize = 1_000;
+
+/// People in a look-up by id that costs nothing.
+const FREE_LOOK_UP: usize = 100;
 
 /// Work of a walk that one token covers: people times terms. A search for one term costs one token in a company of this size.
 const WALK_PER_TOKEN: usize = 50_000;
@@ -156,13 +162,18 @@ impl Chat {
         self.charge_tokens(caller, act, 1.0)
     }
 
-    /// Charges an action that adds people to a conversation: a token for each started [`PEOPLE_PER_TOKEN`] of them, at most a
-    /// whole burst.
+    /// Charges an action on so many people: a token for each started [`PEOPLE_PER_TOKEN`] of them, or [`LOOKED_UP_PER_TOKEN`] if
+    /// they are only looked up; at most a whole burst.
     ///
     /// # Errors
     /// As [`Chat::charge`].
     pub(super) fn charge_for_people(&self, caller: &Caller, act: Act, people: usize) -> Result<()> {
-        self.charge_tokens(caller, act, people.div_ceil(PEOPLE_PER_TOKEN).max(1) as f64)
+        let tokens = match act {
+            Act::Search if people <= FREE_LOOK_UP => return Ok(()),
+            Act::Search => people.div_ceil(LOOKED_UP_PER_TOKEN),
+            Act::Write | Act::Conversation | Act::Opening => people.div_ceil(PEOPLE_PER_TOKEN).max(1),
+        };
+        self.charge_tokens(caller, act, tokens as f64)
     }
 
     fn charge_tokens(&self, caller: &Caller, act: Act, tokens: f64) -> Result<()> {

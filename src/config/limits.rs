@@ -37,7 +37,8 @@ pub struct LimitSettings {
     pub waiting_polls_per_user: usize,
     /// Header time-out of a request; also the keep-alive of an idle connection.
     pub header_seconds: u64,
-    /// Write time-out: a connection whose client accepts no bytes for this long is closed, HTTP or socket.
+    /// Write time-out: a connection whose client accepts no bytes for this long is closed, HTTP or socket. So is one that takes
+    /// less than 10 kB/s over 30 s, or more than two minutes for a response in memory.
     pub write_seconds: u64,
     /// Failed log-ins within a minute with one login from one address.
     pub failed_logins_per_login: u32,
@@ -68,7 +69,7 @@ pub struct UserLimits {
     /// Burst of new conversations.
     pub conversations_burst: u32,
     /// Rate limit of searches, for people and for messages. One in all people counts once for each started 50,000 people times
-    /// terms.
+    /// terms. A look-up of more than 100 people by id counts once for each started 1,000.
     pub searches_per_second: u32,
     /// Concurrent requests in the store; the user's others queue. Waiting polls and sockets do not count.
     pub requests_at_once: usize,

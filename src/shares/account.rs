@@ -76,15 +76,28 @@ impl Account {
         self.0.shares.refusals.delay(self.party()).await;
     }
 
-    /// Reserves memory for a response of up to `bytes`, and waits for it.
+    /// Reserves memory for a response of up to `bytes`, and waits for it. An earlier reservation is released first.
     ///
     /// # Errors
     ///
     /// [`NoShare::Memory`] as [`super::Budget::reserve`] has it.
     pub async fn reserve(&self, bytes: usize) -> Result<(), NoShare> {
+        drop(self.0.reserved.lock().take());
         let reserved = self.0.shares.answers.reserve(self.party(), bytes).await?;
         *self.0.reserved.lock() = Some(reserved);
         Ok(())
+    }
+
+    /// Raises the reservation to `bytes` if it is smaller, without a wait: for a response that turns out larger while it is built.
+    ///
+    /// # Errors
+    ///
+    /// [`NoShare::Memory`] if the share of the party or the budget is used up.
+    pub fn raise(&self, bytes: usize) -> Result<(), NoShare> {
+        match &mut *self.0.reserved.lock() {
+            Some(reserved) if bytes > reserved.bytes() => reserved.set(bytes),
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Charges a response's body until it is written, in place of its reservation. Only a body with a reservation may exceed a
@@ -130,7 +143,15 @@ mod tests {
         drop(written);
         assert_eq!(shares.answers.used(), 0, "it is written");
         assert_eq!(account().charged(text(101)).err(), Some(NoShare::Memory), "nothing was reserved for it");
+        page.raise(50).expect("nothing is reserved");
+        assert_eq!(shares.answers.used(), 0);
         page.reserve(1).await.expect("nothing else is used");
+        page.reserve(200).await.expect("the earlier reservation is released");
+        assert_eq!(shares.answers.used(), 200);
+        page.reserve(1).await.expect("nothing else is used");
+        page.raise(101).expect("nothing else is used");
+        page.raise(7).expect("it is less");
+        assert_eq!(shares.answers.used(), 101, "it grows with the response");
         let large = page.charged(text(101)).expect("nothing else is used");
         assert_eq!(shares.answers.used(), 101, "it is charged in full");
         drop(large);

@@ -119,12 +119,14 @@ pub struct Charge {
 }
 
 impl Charge {
-    /// Changes the charge to `bytes`, up or down. A refusal leaves it unchanged.
+    /// Changes the charge to `bytes`, up or down. A refusal leaves it unchanged. For a reservation, more than the whole budget counts
+    /// as the whole budget.
     ///
     /// # Errors
     ///
     /// [`NoShare::Memory`] if the share of the party or the budget is used up.
     pub fn set(&mut self, bytes: usize) -> Result<(), NoShare> {
+        let bytes = if self.is_reserved { bytes.min(self.pool.most) } else { bytes };
         if bytes <= self.bytes {
             self.shrink(bytes);
             return Ok(());
@@ -144,7 +146,7 @@ impl Charge {
     ///
     /// [`NoShare::Memory`] if the share of the party or the budget is used up.
     pub fn attach(mut self, text: Bytes) -> Result<Bytes, NoShare> {
-        self.set(if self.is_reserved { text.len().min(self.pool.most) } else { text.len() })?;
+        self.set(text.len())?;
         Ok(Bytes::from_owner(ChargedText { text, _charge: self }))
     }
 

@@ -196,6 +196,7 @@ async fn read(storage: &Postgres, round: i64) {
     for page in pages {
         assert!(!storage.messages(conversation, partner, page).await.unwrap().is_empty());
     }
+    assert!(storage.newest_bytes(conversation, partner, 2, 50).await.unwrap() > 0);
     for scope in [Scope::Everything, Scope::Conversation(conversation), Scope::Partner(partner)] {
         assert!(!storage.events(Position(100), scope, 50).await.unwrap().is_empty());
     }

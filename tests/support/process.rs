@@ -7,8 +7,17 @@ use super::Server;
 impl Server {
     /// Resident memory of the server.
     pub fn memory_bytes(&self) -> u64 {
+        self.status_bytes("VmRSS:")
+    }
+
+    /// Largest resident memory that the server has had.
+    pub fn peak_memory_bytes(&self) -> u64 {
+        self.status_bytes("VmHWM:")
+    }
+
+    fn status_bytes(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has a line for that");
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("it has a line for that");
         line.trim().trim_end_matches("kB").trim().parse::<u64>().expect("it is a number") * 1024
     }
 }

@@ -9,6 +9,7 @@
 
 pub(super) mod draft;
 pub(super) mod edits;
+mod pages;
 pub(super) mod reactions;
 pub(super) mod search;
 
@@ -24,6 +25,7 @@ use storage::{
 use tokio::time::Instant;
 
 pub use draft::{Draft, SendOutcome};
+pub use pages::PageRead;
 
 use super::{
     Chat, Error, Result,
@@ -97,7 +99,7 @@ impl Chat {
         Ok(sent)
     }
 
-    /// Reads a page of a conversation of the caller.
+    /// Reads a page of a conversation of the caller, up to [`storage::PAGE_BYTES`].
     ///
     /// # Errors
     /// `NotFound` for the conversation, `Forbidden` unless the caller is a participant.
@@ -110,6 +112,22 @@ impl Chat {
         let (conversation, _) = self.conversation(caller, of).await?;
         let messages = self.0.storage.messages(of, caller.partner, page).await?;
         Ok((conversation, messages))
+    }
+
+    /// Reads a page as [`Chat::history`], but by offset as a whole, unless it holds more than `reserved` bytes.
+    ///
+    /// # Errors
+    /// As [`Chat::history`].
+    pub async fn history_within(
+        &self,
+        caller: &Caller,
+        of: ConversationId,
+        page: Page,
+        reserved: usize,
+    ) -> Result<PageRead<(Conversation, Vec<MessageForReader>)>> {
+        let (conversation, _) = self.conversation(caller, of).await?;
+        let read = self.page(of, caller.partner, page, reserved).await?;
+        Ok(read.map(|messages| (conversation, messages)))
     }
 
     /// Polls for messages with a larger id than `after`, oldest first. Returns at once if there are any, else as soon as one

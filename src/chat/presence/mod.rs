@@ -18,6 +18,7 @@ pub(super) use self::activity::PresenceTracker;
 use self::activity::{Activity, delta};
 use super::{
     Chat, Error, Result,
+    people::PEOPLE_STEP,
     presence::expiry::{GRACE, PAGE},
     rates::Act,
 };
@@ -202,6 +203,18 @@ impl Chat {
     /// # Cancel safety
     /// A dropped future leaves nothing behind.
     pub async fn presence(&self, people: Vec<Person>) -> Result<Vec<PersonPresence>> {
+        let mut present = Vec::with_capacity(people.len());
+        let mut people = people.into_iter();
+        while people.len() > 0 {
+            present.extend(self.presence_of(people.by_ref().take(PEOPLE_STEP).collect()).await?);
+            if people.len() > 0 {
+                tokio::task::yield_now().await;
+            }
+        }
+        Ok(present)
+    }
+
+    async fn presence_of(&self, people: Vec<Person>) -> Result<Vec<PersonPresence>> {
         let ids: Vec<_> = people.iter().map(|person| person.partner.id).collect();
         let stored = self.0.storage.presences(&ids).await?;
         let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence)).collect();
@@ -216,21 +229,24 @@ impl Chat {
     }
 
     /// Selects the `most` partners with the latest heartbeats, in no particular order.
-    pub(super) async fn seen_last(&self, mut partners: Vec<PartnerId>, most: usize) -> Result<Vec<PartnerId>> {
+    pub(super) async fn seen_last(&self, partners: Vec<PartnerId>, most: usize) -> Result<Vec<PartnerId>> {
         if partners.len() <= most {
             return Ok(partners);
         }
-        let stored = self.0.storage.presences(&partners).await?;
-        let stored: HashMap<_, _> = stored.into_iter().map(|presence| (presence.partner, presence.last_seen)).collect();
-        let now = clock::now();
-        {
-            let lives = self.0.presence.activities.lock();
-            let seen =
-                |partner: &PartnerId| lives.get(partner).and_then(|life| life.last_seen(now)).max(stored.get(partner).copied());
-            partners.sort_by_cached_key(|partner| Reverse(seen(partner)));
+        let mut stored = HashMap::new();
+        for step in partners.chunks(PEOPLE_STEP) {
+            let presences = self.0.storage.presences(step).await?;
+            stored.extend(presences.into_iter().map(|presence| (presence.partner, presence.last_seen)));
+            tokio::task::yield_now().await;
         }
-        partners.truncate(most);
-        Ok(partners)
+        let now = clock::now();
+        let mut seen: Vec<_> = {
+            let lives = self.0.presence.activities.lock();
+            let seen_here = |partner| lives.get(partner).and_then(|life| life.last_seen(now));
+            partners.iter().map(|partner| (Reverse(seen_here(partner).max(stored.get(partner).copied())), *partner)).collect()
+        };
+        seen.sort_by_key(|(seen, _)| *seen);
+        Ok(seen.into_iter().take(most).map(|(_, partner)| partner).collect())
     }
 
     /// Derives a status: the one that the user has set, else the one of heartbeats on this node, else the one of other nodes'

@@ -29,7 +29,7 @@ use storage::{
 };
 use uuid::Uuid;
 
-use super::{Chat, Error, ResourceKind, Result, SentFile, conversations, find_or_create::new_conversation, rates::Act};
+use super::{Chat, Error, PageRead, ResourceKind, Result, SentFile, conversations, find_or_create::new_conversation, rates::Act};
 use crate::{auth::Caller, clock};
 
 /// Roles of agents.
@@ -289,17 +289,22 @@ impl Chat {
         .await
     }
 
-    /// A page of the messages of a session that the caller may see, in the order of the page.
+    /// A page of the messages of a session that the caller may see, in the order of the page: by offset as a whole, unless it holds
+    /// more than `reserved` bytes.
     pub async fn support_history(
         &self,
         caller: &Caller,
         side: CallerSide,
         uuid: Uuid,
         page: Page,
-    ) -> Result<(SupportSession, Vec<SupportMessage>)> {
+        reserved: usize,
+    ) -> Result<PageRead<(SupportSession, Vec<SupportMessage>)>> {
         let session = self.support_session(caller, side, uuid).await?;
         let id = session.conversation;
-        let messages = self.0.storage.messages(id, caller.partner, page).await?;
+        let messages = match self.page(id, caller.partner, page, reserved).await? {
+            PageRead::Read(messages) => messages,
+            PageRead::Larger(bytes) => return Ok(PageRead::Larger(bytes)),
+        };
         let messages: Vec<_> = messages.into_iter().map(|seen| seen.message).collect();
         let places: Vec<_> = messages.iter().map(|message| (message.seq, side_of_message(&session, message))).collect();
         let seen: HashMap<_, _> = self.0.storage.seen_at(id, &places).await?;
@@ -309,7 +314,8 @@ impl Chat {
             file: files.remove(&message.id),
             message,
         };
-        Ok((session, messages.into_iter().map(message).collect()))
+        let messages = messages.into_iter().map(message).collect();
+        Ok(PageRead::Read((session, messages)))
     }
 
     /// Marks a message of the other side, and all before it, as seen. Idempotent: only a change publishes an event.

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     chat::{CallerSide, Draft, EditPermission, Error, ResourceKind},
-    shares::Party,
+    shares::{Account, Party},
     web::websocket::Frame,
 };
 
@@ -147,13 +147,13 @@ impl ConciergeHandler {
     async fn history(&self, request: &ConciergeRequest<'_>, side: CallerSide) -> ActionResult {
         let paging = request.paging()?;
         let page = Page::Newest { offset: paging.offset(), limit: paging.limit() };
-        let caller = Party::User(self.caller.user);
-        let memory = self.app.shares.answers.reserve(caller, self.app.page_bytes(paging.limit())).await?;
-        let (session, mut messages) = self.app.chat.support_history(&self.caller, side, request.session()?, page).await?;
+        let (account, uuid) = (Account::new(self.app.shares.clone(), Party::User(self.caller.user)), request.session()?);
+        let read = |reserved| self.app.chat.support_history(&self.caller, side, uuid, page, reserved);
+        let (session, mut messages) = self.app.reserved_page(&account, paging.limit(), read).await??;
         messages.reverse();
         let messages = messages.iter().map(|message| self.encoder().seen(&session, message)).collect();
         let frame = answer(&request.route, 200, &SessionMessages { messages, paginate: paging.into() });
-        let frame = memory.attach(frame.into())?;
+        let frame = account.charged(frame.into())?;
         Ok(Some(Frame::try_from(frame).expect("it was a text before")))
     }
 

@@ -16,7 +16,7 @@ use super::{
     wire::{Contact, Outcome, User, im_status},
 };
 use crate::{
-    chat::{ListContent, PersonPresence},
+    chat::{LISTED_PEOPLE, ListContent, PersonPresence, people_bytes},
     events::PresenceState,
     web::{
         AppContext, body,
@@ -27,8 +27,6 @@ use crate::{
     },
 };
 
-/// Most contacts per response.
-const MAX_CONTACTS: usize = 10_000;
 const NOT_VALID: &str = "input parameters are not valid";
 
 pub(super) struct AddressBookApi(pub(super) AppContext);
@@ -36,24 +34,35 @@ pub(super) struct AddressBookApi(pub(super) AppContext);
 #[OpenApi(prefix_path = "/im_chat/api", tag = "Tag::ImChat")]
 impl AddressBookApi {
     /// Lists the active users that are not in the caller's address book
+    ///
+    /// By rising id; if there are more than 10,000, the first 10,000.
     #[oai(path = "/user_chat_ab/get_all_users", method = "post", operation_id = "im_chat_get_all_users")]
-    async fn others(&self, call: Call<NoJsonRpcParams>, session: Session) -> Reply<Vec<User>> {
+    async fn others(&self, request: &Request, call: Call<NoJsonRpcParams>, session: Session) -> Reply<Vec<User>> {
+        let account = body::account(request);
         call.logged_in(session, |login, _| async move {
+            account.reserve(people_bytes(LISTED_PEOPLE)).await.map_err(Fault::refused)?;
             Ok(view::users(&self.0, self.0.chat.users_not_in_address_book(&login).await.map_err(fault)?).await?)
         })
         .await
     }
 
     /// Lists the caller's address book
+    ///
+    /// By rising id. More than 100 users count as a search for each started 1,000.
     #[oai(path = "/user_chat_ab/get_users_from_book", method = "post", operation_id = "im_chat_get_users_from_book")]
-    async fn list(&self, call: Call<NoJsonRpcParams>, session: Session) -> Reply<Vec<User>> {
+    async fn list(&self, request: &Request, call: Call<NoJsonRpcParams>, session: Session) -> Reply<Vec<User>> {
+        let account = body::account(request);
         call.logged_in(session, |login, _| async move {
+            let bytes = self.0.chat.address_book_bytes(&login).await.map_err(fault)?;
+            account.reserve(bytes).await.map_err(Fault::refused)?;
             Ok(view::users(&self.0, self.0.chat.address_book(&login).await.map_err(fault)?).await?)
         })
         .await
     }
 
     /// Adds users to the caller's address book
+    ///
+    /// An address book has at most 10,000 users.
     #[oai(path = "/user_chat_ab/add_users", method = "post", operation_id = "im_chat_add_users")]
     async fn add(&self, call: Call<UserIds>, session: Session) -> Reply<Outcome> {
         call.logged_in(session, |login, params| async move {
@@ -114,11 +123,17 @@ impl AddressBookApi {
         call.logged_in(session, |login, params| async move {
             let name = optional(params.name, "name")?.unwrap_or_default();
             let name = fold(&name);
-            let limit = limit(params.limit, MAX_CONTACTS, MAX_CONTACTS)?;
-            let bytes = self.0.chat.list_bytes(&login, ListContent::LastMessages).await.map_err(fault)?;
-            account.reserve(bytes).await.map_err(Fault::refused)?;
-            let mut known = self.0.chat.acquaintances(&login).await.map_err(fault)?;
-            known.retain(|known| fold(&known.user.partner.name).contains(&name));
+            let limit = limit(params.limit, LISTED_PEOPLE, LISTED_PEOPLE)?;
+            let book = self.0.chat.address_book_bytes(&login).await.map_err(fault)?;
+            let list = self.0.chat.list_bytes(&login, ListContent::LastMessages).await.map_err(fault)?;
+            account.reserve(book + list).await.map_err(Fault::refused)?;
+            let mut known = Vec::new();
+            for acquaintance in self.0.chat.acquaintances(&login).await.map_err(fault)? {
+                if fold(&acquaintance.user.partner.name).contains(&name) {
+                    known.push(acquaintance);
+                }
+                tokio::task::consume_budget().await;
+            }
             let people = known.iter().map(|known| known.user.person()).collect();
             let presence = self.0.chat.presence(people).await.map_err(fault)?;
             let mut ranked: Vec<_> = known.into_iter().zip(presence).collect();

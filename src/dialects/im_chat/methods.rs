@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat,
+    chat::{self, ListContent, people_bytes},
+    shares::Account,
     web::{AppContext, jsonrpc::Fault, lenient::Text},
 };
 
@@ -22,20 +23,20 @@ const DEFAULT_SEARCH_LIMIT: usize = 20;
 const MAX_CANDIDATES: usize = 1_000;
 
 /// Header of the session with a user; creates the session if there is none.
-pub(super) async fn session_get(app: &AppContext, caller: &Caller, with: Value) -> Result<Value, Fault> {
+pub(super) async fn session_get(app: &AppContext, caller: &Caller, account: &Account, with: Value) -> Result<Value, Fault> {
     let with = number(&with).ok_or_else(|| params::value_error("user_to must be a whole number".into()))?;
     let id = app.chat.find_or_create_direct(caller, UserId(with), None).await.map_err(fault)?;
-    header(app, caller, id).await
+    header(app, caller, account, id).await
 }
 
 /// Header of a session, or of the first of several.
-pub(super) async fn session_info(app: &AppContext, caller: &Caller, ids: Value) -> Result<Value, Fault> {
+pub(super) async fn session_info(app: &AppContext, caller: &Caller, account: &Account, ids: Value) -> Result<Value, Fault> {
     let first = match &ids {
         Value::Array(ids) => ids.first(),
         one => Some(one),
     };
     let id = first.and_then(number).ok_or_else(|| params::value_error("ids must be whole numbers".into()))?;
-    header(app, caller, ConversationId(id)).await
+    header(app, caller, account, ConversationId(id)).await
 }
 
 /// Sets the caller's window state of a session. Without a state, toggles it: open becomes folded, and any other state open.
@@ -81,9 +82,16 @@ pub(super) async fn quit_user(app: &AppContext, caller: &Caller, uuid: Value) ->
 
 /// Searches the active users other than the caller by `name`, sorted by status and then by name. Of more than [`MAX_CANDIDATES`]
 /// matches only the first by name are considered.
-pub(super) async fn im_search(app: &AppContext, caller: &Caller, name: Value, limit: Option<Value>) -> Result<Value, Fault> {
+pub(super) async fn im_search(
+    app: &AppContext,
+    caller: &Caller,
+    account: &Account,
+    name: Value,
+    limit: Option<Value>,
+) -> Result<Value, Fault> {
     let name = name.as_str().unwrap_or_default();
     let limit = limit.as_ref().and_then(number).and_then(|limit| usize::try_from(limit).ok()).unwrap_or(DEFAULT_SEARCH_LIMIT);
+    account.reserve(people_bytes(MAX_CANDIDATES)).await.map_err(Fault::refused)?;
     let mut found = app.chat.search_people(caller, name, MAX_CANDIDATES).await.map_err(fault)?;
     let folded = fold(name);
     let fits = |person: &storage::Person| {
@@ -102,7 +110,9 @@ pub(super) async fn im_search(app: &AppContext, caller: &Caller, name: Value, li
     Ok(found.into_iter().take(limit).map(user).collect())
 }
 
-async fn header(app: &AppContext, caller: &Caller, id: ConversationId) -> Result<Value, Fault> {
+async fn header(app: &AppContext, caller: &Caller, account: &Account, id: ConversationId) -> Result<Value, Fault> {
+    let bytes = app.chat.participants_bytes(caller, id, ListContent::LastMessages).await.map_err(fault)?;
+    account.reserve(bytes).await.map_err(Fault::refused)?;
     let headers = view::Headers::of_one(app, caller, id).await?;
     let kept = headers.conversations.first().ok_or_else(|| fault(chat::Error::NotFound(chat::ResourceKind::Conversation)))?;
     Ok(serde_json::to_value(headers.header(kept)).expect("texts and numbers can be written as JSON"))

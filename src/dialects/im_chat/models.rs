@@ -1,17 +1,17 @@
 //! Models of this dialect for Odoo's model calls. Arguments are bound to names here; [`methods`] does the work.
 
 use async_trait::async_trait;
-use serde_json::Value;
 
 use super::methods;
 use crate::{
     auth::Caller,
+    shares::Account,
     web::{
         AppContext,
         jsonrpc::{
             Fault,
             arguments::Arguments,
-            model::{Model, no_such_method},
+            model::{MethodResult, Model, no_such_method},
         },
     },
 };
@@ -32,15 +32,22 @@ impl Model for ImChatSessionModel {
         matches!(method, "session_get" | "session_info" | "update_state" | "add_user" | "quit_user")
     }
 
-    async fn call(&self, app: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
-        match method {
+    async fn call(
+        &self,
+        app: &AppContext,
+        caller: &Caller,
+        account: &Account,
+        method: &str,
+        arguments: Arguments,
+    ) -> Result<MethodResult, Fault> {
+        let result = match method {
             "session_get" => {
                 let [with] = arguments.bind(method, 1, ["user_to"])?;
-                methods::session_get(app, caller, with.unwrap_or_default()).await
+                methods::session_get(app, caller, account, with.unwrap_or_default()).await
             }
             "session_info" => {
                 let [ids] = arguments.bind(method, 1, ["ids"])?;
-                methods::session_info(app, caller, ids.unwrap_or_default()).await
+                methods::session_info(app, caller, account, ids.unwrap_or_default()).await
             }
             "update_state" => {
                 let [uuid, state] = arguments.bind(method, 1, ["uuid", "state"])?;
@@ -55,7 +62,8 @@ impl Model for ImChatSessionModel {
                 methods::quit_user(app, caller, uuid.unwrap_or_default()).await
             }
             _ => Err(no_such_method(self, method)),
-        }
+        };
+        result.map(MethodResult::from)
     }
 }
 
@@ -72,11 +80,18 @@ impl Model for ImChatUsersModel {
         method == "im_search"
     }
 
-    async fn call(&self, app: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+    async fn call(
+        &self,
+        app: &AppContext,
+        caller: &Caller,
+        account: &Account,
+        method: &str,
+        arguments: Arguments,
+    ) -> Result<MethodResult, Fault> {
         if !self.has(method) {
             return Err(no_such_method(self, method));
         }
         let [name, limit] = arguments.bind(method, 1, ["name", "limit"])?;
-        methods::im_search(app, caller, name.unwrap_or_default(), limit).await
+        methods::im_search(app, caller, account, name.unwrap_or_default(), limit).await.map(MethodResult::from)
     }
 }

@@ -26,7 +26,6 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::PreferredId,
     events::{DeliveredEvent, FeedBatch, RecentSignal, Signal, SignalMark},
     web::{AppContext, jsonrpc::Fault, odoo_time, page::json_len},
 };
@@ -174,8 +173,8 @@ impl BusListener<'_> {
             known.headers = Some(Headers::of(self.app, self.caller, filter, |_| true).await?);
         }
         let chat = &self.app.chat;
-        let ids: Vec<_> = people.iter().map(|partner| partner.0).collect();
-        let people = chat.people_by_id(&ids, PreferredId::Partner).await.map_err(fault)?;
+        let people: Vec<_> = people.into_iter().collect();
+        let people = chat.people(&people).await.map_err(fault)?;
         known.people = people.into_iter().map(|person| (person.partner.id, person)).collect();
         if !places.is_empty() {
             let places: Vec<_> = places.into_iter().collect();

@@ -53,7 +53,7 @@ impl ImChatSessionsApi {
             let group = GroupId(required(params.group, "get_or_create_session_group()", "group")?);
             let about = document(params.doc_id, params.doc_model)?;
             let id = self.0.chat.find_or_create_for_group(&login, group, about.as_ref()).await.map_err(fault)?;
-            let bytes = self.0.chat.participants_bytes(id).await.map_err(fault)?;
+            let bytes = self.0.chat.charged_participants_bytes(&login, id, ListContent::LastMessages).await.map_err(fault)?;
             account.reserve(bytes).await.map_err(Fault::refused)?;
             Ok(view::session(&self.0, &login, id).await?)
         })

@@ -38,8 +38,9 @@ impl MessagingMessagesApi {
                 Some(id) => Page::Before { id: MessageId(id), limit },
                 None => Page::Newest { offset, limit },
             };
-            account.reserve(self.0.page_bytes(limit)).await.map_err(Fault::refused)?;
-            let (thread, messages) = self.0.chat.history(&login, thread, page).await.map_err(failure)?;
+            let read = |reserved| self.0.chat.history_within(&login, thread, page, reserved);
+            let read = self.0.reserved_page(account, limit, read).await.map_err(Fault::refused)?;
+            let (thread, messages) = read.map_err(failure)?;
             let messages = Message::all(messages, login.partner, &self.0);
             let messages = if let Page::Before { .. } = page { truncated_to_page(messages, 1) } else { messages };
             Ok(MessageList { messages, thread_id: thread.id.0, thread_name: thread.name })

@@ -6,11 +6,13 @@ use storage::Person;
 
 use super::{MessagingReply, Tag, failure, page_size, wire::Contact};
 use crate::{
-    chat::PreferredId,
+    auth::Caller,
+    chat::{PreferredId, people_bytes},
     config::PartnerOrUser,
+    shares::Account,
     web::{
         AppContext,
-        jsonrpc::{Call, CallFailure},
+        jsonrpc::{Call, CallFailure, Fault},
         lenient::{Int, Text},
         session::Session,
     },
@@ -35,13 +37,22 @@ impl PeopleApi {
     }
 }
 
-/// Resolves ids of users or partners to people. A setting says which of the two an ambiguous id means.
-pub(super) async fn resolve(app: &AppContext, ids: &[i64]) -> Result<Vec<Person>, CallFailure> {
+/// Resolves ids of users or partners, the parameter `field`, to people, and reserves the memory of a list of them. A setting says
+/// which of the two an ambiguous id means.
+pub(super) async fn resolve(
+    app: &AppContext,
+    caller: &Caller,
+    account: &Account,
+    field: &'static str,
+    ids: &[i64],
+) -> Result<Vec<Person>, CallFailure> {
+    let ids = app.chat.admit_look_up(caller, field, ids).map_err(failure)?;
+    account.reserve(people_bytes(ids.len())).await.map_err(Fault::refused)?;
     let preferred = match app.config.messaging.preferred_id {
         PartnerOrUser::User => PreferredId::User,
         PartnerOrUser::Partner => PreferredId::Partner,
     };
-    app.chat.people_by_id(ids, preferred).await.map_err(failure)
+    app.chat.people_by_id(&ids, preferred).await.map_err(failure)
 }
 
 /// A search for people.

@@ -1,5 +1,6 @@
 //! Presence of people: the caller's own status, and look-ups of others.
 
+use poem::Request;
 use poem_openapi::{Enum, Object, OpenApi, types::Example};
 use serde::Serialize;
 
@@ -12,7 +13,7 @@ use crate::{
     chat::PersonPresence,
     events::PresenceState,
     web::{
-        AppContext,
+        AppContext, body,
         jsonrpc::{Call, CallFailure},
         lenient::{IntList, Ints, Text},
         odoo_time,
@@ -45,15 +46,17 @@ impl PresenceApi {
 
     /// Returns the presence of people
     ///
-    /// In the order asked; unknown ids are left out.
+    /// In the order asked; unknown ids are left out. At most 10,000 people at a time; more than 100 count as a search for each started
+    /// 1,000.
     #[oai(path = "/presence/status", method = "post", operation_id = "messaging_presence_status")]
-    async fn status(&self, call: Call<StatusParams>, session: Session) -> MessagingReply<PresenceList> {
-        call.logged_in(session, |_, params| async move {
+    async fn status(&self, request: &Request, call: Call<StatusParams>, session: Session) -> MessagingReply<PresenceList> {
+        let account = body::account(request);
+        call.logged_in(session, |login, params| async move {
             let ids = params.partner_ids.required("partner_ids", "partner_ids required")?.all("partner_ids")?;
             if ids.is_empty() {
                 return Err(CallFailure::refusal("partner_ids required"));
             }
-            let people = resolve(&self.0, &ids).await?;
+            let people = resolve(&self.0, &login, account, "partner_ids", &ids).await?;
             if people.is_empty() {
                 return Err(CallFailure::refusal("No valid partners found"));
             }

@@ -51,7 +51,8 @@ impl ThreadsApi {
     /// The caller is always a participant. Unknown ids in `partner_ids` are ignored. A thread has at most `limits.participants`
     /// (5,000) participants; each started hundred of them counts as a new conversation for the rate limit.
     #[oai(path = "/thread/create", method = "post", operation_id = "messaging_thread_create")]
-    async fn create(&self, call: Call<CreateParams>, session: Session) -> MessagingReply<CreatedThread> {
+    async fn create(&self, request: &Request, call: Call<CreateParams>, session: Session) -> MessagingReply<CreatedThread> {
+        let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             let name = params.name.optional("name")?.filter(|name| !name.trim().is_empty());
             let name = name.ok_or(CallFailure::refusal("name is required"))?;
@@ -60,7 +61,7 @@ impl ThreadsApi {
                 Some(word) => ThreadType::parse(&word).ok_or(CallFailure::refusal("thread_type must be chat, group or sms"))?,
             };
             let IntList { numbers, .. } = params.partner_ids.optional("partner_ids")?.unwrap_or_default();
-            let people = resolve(&self.0, &numbers).await?;
+            let people = resolve(&self.0, &login, account, "partner_ids", &numbers).await?;
             let participants = people.iter().map(|person| person.partner.id).collect();
             let new = NewThread { name, thread_type, participants };
             let thread = self.0.chat.create_conversation(&login, new).await.map_err(failure)?;
@@ -71,16 +72,22 @@ impl ThreadsApi {
 
     /// Lists participants
     ///
-    /// The participants of a thread of the caller, in the order in which they joined.
+    /// The participants of a thread of the caller, in the order in which they joined. More than 100 count as a search for each
+    /// started 1,000.
     #[oai(path = "/thread/participants/:id", method = "post", operation_id = "messaging_thread_participants")]
     async fn participants(
         &self,
+        request: &Request,
         Path(id): Path<PathInt>,
         call: Call<NoJsonRpcParams>,
         session: Session,
     ) -> MessagingReply<ThreadPeople> {
+        let account = body::account(request);
         call.logged_in(session, |login, _| async move {
-            let (thread, people) = self.0.chat.participants(&login, ConversationId(id.0)).await.map_err(failure)?;
+            let id = ConversationId(id.0);
+            let bytes = self.0.chat.participants_bytes(&login, id, ListContent::People).await.map_err(failure)?;
+            account.reserve(bytes).await.map_err(Fault::refused)?;
+            let (thread, people) = self.0.chat.participants(&login, id).await.map_err(failure)?;
             let participants = people.into_iter().map(|participant| participant.person.into()).collect();
             Ok(ThreadPeople { thread_id: thread.id.0, thread_name: thread.name, participants })
         })
@@ -91,12 +98,18 @@ impl ThreadsApi {
     ///
     /// Adds a person to a thread of the caller. Idempotent: adding a participant again succeeds.
     #[oai(path = "/thread/add_participant", method = "post", operation_id = "messaging_thread_add_participant")]
-    async fn add_participant(&self, call: Call<AddParams>, session: Session) -> MessagingReply<AddedParticipant> {
+    async fn add_participant(
+        &self,
+        request: &Request,
+        call: Call<AddParams>,
+        session: Session,
+    ) -> MessagingReply<AddedParticipant> {
+        let account = body::account(request);
         call.logged_in(session, |login, params| async move {
             const MISSING: &str = "thread_id and partner_id are required";
             let thread_id = params.thread_id.required("thread_id", MISSING)?;
             let id = params.partner_id.required("partner_id", MISSING)?;
-            let person = resolve(&self.0, &[id]).await?.pop();
+            let person = resolve(&self.0, &login, account, "partner_id", &[id]).await?.pop();
             let person = person.ok_or_else(|| failure(chat::Error::NotFound(ResourceKind::Partner)))?;
             self.0.chat.add_participant(&login, ConversationId(thread_id), &person).await.map_err(failure)?;
             let (partner_id, user_id) = (person.partner.id.0, user_of(&person));

@@ -12,9 +12,15 @@ use super::{
 };
 use crate::{
     auth::{self, Caller, SignInOrigin},
+    shares::Account,
     web::{
-        AppContext,
-        jsonrpc::{Call, Fault, Reply, arguments::Arguments, fault, model::Model},
+        AppContext, body,
+        jsonrpc::{
+            Call, Fault, Reply,
+            arguments::Arguments,
+            fault,
+            model::{MethodResult, Model},
+        },
         session::{self, Session},
     },
 };
@@ -33,7 +39,8 @@ impl ServiceApi {
     /// `common` has `version`, `about`, `login` and `authenticate`; `db` has `list`, `db_exist` and `server_version`; `object`
     /// has `execute` and `execute_kw`, whose arguments begin with database, uid and password.
     #[oai(path = "/jsonrpc", method = "post", operation_id = "jsonrpc")]
-    async fn jsonrpc(&self, request: &Request, call: Call<ServiceCall>) -> Reply<Value> {
+    async fn jsonrpc(&self, request: &Request, call: Call<ServiceCall>) -> Reply<MethodResult, Value> {
+        let account = body::account(request);
         let from = session::sign_in_origin(request);
         let reply = call.unauthenticated(async |ServiceCall { service, method, args }: ServiceCall| {
             let given = [("service", service.is_some()), ("method", method.is_some()), ("args", args.is_some())];
@@ -41,9 +48,9 @@ impl ServiceApi {
                 return Err(missing("RPC.jsonrpc()", given).into());
             };
             Ok(match service.as_str() {
-                "common" => self.common(&method, args, from).await?,
-                "db" => self.db(&method, args)?,
-                "object" => self.object(&method, args, from).await?,
+                "common" => self.common(&method, args, from).await?.into(),
+                "db" => self.db(&method, args)?.into(),
+                "object" => self.object(account, &method, args, from).await?,
                 unknown => return Err(Fault::new("builtins.KeyError", unknown.to_owned()).into()),
             })
         });
@@ -52,8 +59,8 @@ impl ServiceApi {
 
     /// Call a model's method
     #[oai(path = "/web/dataset/call_kw", method = "post", operation_id = "dataset_call_kw")]
-    async fn call_kw(&self, call: Call<ModelCall>, session: Session) -> Reply<Value> {
-        self.dataset(call, session).await
+    async fn call_kw(&self, request: &Request, call: Call<ModelCall>, session: Session) -> Reply<MethodResult, Value> {
+        self.dataset(body::account(request), call, session).await
     }
 
     /// Call a model's method, named in the path as well
@@ -62,23 +69,24 @@ impl ServiceApi {
     #[oai(path = "/web/dataset/call_kw/:model/:method", method = "post", operation_id = "dataset_call_kw_at")]
     async fn call_kw_at(
         &self,
+        request: &Request,
         call: Call<ModelCall>,
         session: Session,
         #[oai(name = "model")] _model: Path<String>,
         #[oai(name = "method")] _method: Path<String>,
-    ) -> Reply<Value> {
-        self.dataset(call, session).await
+    ) -> Reply<MethodResult, Value> {
+        self.dataset(body::account(request), call, session).await
     }
 
     /// Call a model's method, as clients of older versions do
     #[oai(path = "/web/dataset/call", method = "post", operation_id = "dataset_call")]
-    async fn call(&self, call: Call<ModelCall>, session: Session) -> Reply<Value> {
-        self.dataset(call, session).await
+    async fn call(&self, request: &Request, call: Call<ModelCall>, session: Session) -> Reply<MethodResult, Value> {
+        self.dataset(body::account(request), call, session).await
     }
 }
 
 impl ServiceApi {
-    async fn dataset(&self, call: Call<ModelCall>, session: Session) -> Reply<Value> {
+    async fn dataset(&self, account: &Account, call: Call<ModelCall>, session: Session) -> Reply<MethodResult, Value> {
         let reply = call.logged_in(session, async |login, ModelCall { model, method, args, kwargs }: ModelCall| {
             let given = [("model", model.is_some()), ("method", method.is_some()), ("args", args.is_some())];
             let (Some(model), Some(method), Some(args)) = (model, method, args) else {
@@ -86,7 +94,7 @@ impl ServiceApi {
             };
             let arguments = Arguments::new(args, kwargs.unwrap_or_default())?;
             let model = models::find(&model, &method, self.other_models).ok_or_else(|| Fault::new("builtins.KeyError", model))?;
-            Ok(models::call(model, &self.app, &login, &method, arguments).await?)
+            Ok(models::call(model, &self.app, &login, account, &method, arguments).await?)
         });
         reply.await
     }
@@ -153,7 +161,13 @@ impl ServiceApi {
         }
     }
 
-    async fn object(&self, method: &str, args: Vec<Value>, from: SignInOrigin<'_>) -> Result<Value, Fault> {
+    async fn object(
+        &self,
+        account: &Account,
+        method: &str,
+        args: Vec<Value>,
+        from: SignInOrigin<'_>,
+    ) -> Result<MethodResult, Fault> {
         let mut args = args.into_iter();
         let (Some(db), Some(uid), Some(password)) = (args.next(), args.next(), args.next()) else {
             return Err(Fault::new("builtins.IndexError", "list index out of range"));
@@ -180,7 +194,7 @@ impl ServiceApi {
         let (model, method) = (name(model), name(method));
         let found = models::find(&model, &method, self.other_models)
             .ok_or_else(|| error::user_error(format!("Object {model} doesn't exist")))?;
-        models::call(found, &self.app, &caller, &method, arguments).await
+        models::call(found, &self.app, &caller, account, &method, arguments).await
     }
 
     async fn caller(&self, uid: &Value, password: &Value, from: SignInOrigin<'_>) -> Result<Caller, Fault> {

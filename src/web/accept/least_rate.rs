@@ -14,6 +14,8 @@ use crate::metrics::Metrics;
 
 /// Least rate in bytes per second.
 const LEAST: f64 = 10_000.0;
+/// Longest time in seconds that a peer may take for what is held for it: more bytes have to move faster.
+const LONGEST: f64 = 120.0;
 /// Waiting time over which the rate is averaged.
 const WINDOW: Duration = Duration::from_secs(30);
 
@@ -27,6 +29,8 @@ pub(super) struct LeastRate {
     /// Waiting time and bytes since the last judgement.
     waited: Duration,
     bytes: usize,
+    /// Bytes held in memory until the peer has accepted all of them.
+    held: usize,
     /// Current wait; allocated only if there is one, which is rare.
     wait: Option<Box<Wait>>,
 }
@@ -39,7 +43,27 @@ struct Wait {
 impl LeastRate {
     /// `patience`: longest silence of the peer, which `limit` sets. A peer that is given up counts as refused by it.
     pub(super) fn new(patience: Duration, limit: &'static str, metrics: &Metrics) -> Self {
-        Self { patience, counts: Some((limit, metrics.clone())), waited: Duration::ZERO, bytes: 0, wait: None }
+        Self { patience, counts: Some((limit, metrics.clone())), waited: Duration::ZERO, bytes: 0, held: 0, wait: None }
+    }
+
+    /// Notes that `bytes` wait in memory for the peer. All of them stay there until the last one has moved. If they demand a higher
+    /// rate than before, a judgement begins anew: the peer did not know of it.
+    pub(super) fn holds(&mut self, bytes: usize) {
+        let least = self.least();
+        self.held = self.held.max(bytes);
+        if self.least() > least {
+            (self.waited, self.bytes) = (Duration::ZERO, 0);
+        }
+    }
+
+    /// Least rate, in bytes per second, for what is held.
+    fn least(&self) -> f64 {
+        LEAST.max(self.held as f64 / LONGEST)
+    }
+
+    /// Notes that the peer has accepted everything.
+    pub(super) fn holds_nothing(&mut self) {
+        self.held = 0;
     }
 
     /// Notes bytes that the peer has accepted or sent.
@@ -55,7 +79,7 @@ impl LeastRate {
         if self.waited < WINDOW {
             return Ok(());
         }
-        let is_too_slow = (self.bytes as f64) < LEAST * self.waited.as_secs_f64();
+        let is_too_slow = (self.bytes as f64) < self.least() * self.waited.as_secs_f64();
         (self.waited, self.bytes) = (Duration::ZERO, 0);
         if is_too_slow { Err(self.give_up()) } else { Ok(()) }
     }

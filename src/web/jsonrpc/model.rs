@@ -2,10 +2,26 @@
 //! routes of such calls receives all of them.
 
 use async_trait::async_trait;
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{Value, value::RawValue};
 
 use super::{Fault, arguments::Arguments};
-use crate::{auth::Caller, web::AppContext};
+use crate::{auth::Caller, shares::Account, web::AppContext};
+
+/// Result of a method.
+#[derive(Serialize)]
+#[serde(untagged)]
+pub enum MethodResult {
+    Value(Value),
+    /// A long list, whose items are JSON already: a tree of them would take several times the memory, and long to write.
+    List(Vec<Box<RawValue>>),
+}
+
+impl From<Value> for MethodResult {
+    fn from(value: Value) -> Self {
+        Self::Value(value)
+    }
+}
 
 /// An Odoo model, or some methods of a model that another dialect owns.
 #[async_trait]
@@ -15,8 +31,15 @@ pub trait Model: Send + Sync {
     /// True if the method is implemented here. Of several models with one name, the first that has the method is called.
     fn has(&self, method: &str) -> bool;
 
-    /// Calls a public method. Fails with [`no_such_method`] for any other.
-    async fn call(&self, app: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault>;
+    /// Calls a public method. Fails with [`no_such_method`] for any other. The memory of long results is reserved at `account`.
+    async fn call(
+        &self,
+        app: &AppContext,
+        caller: &Caller,
+        account: &Account,
+        method: &str,
+        arguments: Arguments,
+    ) -> Result<MethodResult, Fault>;
 }
 
 /// Error for a call of a method that a model does not have.

@@ -17,8 +17,8 @@ pub trait AddressBooks {
 /// Writes of address books. [`Tx`](crate::Tx) states errors and cancel safety.
 #[async_trait]
 pub trait WriteAddressBooks {
-    /// Adds users to an address book. They and the owner must exist. Idempotent.
-    async fn insert_into_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()>;
+    /// Adds users to an address book. They and the owner must exist. Idempotent. Returns the number of users in it then.
+    async fn insert_into_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<usize>;
     /// Removes users from an address book. Idempotent.
     async fn delete_from_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()>;
 }

@@ -196,13 +196,13 @@ pub struct DeletedMessage {
     pub files: Vec<Attachment>,
 }
 
-/// Size limit of a page with keyset pagination (by id), in bytes as [`Message::bytes`] counts them. The message that reaches it
-/// is the last, even if `limit` allows more.
+/// Size limit of a page, in bytes as [`Message::bytes`] counts them. The message that reaches it is the last, even if `limit`
+/// allows more.
 pub const PAGE_BYTES: usize = 1024 * 1024;
 /// Size of one file within a page, in bytes: about the JSON of a file with a long name.
 pub const FILE_BYTES: usize = 1024;
 
-/// Length of a page with keyset pagination, for items of these sizes: the item that reaches [`PAGE_BYTES`] is the last.
+/// Length of a page for items of these sizes: the item that reaches [`PAGE_BYTES`] is the last.
 pub fn page_length(sizes: impl Iterator<Item = usize>) -> usize {
     let mut held = 0;
     let fits = |size: &usize| {
@@ -230,14 +230,14 @@ pub(crate) fn listed_files(files: &[Attachment]) -> &[Attachment] {
     &files[..fitting.max(1).min(files.len())]
 }
 
-/// Page of a conversation's messages. The cost of a page depends only on its content.
+/// Page of a conversation's messages, which ends at [`PAGE_BYTES`]. The cost of a page depends only on its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Page {
-    /// Offset pagination: newest first, after skipping the `offset` newest. Ends only at `limit`.
+    /// Offset pagination: newest first, after skipping the `offset` newest.
     Newest { offset: u64, limit: usize },
-    /// Keyset pagination: smaller ids, newest first. Ends at [`PAGE_BYTES`].
+    /// Keyset pagination: smaller ids, newest first.
     Before { id: MessageId, limit: usize },
-    /// Keyset pagination: larger ids, oldest first. Ends at [`PAGE_BYTES`].
+    /// Keyset pagination: larger ids, oldest first.
     After { id: MessageId, limit: usize },
 }
 
@@ -246,6 +246,11 @@ impl Page {
     pub fn latest(limit: usize) -> Self {
         Self::Before { id: MessageId(i64::MAX), limit }
     }
+}
+
+/// Offset of a page for a statement. `i64::MAX / 2` is beyond every conversation, and leaves room for the subtraction.
+pub(crate) fn skipped(offset: u64) -> i64 {
+    i64::try_from(offset).unwrap_or(i64::MAX / 2)
 }
 
 /// Location of a message: ids and author, without content.
@@ -288,6 +293,8 @@ pub trait Messages {
     /// Page of a conversation, in the page's own order, without messages hidden from `reader`. Nothing is hidden from a reader
     /// that is no participant.
     async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<MessageForReader>>;
+    /// Size of what [`Page::Newest`] selects, as if it did not end at [`PAGE_BYTES`]. Reads no texts.
+    async fn newest_bytes(&self, of: ConversationId, reader: PartnerId, offset: u64, limit: usize) -> Result<usize>;
     /// Messages of a conversation with attachments, newest first: those with an id smaller than `before`, or all, without
     /// messages hidden from `reader`. Ends at [`PAGE_BYTES`].
     async fn messages_with_files(

@@ -26,6 +26,8 @@ pub(crate) async fn of_a_long_conversation(on: &Explained) {
     for (what, page) in pages {
         assert_eq!(on.within(PAGE, what, async |s| s.messages(of, reader, page).await).await.len(), 50, "{what}");
     }
+    let bytes = async |s: &Postgres| s.newest_bytes(of, reader, 50_000, 50).await;
+    assert!(on.within(PAGE, "newest_bytes", bytes).await > 10 * 1_024);
     let files = async |s: &Postgres| s.messages_with_files(of, reader, Some(MessageId(80_000)), 20).await;
     assert_eq!(on.within(20 * 8 + 10, "messages_with_files", files).await.len(), 20);
     on.within(8, "messages_at", async |s| s.messages_at(&[(of, 7), (of, 70_000)]).await).await;

@@ -306,6 +306,7 @@ async fn read(room: &Room) {
     for page in [Page::Newest { offset: 0, limit: 9 }, Page::latest(9), Page::After { id: MessageId(0), limit: 9 }] {
         s.messages(of, ann, page).await.unwrap();
     }
+    s.newest_bytes(of, ann, 0, 9).await.unwrap();
     s.messages_by_id(&[MessageId(1)]).await.unwrap();
     s.locate_messages(&[MessageId(1)]).await.unwrap();
     s.messages_at(&[(of, 1)]).await.unwrap();

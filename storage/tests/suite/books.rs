@@ -11,13 +11,13 @@ on_every_backend!(a_book_is_its_owners_alone, nobody_unknown_gets_into_a_book, a
 async fn a_book_is_its_owners_alone(store: Arc<dyn Storage>) {
     let [ann, ben, cat] = users(&store, ["ann", "ben", "cat"]).await;
     write(&store, async |tx| {
-        tx.insert_into_address_book(ann.id, &[cat.id, ben.id]).await.unwrap();
-        tx.insert_into_address_book(ann.id, &[ben.id]).await.unwrap();
-        tx.insert_into_address_book(ben.id, &[]).await.unwrap();
+        assert_eq!(tx.insert_into_address_book(ann.id, &[cat.id]).await.unwrap(), 1);
+        assert_eq!(tx.insert_into_address_book(ann.id, &[ben.id, cat.id]).await.unwrap(), 2);
+        assert_eq!(tx.insert_into_address_book(ben.id, &[]).await.unwrap(), 0, "it counts one book alone");
     })
     .await;
     assert_eq!(store.address_book(ann.id).await.unwrap(), [ben.id, cat.id]);
-    write(&store, async |tx| tx.insert_into_address_book(cat.id, &[ben.id]).await.unwrap()).await;
+    write(&store, async |tx| assert_eq!(tx.insert_into_address_book(cat.id, &[ben.id]).await.unwrap(), 1)).await;
     let [anns, bens, cats] = [&ann, &ben, &cat].map(|user| user.partner.id);
     let mut known_by = store.address_book_owners(&[cats, anns, bens, bens, PartnerId(1_000)]).await.unwrap();
     known_by.sort_unstable();

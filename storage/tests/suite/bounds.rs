@@ -12,7 +12,7 @@ use crate::people::{conversation, file, lock, new_message, say, send, users, wri
 on_every_backend!(
     a_page_that_goes_on_by_id_ends_at_its_size,
     files_count_in_the_size_of_a_page,
-    a_page_by_offset_is_whole,
+    a_page_by_offset_ends_at_its_size_and_can_be_measured,
     a_page_holds_one_message_however_large,
     lists_read_the_beginning_of_a_last_message,
     lists_read_the_first_files_of_a_last_message,
@@ -81,6 +81,8 @@ async fn files_count_in_the_size_of_a_page(store: Arc<dyn Storage>) {
     let (fitting, reader) = (PAGE_BYTES.div_ceil(size), ann.partner.id);
     let newest: Vec<_> = said.iter().rev().map(|message| message.id).collect();
     assert_eq!(ids(&store, room, reader, Page::latest(200)).await, newest[..fitting]);
+    assert_eq!(ids(&store, room, reader, Page::Newest { offset: 0, limit: 200 }).await, newest[..fitting]);
+    assert_eq!(store.newest_bytes(room, reader, 1, 200).await.unwrap(), 29 * size);
     let oldest: Vec<_> = said.iter().take(fitting).map(|message| message.id).collect();
     assert_eq!(ids(&store, room, reader, Page::After { id: MessageId(0), limit: 200 }).await, oldest);
     let with_files = store.messages_with_files(room, reader, None, 200).await.unwrap();
@@ -107,11 +109,25 @@ async fn files(store: &Arc<dyn Storage>, owner: &User, count: usize) -> Vec<Atta
     files
 }
 
-async fn a_page_by_offset_is_whole(store: Arc<dyn Storage>) {
+async fn a_page_by_offset_ends_at_its_size_and_can_be_measured(store: Arc<dyn Storage>) {
     let [ann] = users(&store, ["ann"]).await;
-    let room = conversation(&store, &[&ann]).await;
-    say_long(&store, room, &ann, 30, 60_000).await;
-    assert_eq!(ids(&store, room, ann.partner.id, Page::Newest { offset: 1, limit: 200 }).await.len(), 29);
+    let (room, reader) = (conversation(&store, &[&ann]).await, ann.partner.id);
+    let said: Vec<_> = say_long(&store, room, &ann, 30, 60_000).await.into_iter().map(|message| message.id).collect();
+    let newest: Vec<_> = said.into_iter().rev().collect();
+    // The 18th message reaches the limit.
+    for (offset, limit, expected, bytes) in [
+        (0, 200, &newest[..18], 30 * 60_000),
+        (1, 200, &newest[1..19], 29 * 60_000),
+        (1, 18, &newest[1..19], 18 * 60_000),
+        (1, 3, &newest[1..4], 3 * 60_000),
+        (20, 200, &newest[20..], 10 * 60_000),
+        (30, 200, &[], 0),
+        (u64::MAX, 200, &[], 0),
+    ] {
+        assert_eq!(ids(&store, room, reader, Page::Newest { offset, limit }).await, expected, "{offset}, {limit}");
+        assert_eq!(store.newest_bytes(room, reader, offset, limit).await.unwrap(), bytes, "{offset}, {limit}");
+    }
+    assert_eq!(store.newest_bytes(storage::ConversationId(1_000), reader, 0, 200).await.unwrap(), 0);
 }
 
 async fn a_page_holds_one_message_however_large(store: Arc<dyn Storage>) {
@@ -119,6 +135,7 @@ async fn a_page_holds_one_message_however_large(store: Arc<dyn Storage>) {
     let room = conversation(&store, &[&ann]).await;
     let said: Vec<_> = say_long(&store, room, &ann, 2, 2 * PAGE_BYTES).await.into_iter().map(|message| message.id).collect();
     assert_eq!(ids(&store, room, ann.partner.id, Page::latest(10)).await, said[1..]);
+    assert_eq!(ids(&store, room, ann.partner.id, Page::Newest { offset: 0, limit: 10 }).await, said[1..]);
     assert_eq!(ids(&store, room, ann.partner.id, Page::After { id: MessageId(0), limit: 10 }).await, said[..1]);
 }
 

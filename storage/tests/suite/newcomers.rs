@@ -75,6 +75,9 @@ async fn pages_end_at_what_is_hidden(store: Arc<dyn Storage>) {
         assert_eq!(bodies(&store, id, &ann, page).await, anns, "{page:?}");
         assert_eq!(bodies(&store, id, &dan, page).await, anns, "from who is not in it nothing is hidden: {page:?}");
     }
+    for (reader, bytes) in [(&cat, 1), (&ann, 4), (&dan, 4)] {
+        assert_eq!(store.newest_bytes(id, reader.partner.id, 1, 10).await.unwrap(), bytes);
+    }
 }
 
 async fn what_is_hidden_may_reach_beyond_the_newest_message(store: Arc<dyn Storage>) {

@@ -24,6 +24,23 @@ with_every_backend! {
         server.stop().await;
     }
 
+    /// A page of more than the store reads at once.
+    async fn a_page_is_whole_however_large(backend) {
+        let mut server = start(backend).await;
+        let mut tenant = Client::connect(&server, DEEPAK, "phone").await;
+        let chat = tenant.init().await;
+        let texts: Vec<_> = (0..40).map(|number| format!("{number} {}", "x".repeat(60_000))).collect();
+        for text in &texts {
+            tenant.send("client", &chat, text).await;
+        }
+        let route = "client/get-chat-messages?page=1&limit=100";
+        let history = tenant.body(route, json!({"chatSessionId": chat})).await;
+        let shown = history["messages"].as_array().expect("a list").iter().map(|message| &message["messageContent"]);
+        assert!(shown.eq(&texts));
+        drop(tenant);
+        server.stop().await;
+    }
+
     /// Depth limit of metadata: the event log stores it inside further levels.
     async fn metadata_is_nested_only_so_deep(backend) {
         let mut server = start(backend).await;

@@ -6,13 +6,16 @@ mod partners;
 mod records;
 mod users;
 
-use serde_json::Value;
-
 use crate::{
     auth::Caller,
+    shares::Account,
     web::{
         AppContext,
-        jsonrpc::{Fault, arguments::Arguments, model::Model},
+        jsonrpc::{
+            Fault,
+            arguments::Arguments,
+            model::{MethodResult, Model},
+        },
     },
 };
 
@@ -29,12 +32,13 @@ pub(super) async fn call(
     model: &dyn Model,
     app: &AppContext,
     caller: &Caller,
+    account: &Account,
     method: &str,
     arguments: Arguments,
-) -> Result<Value, Fault> {
+) -> Result<MethodResult, Fault> {
     if method.starts_with('_') {
         let message = format!("Private methods (such as {method}) cannot be called remotely.");
         return Err(Fault::new("odoo.exceptions.AccessError", message));
     }
-    model.call(app, caller, method, arguments).await
+    model.call(app, caller, account, method, arguments).await
 }

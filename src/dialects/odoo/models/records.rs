@@ -1,8 +1,9 @@
 //! Methods of both models of people: search, read, and `fields_get`.
 
-use std::{cmp::Ordering, collections::HashMap};
+use std::{cmp::Ordering, collections::BTreeMap, ops::ControlFlow};
 
-use serde_json::{Map, Value, json};
+use serde::Serialize;
+use serde_json::{Map, Value, json, value::to_raw_value};
 use storage::{PartnerId, UserId};
 
 use super::{
@@ -11,17 +12,20 @@ use super::{
 };
 use crate::{
     auth::Caller,
-    chat::Contact,
+    chat::{Contact, Error, LISTED_PEOPLE, people_bytes},
     dialects::odoo::error::{fault, user_error, value_error},
     events::PresenceState,
+    shares::Account,
     web::{
         AppContext,
-        jsonrpc::{Fault, arguments::Arguments},
+        jsonrpc::{Fault, arguments::Arguments, model::MethodResult},
     },
 };
 
-/// Most records per call; larger results must be read in pages.
-const MAX_RECORDS: usize = 10_000;
+/// Memory of an ordinary field of a person, in bytes: to sort by it, or as JSON that is copied into the response.
+const FIELD_BYTES: usize = 64;
+/// Items of a list between two charges of what is written.
+const CHARGED_ITEMS: usize = 100;
 
 /// Methods that both models have.
 #[derive(Clone, Copy)]
@@ -54,38 +58,41 @@ impl Method {
 pub(super) async fn call(
     app: &AppContext,
     caller: &Caller,
+    account: &Account,
     side: PersonModel,
     method: Method,
     arguments: Arguments,
-) -> Result<Value, Fault> {
+) -> Result<MethodResult, Fault> {
     match method {
         Method::Read => {
             let [wanted, fields, load] = arguments.bind("read", 1, ["ids", "fields", "load"])?;
             let reading = FieldSelection::parse(side, fields, load)?;
-            let found = by_id(app, side, &ids(wanted)?).await?;
-            reading.rows(app, side, &found).await
+            let found = by_id(app, caller, account, side, &ids(wanted)?, reading.fields.len()).await?;
+            reading.rows(app, account, side, &found).await
         }
         Method::Search => {
             let names = ["domain", "offset", "limit", "order"];
             let [domain, offset, limit, order] = arguments.bind("search", 1, names)?;
-            let found = select(app, caller, side, RecordSearch::parse(side, domain, offset, limit, order)?).await?;
-            Ok(found.iter().map(|contact| id(side, contact)).collect())
+            let search = RecordSearch::parse(side, domain, offset, limit, order)?;
+            let found = select(app, caller, account, side, search, 1).await?;
+            list(account, found.iter().map(|contact| id(side, contact))).await
         }
         Method::SearchCount => {
             let [domain, limit] = arguments.bind("search_count", 1, ["domain", "limit"])?;
             let counted = count(app, caller, side, &Domain::parse(side, domain)?).await?;
-            Ok(counted.min(size(limit, "limit")?.unwrap_or(usize::MAX)).into())
+            Ok(Value::from(counted.min(size(limit, "limit")?.unwrap_or(usize::MAX))).into())
         }
         Method::SearchRead => {
             let names = ["domain", "fields", "offset", "limit", "order", "load"];
             let [domain, fields, offset, limit, order, load] = arguments.bind("search_read", 0, names)?;
             let reading = FieldSelection::parse(side, fields, load)?;
-            let found = select(app, caller, side, RecordSearch::parse(side, domain, offset, limit, order)?).await?;
-            reading.rows(app, side, &found).await
+            let search = RecordSearch::parse(side, domain, offset, limit, order)?;
+            let found = select(app, caller, account, side, search, reading.fields.len()).await?;
+            reading.rows(app, account, side, &found).await
         }
         Method::NameGet => {
             let [wanted] = arguments.bind("name_get", 1, ["ids"])?;
-            Ok(names(side, &by_id(app, side, &ids(wanted)?).await?))
+            names(account, side, &by_id(app, caller, account, side, &ids(wanted)?, 1).await?).await
         }
         Method::NameSearch => {
             let [name, domain, operator, limit] = arguments.bind("name_search", 0, ["name", "args", "operator", "limit"])?;
@@ -96,16 +103,16 @@ pub(super) async fn call(
             };
             terms.push(json!(["name", operator, name.unwrap_or_default()]));
             let limit = limit.unwrap_or_else(|| 100.into());
-            let found =
-                select(app, caller, side, RecordSearch::parse(side, Some(terms.into()), None, Some(limit), None)?).await?;
-            Ok(names(side, &found))
+            let search = RecordSearch::parse(side, Some(terms.into()), None, Some(limit), None)?;
+            names(account, side, &select(app, caller, account, side, search, 1).await?).await
         }
         Method::FieldsGet => {
             let [wanted, attributes] = arguments.bind("fields_get", 0, ["allfields", "attributes"])?;
-            let (wanted, attributes) = (list(wanted), list(attributes));
+            let (wanted, attributes) = (items(wanted), items(attributes));
             let asked = |field: &&Field| wanted.as_ref().is_none_or(|names| names.iter().any(|name| name == field.name));
             let described = Field::all(side).filter(asked);
-            Ok(described.map(|field| (field.name, field.description(attributes.as_deref()))).collect())
+            let described = described.map(|field| (field.name, field.description(attributes.as_deref())));
+            Ok(described.collect::<Value>().into())
         }
     }
 }
@@ -160,16 +167,40 @@ impl SortOrder {
         Ok(Self(terms))
     }
 
-    fn key(&self, contact: &Contact) -> Vec<FieldValue> {
-        self.0.iter().map(|(path, _)| path.value(contact)).collect()
-    }
-
-    fn compare(&self, a: &[FieldValue], b: &[FieldValue]) -> Ordering {
-        let terms = self.0.iter().zip(a.iter().zip(b));
-        let mut compared = terms.map(|((_, down), (a, b))| if *down { b.compare(a) } else { a.compare(b) });
-        compared.find(|ordering| ordering.is_ne()).unwrap_or(Ordering::Equal)
+    fn key(&self, side: PersonModel, contact: &Contact) -> SortKey {
+        let values = self.0.iter().map(|(path, down)| (path.value(contact), *down)).collect();
+        SortKey { values, id: id(side, contact) }
     }
 }
+
+/// Place of a record in an order. Ties stay in the order of rising ids.
+struct SortKey {
+    /// Each with `true` for descending.
+    values: Vec<(FieldValue, bool)>,
+    id: i64,
+}
+
+impl Ord for SortKey {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let values = self.values.iter().zip(&other.values);
+        let mut compared = values.map(|((a, down), (b, _))| if *down { b.compare(a) } else { a.compare(b) });
+        compared.find(|ordering| ordering.is_ne()).unwrap_or_else(|| self.id.cmp(&other.id))
+    }
+}
+
+impl PartialOrd for SortKey {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for SortKey {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for SortKey {}
 
 fn bad_order() -> Fault {
     user_error(
@@ -179,38 +210,46 @@ fn bad_order() -> Fault {
     )
 }
 
-/// Runs a search. Memory is bounded: at most twice the records up to `offset` + `limit` (at least 1,000) are held.
+/// Runs a search whose result has so many fields. Holds no more records than `offset` + `limit`; the reservation grows with them, for
+/// them and their result. Sorts one by one, so that no other task waits for a sort of all.
 pub(super) async fn select(
     app: &AppContext,
     caller: &Caller,
+    account: &Account,
     side: PersonModel,
     search: RecordSearch,
+    fields: usize,
 ) -> Result<Vec<Contact>, Fault> {
     let RecordSearch { domain, order, offset, limit } = search;
-    let keep = limit.map_or(usize::MAX, |limit| offset.saturating_add(limit)).min(MAX_RECORDS + 1);
-    let mut kept: Vec<(Vec<FieldValue>, Contact)> = Vec::new();
-    let settle = |kept: &mut Vec<(Vec<FieldValue>, Contact)>| {
-        // The sort is stable: ties stay in the order of rising ids.
-        kept.sort_by(|(a, _), (b, _)| order.compare(a, b));
-        kept.truncate(keep);
-    };
+    let keep = limit.map_or(usize::MAX, |limit| offset.saturating_add(limit)).min(LISTED_PEOPLE + 1);
+    let fields = fields + order.0.len();
+    reserve(account, keep.min(CHARGED_ITEMS), fields).await?;
+    let (mut kept, mut charged) = (BTreeMap::new(), Ok(()));
     walk(app, caller, side, &domain, |contact| {
-        kept.push((order.key(&contact), contact));
-        if kept.len() >= keep.saturating_mul(2).max(1_000) {
-            settle(&mut kept);
+        kept.insert(order.key(side, &contact), Box::new(contact));
+        if kept.len() > keep {
+            kept.pop_last();
         }
+        if kept.len().is_multiple_of(CHARGED_ITEMS) {
+            charged = account.raise(list_bytes(kept.len() + CHARGED_ITEMS, fields));
+        }
+        if charged.is_err() || kept.len() > LISTED_PEOPLE { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
     })
     .await?;
-    settle(&mut kept);
-    if kept.len() > MAX_RECORDS {
-        return Err(user_error(format!("More than {MAX_RECORDS} records at a time cannot be searched; narrow the domain.")));
+    charged.map_err(Fault::refused)?;
+    if kept.len() > LISTED_PEOPLE {
+        return Err(user_error(format!("More than {LISTED_PEOPLE} records at a time cannot be searched; narrow the domain.")));
     }
-    Ok(kept.into_iter().skip(offset).map(|(_, contact)| contact).collect())
+    Ok(kept.into_values().skip(offset).map(|contact| *contact).collect())
 }
 
 async fn count(app: &AppContext, caller: &Caller, side: PersonModel, domain: &Domain) -> Result<usize, Fault> {
     let mut counted = 0;
-    walk(app, caller, side, domain, |_| counted += 1).await?;
+    walk(app, caller, side, domain, |_| {
+        counted += 1;
+        ControlFlow::Continue(())
+    })
+    .await?;
     Ok(counted)
 }
 
@@ -219,13 +258,9 @@ async fn walk(
     caller: &Caller,
     side: PersonModel,
     domain: &Domain,
-    mut visit: impl FnMut(Contact) + Send,
+    mut visit: impl FnMut(Contact) -> ControlFlow<()> + Send,
 ) -> Result<(), Fault> {
-    let matching = |contact: Contact| {
-        if domain.matches(&contact) {
-            visit(contact);
-        }
-    };
+    let matching = |contact: Contact| if domain.matches(&contact) { visit(contact) } else { ControlFlow::Continue(()) };
     let (deactivated, terms) = (domain.deactivated(), domain.terms());
     let walked = match side {
         PersonModel::User => app.chat.walk_users(caller, deactivated, terms, matching).await,
@@ -234,18 +269,53 @@ async fn walk(
     walked.map_err(|error| fault(&error))
 }
 
-/// Reads people by id, in the order asked for; unknown ids are left out.
-async fn by_id(app: &AppContext, side: PersonModel, ids: &[i64]) -> Result<Vec<Contact>, Fault> {
-    if ids.len() > MAX_RECORDS {
-        return Err(user_error(format!("More than {MAX_RECORDS} records at a time cannot be read.")));
-    }
+/// Reads people by id, for a result with so many fields: in the order asked for, each once; unknown ids are left out.
+async fn by_id(
+    app: &AppContext,
+    caller: &Caller,
+    account: &Account,
+    side: PersonModel,
+    ids: &[i64],
+    fields: usize,
+) -> Result<Vec<Contact>, Fault> {
+    let ids = app.chat.admit_look_up(caller, "ids", ids).map_err(|error| match error {
+        Error::Invalid { .. } => user_error(format!("More than {LISTED_PEOPLE} records at a time cannot be read.")),
+        error => fault(&error),
+    })?;
+    reserve(account, ids.len(), fields).await?;
     let found = match side {
-        PersonModel::User => app.chat.users_by_id(&ids.iter().copied().map(UserId).collect::<Vec<_>>()).await,
-        PersonModel::Partner => app.chat.contacts_by_id(&ids.iter().copied().map(PartnerId).collect::<Vec<_>>()).await,
+        PersonModel::User => app.chat.users_by_id(&ids.into_iter().map(UserId).collect::<Vec<_>>()).await,
+        PersonModel::Partner => app.chat.contacts_by_id(&ids.into_iter().map(PartnerId).collect::<Vec<_>>()).await,
     };
-    let found = found.map_err(|error| fault(&error))?;
-    let mut found: HashMap<_, _> = found.into_iter().map(|contact| (id(side, &contact), contact)).collect();
-    Ok(ids.iter().filter_map(|id| found.remove(id)).collect())
+    found.map_err(|error| fault(&error))
+}
+
+/// Reserves the memory for people with so many fields each.
+async fn reserve(account: &Account, people: usize, fields: usize) -> Result<(), Fault> {
+    account.reserve(list_bytes(people, fields)).await.map_err(Fault::refused)
+}
+
+fn list_bytes(people: usize, fields: usize) -> usize {
+    people_bytes(people) + people * fields * FIELD_BYTES
+}
+
+/// Makes a list with one item for each person, and runs other tasks meanwhile. Texts longer than those reserved for are charged as
+/// they are written: twice, since they are copied into the response.
+pub(super) async fn list<T: Serialize + Send>(
+    account: &Account,
+    items: impl ExactSizeIterator<Item = T> + Send,
+) -> Result<MethodResult, Fault> {
+    let (mut list, mut bytes) = (Vec::with_capacity(items.len()), people_bytes(items.len()));
+    for item in items {
+        let item = to_raw_value(&item).expect("records have text keys only");
+        bytes += 2 * item.get().len();
+        list.push(item);
+        if list.len().is_multiple_of(CHARGED_ITEMS) {
+            account.raise(bytes).map_err(Fault::refused)?;
+        }
+        tokio::task::consume_budget().await;
+    }
+    Ok(MethodResult::List(list))
 }
 
 /// Fields to read, and the form of references: with names or as mere ids.
@@ -257,7 +327,7 @@ struct FieldSelection {
 impl FieldSelection {
     fn parse(side: PersonModel, fields: Option<Value>, load: Option<Value>) -> Result<Self, Fault> {
         let mut chosen = Vec::new();
-        for name in list(fields).unwrap_or_default() {
+        for name in items(fields).unwrap_or_default() {
             let name = name.as_str().ok_or_else(|| value_error("fields must be a list of names".into()))?;
             let field = Field::named(side, name)?;
             if !chosen.iter().any(|known: &&Field| known.name == field.name) {
@@ -271,7 +341,13 @@ impl FieldSelection {
         Ok(Self { fields: chosen, with_names })
     }
 
-    async fn rows(&self, app: &AppContext, side: PersonModel, contacts: &[Contact]) -> Result<Value, Fault> {
+    async fn rows(
+        &self,
+        app: &AppContext,
+        account: &Account,
+        side: PersonModel,
+        contacts: &[Contact],
+    ) -> Result<MethodResult, Fault> {
         let statuses = self.statuses(app, contacts).await?;
         let row = |(contact, status): (&Contact, Option<PresenceState>)| {
             let view = RecordView { side, contact, status };
@@ -281,7 +357,7 @@ impl FieldSelection {
             }
             Value::Object(row)
         };
-        Ok(contacts.iter().zip(statuses).map(row).collect())
+        list(account, contacts.iter().zip(statuses).map(row)).await
     }
 
     async fn statuses(&self, app: &AppContext, contacts: &[Contact]) -> Result<Vec<Option<PresenceState>>, Fault> {
@@ -298,12 +374,12 @@ fn id(side: PersonModel, contact: &Contact) -> i64 {
     RecordView { side, contact, status: None }.id()
 }
 
-fn names(side: PersonModel, contacts: &[Contact]) -> Value {
-    contacts.iter().map(|contact| json!([id(side, contact), contact.partner.name])).collect()
+async fn names(account: &Account, side: PersonModel, contacts: &[Contact]) -> Result<MethodResult, Fault> {
+    list(account, contacts.iter().map(|contact| (id(side, contact), &contact.partner.name))).await
 }
 
 /// List parameter; `None` if missing or empty, which both mean everything.
-fn list(value: Option<Value>) -> Option<Vec<Value>> {
+fn items(value: Option<Value>) -> Option<Vec<Value>> {
     match value {
         Some(Value::Array(items)) if !items.is_empty() => Some(items),
         _ => None,

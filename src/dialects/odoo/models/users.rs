@@ -1,18 +1,19 @@
 //! Model `res.users`, with `context_get`.
 
 use async_trait::async_trait;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{fields::PersonModel, records};
 use crate::{
     auth::Caller,
     dialects::odoo::wire::UserContext,
+    shares::Account,
     web::{
         AppContext,
         jsonrpc::{
             Fault,
             arguments::Arguments,
-            model::{Model, no_such_method},
+            model::{MethodResult, Model, no_such_method},
         },
     },
 };
@@ -30,14 +31,21 @@ impl Model for UsersModel {
         method == "context_get" || records::Method::named(method).is_some()
     }
 
-    async fn call(&self, app: &AppContext, caller: &Caller, method: &str, arguments: Arguments) -> Result<Value, Fault> {
+    async fn call(
+        &self,
+        app: &AppContext,
+        caller: &Caller,
+        account: &Account,
+        method: &str,
+        arguments: Arguments,
+    ) -> Result<MethodResult, Fault> {
         if method == "context_get" {
             let [] = arguments.bind(method, 0, [])?;
             let UserContext { lang, tz, uid } = UserContext::of(caller);
-            return Ok(json!({"lang": lang, "tz": tz, "uid": uid}));
+            return Ok(json!({"lang": lang, "tz": tz, "uid": uid}).into());
         }
         match records::Method::named(method) {
-            Some(method) => records::call(app, caller, PersonModel::User, method, arguments).await,
+            Some(method) => records::call(app, caller, account, PersonModel::User, method, arguments).await,
             None => Err(no_such_method(self, method)),
         }
     }

@@ -34,14 +34,14 @@ impl AddressBooks for Memory {
 
 #[async_trait]
 impl WriteAddressBooks for MemoryTx {
-    async fn insert_into_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
+    async fn insert_into_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<usize> {
         self.draft.users.expect_user(owner)?;
         let book = self.draft.books.entry(owner).or_default();
         for user in users {
             self.draft.users.expect_user(*user)?;
             book.insert(*user);
         }
-        Ok(())
+        Ok(book.len())
     }
 
     async fn delete_from_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {

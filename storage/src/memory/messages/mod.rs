@@ -122,19 +122,24 @@ fn visible_from(row: &Row, reader: PartnerId) -> i64 {
     row.standing(reader).map_or(0, |standing| standing.visible_from_seq)
 }
 
+/// Index range of the `limit` newest messages after the first `offset`, from the oldest on; the first `hidden` messages are hidden
+/// from the reader.
+fn newest(row: &Row, hidden: usize, offset: u64, limit: usize) -> Range<usize> {
+    let end = row.messages.len().saturating_sub(usize::try_from(offset).unwrap_or(usize::MAX));
+    end.saturating_sub(limit).max(hidden)..end
+}
+
 /// Index range of a page, from the oldest message on; the first `hidden` messages are hidden from the reader.
 fn range(row: &Row, hidden: usize, page: Page) -> Range<usize> {
-    let up_to = |end: usize, limit| end.saturating_sub(limit).max(hidden)..end;
+    let up_to = |range: Range<usize>| {
+        let sizes = range.clone().rev().map(|index| row.messages[index].bytes());
+        range.end.max(range.start) - page_length(sizes)..range.end
+    };
     match page {
-        Page::Newest { offset, limit } => {
-            let offset = usize::try_from(offset).unwrap_or(usize::MAX);
-            up_to(row.messages.len().saturating_sub(offset), limit)
-        }
+        Page::Newest { offset, limit } => up_to(newest(row, hidden, offset, limit)),
         Page::Before { id, limit } => {
             let (Ok(end) | Err(end)) = row.messages.binary_search_by_key(&id, |message| message.id);
-            let range = up_to(end, limit);
-            let sizes = range.clone().rev().map(|index| row.messages[index].bytes());
-            end.max(range.start) - page_length(sizes)..range.end
+            up_to(end.saturating_sub(limit).max(hidden)..end)
         }
         Page::After { id, limit } => {
             let start = match row.messages.binary_search_by_key(&id, |message| message.id) {
@@ -195,6 +200,13 @@ impl Messages for Memory {
             Page::Newest { .. } | Page::Before { .. } => range.rev().map(see).collect(),
             Page::After { .. } => range.map(see).collect(),
         })
+    }
+
+    async fn newest_bytes(&self, of: ConversationId, reader: PartnerId, offset: u64, limit: usize) -> Result<usize> {
+        let state = self.snapshot()?;
+        let Some(row) = state.conversations.get(of) else { return Ok(0) };
+        let hidden = usize::try_from(visible_from(row, reader)).unwrap_or_default();
+        Ok(newest(row, hidden, offset, limit).map(|index| row.messages[index].bytes()).sum())
     }
 
     async fn messages_with_files(

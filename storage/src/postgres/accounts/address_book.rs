@@ -15,6 +15,7 @@ const KNOWN_BY: &str = "SELECT account.partner_id, array_agg(owner.partner_id OR
     WHERE account.partner_id = ANY ($1) GROUP BY account.partner_id";
 const INSERT_INTO_BOOK: &str =
     "INSERT INTO book_entries (owner_id, user_id) SELECT $1, unnest($2::bigint[]) ON CONFLICT DO NOTHING";
+const BOOK_SIZE: &str = "SELECT count(*) FROM book_entries WHERE owner_id = $1";
 const DELETE_FROM_BOOK: &str = "DELETE FROM book_entries WHERE owner_id = $1 AND user_id = ANY ($2)";
 
 fn numbers(users: &[UserId]) -> Vec<i64> {
@@ -39,8 +40,10 @@ impl AddressBooks for Postgres {
 
 #[async_trait]
 impl WriteAddressBooks for PostgresTx {
-    async fn insert_into_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
-        self.rows(sqlx::query(INSERT_INTO_BOOK).bind(owner.0).bind(numbers(users))).await.map(drop)
+    async fn insert_into_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<usize> {
+        self.rows(sqlx::query(INSERT_INTO_BOOK).bind(owner.0).bind(numbers(users))).await?;
+        let size: i64 = get(&self.only_row(sqlx::query(BOOK_SIZE).bind(owner.0)).await?, 0)?;
+        Ok(usize::try_from(size).unwrap_or(usize::MAX))
     }
 
     async fn delete_from_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {

@@ -29,12 +29,12 @@ use super::{
 use crate::{
     Attachment, AttachmentId, ClientKey, ContentHash, Conversation, ConversationId, DeletedMessage, Error, KeyedMessage, Locked,
     Message, MessageForReader, MessageId, MessageLocation, MessageSide, Messages, Metadata, NewMessage, PAGE_BYTES, Page,
-    PartnerId, Result, Timestamp, WriteMessages,
+    PartnerId, Result, Timestamp, WriteMessages, messages::skipped,
 };
 
-/// Page with keyset pagination (by id). The message that reaches the size limit is the last.
+/// Page along an index. The message that reaches the size limit is the last. Ids rise with `seq`.
 macro_rules! page {
-    ($condition:literal, $order:literal) => {
+    ($condition:literal, $key:literal, $order:literal) => {
         concat!(
             "WITH ",
             seen_marks!(),
@@ -50,7 +50,9 @@ macro_rules! page {
             " AS bytes FROM messages m
                     WHERE m.conversation_id = $1 AND m.id > (SELECT visible_after FROM seen) AND ",
             $condition,
-            " ORDER BY m.id ",
+            " ORDER BY ",
+            $key,
+            " ",
             $order,
             " LIMIT $4
                 ) m
@@ -131,17 +133,22 @@ const SEQS_OF: &str = "SELECT m.conversation_id, m.id, m.seq
 const SHOW: &str = "UPDATE messages SET held = false WHERE id = $2 AND conversation_id = $1";
 const DRAW_ID: &str = "SELECT nextval('messages_id') AS id";
 /// Offset pagination at constant cost: `seq` has no gaps, so the offset is a subtraction.
-const NEWEST: &str = concat!(
-    "WITH ",
-    seen_marks!(),
-    " SELECT ",
-    seen_columns!(),
-    " FROM messages m WHERE m.conversation_id = $1 AND m.id > (SELECT visible_after FROM seen)
-        AND m.seq <= (SELECT last_seq FROM seen) - $3 AND m.seq > (SELECT visible_from_seq FROM seen)
-    ORDER BY m.seq DESC LIMIT $4"
+const NEWEST: &str =
+    page!("m.seq <= (SELECT last_seq FROM seen) - $3 AND m.seq > (SELECT visible_from_seq FROM seen)", "m.seq", "DESC");
+const BEFORE: &str = page!("m.id < $3", "m.id", "DESC");
+const AFTER: &str = page!("m.id > $3", "m.id", "ASC");
+/// Subqueries, since a join might begin at the messages.
+const NEWEST_BYTES: &str = concat!(
+    "SELECT coalesce(sum(m.bytes), 0)::bigint AS bytes FROM (
+        SELECT octet_length(m.body) + ",
+    file_bytes!(),
+    " AS bytes FROM messages m
+        WHERE m.conversation_id = $1 AND m.seq <= (SELECT c.last_seq FROM conversations c WHERE c.id = $1) - $3
+            AND m.seq > coalesce((SELECT p.visible_from_seq FROM participants p
+                                  WHERE p.conversation_id = $1 AND p.partner_id = $2), 0)
+        ORDER BY m.seq DESC LIMIT $4
+    ) m"
 );
-const BEFORE: &str = page!("m.id < $3", "DESC");
-const AFTER: &str = page!("m.id > $3", "ASC");
 /// Uses a partial index on `has_attachments`. The column stays true when attachments are deleted, hence the `EXISTS`.
 const WITH_FILES: &str = concat!(
     "SELECT ",
@@ -271,16 +278,18 @@ impl Messages for Postgres {
 
     async fn messages(&self, of: ConversationId, reader: PartnerId, page: Page) -> Result<Vec<MessageForReader>> {
         let (statement, edge, most) = match page {
-            // `i64::MAX / 2` is beyond every conversation, and leaves room for the subtraction.
-            Page::Newest { offset, limit } => (NEWEST, i64::try_from(offset).unwrap_or(i64::MAX / 2), limit),
+            Page::Newest { offset, limit } => (NEWEST, skipped(offset), limit),
             Page::Before { id, limit } => (BEFORE, id.0, limit),
             Page::After { id, limit } => (AFTER, id.0, limit),
         };
-        let mut page_query = sqlx::query(statement).bind(of.0).bind(reader.0).bind(edge).bind(limit(most));
-        if !matches!(page, Page::Newest { .. }) {
-            page_query = page_query.bind(limit(PAGE_BYTES));
-        }
+        let page_query = sqlx::query(statement).bind(of.0).bind(reader.0).bind(edge).bind(limit(most)).bind(limit(PAGE_BYTES));
         self.rows(page_query).await?.iter().map(seen).collect()
+    }
+
+    async fn newest_bytes(&self, of: ConversationId, reader: PartnerId, offset: u64, limit: usize) -> Result<usize> {
+        let size = sqlx::query(NEWEST_BYTES).bind(of.0).bind(reader.0).bind(skipped(offset)).bind(self::limit(limit));
+        let bytes: i64 = get(&self.only_row(size).await?, "bytes")?;
+        Ok(usize::try_from(bytes).unwrap_or_default())
     }
 
     async fn messages_with_files(

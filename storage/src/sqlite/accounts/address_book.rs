@@ -15,6 +15,7 @@ const KNOWN_BY: &str = "SELECT account.partner_id, owner.partner_id
     WHERE account.partner_id IN (SELECT value FROM json_each($1)) ORDER BY account.partner_id, owner.partner_id";
 const INSERT_INTO_BOOK: &str =
     "INSERT INTO book_entries (owner_id, user_id) SELECT $1, value FROM json_each($2) WHERE true ON CONFLICT DO NOTHING";
+const BOOK_SIZE: &str = "SELECT count(*) FROM book_entries WHERE owner_id = $1";
 const DELETE_FROM_BOOK: &str = "DELETE FROM book_entries WHERE owner_id = $1 AND user_id IN (SELECT value FROM json_each($2))";
 
 #[async_trait]
@@ -34,8 +35,10 @@ impl AddressBooks for Sqlite {
 
 #[async_trait]
 impl WriteAddressBooks for SqliteTx {
-    async fn insert_into_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
-        self.rows(sqlx::query(INSERT_INTO_BOOK).bind(owner.0).bind(list(users))).await.map(drop)
+    async fn insert_into_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<usize> {
+        self.rows(sqlx::query(INSERT_INTO_BOOK).bind(owner.0).bind(list(users))).await?;
+        let size: i64 = get(&self.only_row(sqlx::query(BOOK_SIZE).bind(owner.0)).await?, 0)?;
+        Ok(usize::try_from(size).unwrap_or(usize::MAX))
     }
 
     async fn delete_from_address_book(&mut self, owner: UserId, users: &[UserId]) -> Result<()> {
