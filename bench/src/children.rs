@@ -31,12 +31,13 @@ impl Server {
 
     /// Starts Dragoman with the limits that it ships with.
     pub(crate) fn with_default_limits(program: &Path, storage: &str) -> Result<Self> {
-        Self::with_default_limits_and(program, storage, &[])
+        Self::start(&mut default_command(program, storage))
     }
 
-    /// The same with some settings changed, as environment variables.
-    pub(crate) fn with_default_limits_and(program: &Path, storage: &str, settings: &[(&str, &str)]) -> Result<Self> {
-        Self::start(default_command(program, storage).envs(settings.iter().copied()))
+    /// The same with a new place for files. Those that the store names already are elsewhere.
+    pub(crate) fn with_files_in(program: &Path, storage: &str, directory: &Path) -> Result<Self> {
+        let files = format!("file:{}", directory.display());
+        Self::start(default_command(program, storage).arg("--files-are-gone").env("DRAGOMAN__FILES", files))
     }
 
     /// Starts one of several nodes on this database and this bus.

@@ -77,8 +77,8 @@ impl Chat {
     ///
     /// # Errors
     /// `NotFound` for the group; `Forbidden` unless the caller is a member; `Invalid` for the document, and if the group has more
-    /// members than a conversation may have participants; `TooFast` beyond the rate limits: of new conversations, or, for members
-    /// who are added, of changes.
+    /// members than a conversation may have participants; `TooFast` beyond the rate limits: of searches, for more than 100 members,
+    /// of new conversations, or, for members who are added, of changes.
     ///
     /// # Cancel safety
     /// The conversation may be created, without new members added; a repeat completes it.
@@ -94,6 +94,7 @@ impl Chat {
         if !members.contains(&caller.user) {
             return Err(Error::Forbidden);
         }
+        self.charge_for_people(caller, Act::Search, members.len())?;
         let mut partners = Vec::with_capacity(members.len());
         for some in members.chunks(GROUP_STEP) {
             partners.extend(self.active_users(some).await?.into_iter().map(|user| user.partner.id));

@@ -50,8 +50,7 @@ impl Benchmark<'_> {
         databases.add_mix_people().await?;
         // Files on disk: in memory they would count as the server's.
         let files = std::env::temp_dir().join(format!("dragoman-bench-mix-{}", std::process::id()));
-        let setting = [("DRAGOMAN__FILES", &*format!("file:{}", files.display()))];
-        let ours = Server::with_default_limits_and(&self.program, &databases.ours, &setting)?;
+        let ours = Server::with_files_in(&self.program, &databases.ours, &files)?;
         let seconds = std::env::var("DRAGOMAN_BENCH_MIX_SECONDS").ok().map(|seconds| seconds.parse()).transpose()?;
         let lasts = Duration::from_secs(seconds.unwrap_or(if self.cli.quick { 15 } else { 60 }));
         let mut people = JoinSet::new();
