@@ -12,7 +12,7 @@ use storage::{ConversationKind, InboxFilter, Message, PartnerId, User, UserId};
 
 use super::{
     Chat, Deactivated, Error, Result,
-    people::{LISTED_PEOPLE, PEOPLE_STEP, distinct, people_bytes},
+    people::{LISTED_PEOPLE, PEOPLE_STEP, distinct},
     rates::Act,
 };
 use crate::auth::Caller;
@@ -26,27 +26,22 @@ pub struct Acquaintance {
 }
 
 impl Chat {
-    /// Charges a list of the caller's address book as a look-up of people, and estimates its memory, to reserve it before.
+    /// Charges a list of the caller's address book as a look-up of people, and returns their ids, by rising id. A book that an
+    /// earlier version has let grow further is cut. The memory for the people must be reserved before they are read.
     ///
     /// # Errors
     /// `TooFast` beyond the rate limit of searches.
-    pub async fn address_book_bytes(&self, caller: &Caller) -> Result<usize> {
-        let people = self.address_book_ids(caller).await?.len();
-        self.charge_for_people(caller, Act::Search, people)?;
-        Ok(people_bytes(people))
-    }
-
-    /// Lists the active users in the caller's address book, by rising id.
-    pub async fn address_book(&self, caller: &Caller) -> Result<Vec<User>> {
-        let contacts = self.users_by_id(&self.address_book_ids(caller).await?).await?;
-        Ok(contacts.into_iter().filter_map(|contact| contact.user.filter(|user| user.active)).collect())
-    }
-
-    /// Users in the caller's address book, by rising id. One that an earlier version has let grow further is cut.
-    async fn address_book_ids(&self, caller: &Caller) -> Result<Vec<UserId>> {
+    pub async fn admit_address_book(&self, caller: &Caller) -> Result<Vec<UserId>> {
         let mut ids = self.0.storage.address_book(caller.user).await?;
         ids.truncate(LISTED_PEOPLE);
+        self.charge_for_people(caller, Act::Search, ids.len())?;
         Ok(ids)
+    }
+
+    /// Lists the active users of an address book, in its order.
+    pub async fn address_book(&self, book: &[UserId]) -> Result<Vec<User>> {
+        let contacts = self.users_by_id(book).await?;
+        Ok(contacts.into_iter().filter_map(|contact| contact.user.filter(|user| user.active)).collect())
     }
 
     /// Lists the active users that are not in the caller's address book, without the caller, by rising id: the first
@@ -114,10 +109,10 @@ impl Chat {
         .await
     }
 
-    /// Lists the active users in the caller's address book, or among the people that the caller's lists of conversations show, by
+    /// Lists the active users in the caller's address book `book`, or among the people that the caller's lists of conversations show, by
     /// rising id.
-    pub async fn acquaintances(&self, caller: &Caller) -> Result<Vec<Acquaintance>> {
-        let mut ids = self.address_book_ids(caller).await?;
+    pub async fn acquaintances(&self, caller: &Caller, book: Vec<UserId>) -> Result<Vec<Acquaintance>> {
+        let mut ids = book;
         let inbox = self.inbox_entries(caller, InboxFilter::default()).await?;
         let people = self.listed_people(caller, &inbox).await?;
         ids.extend(people.iter().filter_map(|(_, person)| person.user).filter(|user| *user != caller.user));

@@ -97,20 +97,20 @@ impl Chat {
     /// # Errors
     /// `TooFast` beyond the rate limit of searches.
     pub async fn participants_bytes(&self, caller: &Caller, id: ConversationId, content: ListContent) -> Result<usize> {
-        let people = self.listed_participants(caller, id).await?;
-        self.charge_for_people(caller, Act::Search, people)?;
-        Ok(content.bytes(ListSize { conversations: 1, people }))
+        let size = self.participants_size(caller, id).await?;
+        self.charge_for_people(caller, Act::Search, size.people)?;
+        Ok(content.bytes(size))
     }
 
     /// Estimates the memory of a list of all participants, as [`Chat::participants_bytes`], that was charged already.
     pub async fn charged_participants_bytes(&self, caller: &Caller, id: ConversationId, content: ListContent) -> Result<usize> {
-        let people = self.listed_participants(caller, id).await?;
-        Ok(content.bytes(ListSize { conversations: 1, people }))
+        Ok(content.bytes(self.participants_size(caller, id).await?))
     }
 
-    async fn listed_participants(&self, caller: &Caller, id: ConversationId) -> Result<usize> {
+    async fn participants_size(&self, caller: &Caller, id: ConversationId) -> Result<ListSize> {
         let partners = self.0.members.of(id).await?.partners;
-        Ok(if partners.binary_search(&caller.partner).is_ok() { partners.len() } else { 0 })
+        let people = if partners.binary_search(&caller.partner).is_ok() { partners.len() } else { 0 };
+        Ok(ListSize { conversations: 1, people })
     }
 
     /// Lists the caller's conversations: by newest message, the most recent first, then those without messages, newest first. At

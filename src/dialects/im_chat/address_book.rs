@@ -53,9 +53,9 @@ impl AddressBookApi {
     async fn list(&self, request: &Request, call: Call<NoJsonRpcParams>, session: Session) -> Reply<Vec<User>> {
         let account = body::account(request);
         call.logged_in(session, |login, _| async move {
-            let bytes = self.0.chat.address_book_bytes(&login).await.map_err(fault)?;
-            account.reserve(bytes).await.map_err(Fault::refused)?;
-            Ok(view::users(&self.0, self.0.chat.address_book(&login).await.map_err(fault)?).await?)
+            let book = self.0.chat.admit_address_book(&login).await.map_err(fault)?;
+            account.reserve(people_bytes(book.len())).await.map_err(Fault::refused)?;
+            Ok(view::users(&self.0, self.0.chat.address_book(&book).await.map_err(fault)?).await?)
         })
         .await
     }
@@ -124,11 +124,11 @@ impl AddressBookApi {
             let name = optional(params.name, "name")?.unwrap_or_default();
             let name = fold(&name);
             let limit = limit(params.limit, LISTED_PEOPLE, LISTED_PEOPLE)?;
-            let book = self.0.chat.address_book_bytes(&login).await.map_err(fault)?;
+            let book = self.0.chat.admit_address_book(&login).await.map_err(fault)?;
             let list = self.0.chat.list_bytes(&login, ListContent::LastMessages).await.map_err(fault)?;
-            account.reserve(book + list).await.map_err(Fault::refused)?;
+            account.reserve(people_bytes(book.len()) + list).await.map_err(Fault::refused)?;
             let mut known = Vec::new();
-            for acquaintance in self.0.chat.acquaintances(&login).await.map_err(fault)? {
+            for acquaintance in self.0.chat.acquaintances(&login, book).await.map_err(fault)? {
                 if fold(&acquaintance.user.partner.name).contains(&name) {
                     known.push(acquaintance);
                 }

@@ -100,8 +100,8 @@ impl Postgres {
     /// Begins to restore a dump into a database without data, or one whose restoration was not finished.
     ///
     /// # Errors
-    /// `Internal` if the database has data, or tables of another user; `Unavailable` if it cannot be reached, a node serves it, or another process restores
-    /// into it.
+    /// `Internal` if the database has data, or tables of another user; `Unavailable` if it cannot be reached, a node serves it, or
+    /// another process restores into it.
     ///
     /// # Cancel safety
     /// A dropped call leaves nothing behind.

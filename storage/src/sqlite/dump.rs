@@ -208,7 +208,7 @@ impl SqliteRestoration {
     }
 }
 
-/// What is not finished needs its room no longer.
+/// Removal of the unfinished copy, whose room the disk may need.
 impl Drop for SqliteRestoration {
     fn drop(&mut self) {
         // The next restoration removes what is left after an error.
